@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What runs hypervisors. One small interface; every result arrives as an event on the loop thread, never from
+ * inside the call that asked. A run is one life of one microVM, named by its generation.
+ */
+#ifndef DRIVER_DRIVER_H
+#define DRIVER_DRIVER_H
+
+#include "base/problem.h"
+#include "host/accel.h"
+#include "host/config.h"
+#include "spec/spec.h"
+
+#include <systemd/sd-event.h>
+#include <systemd/sd-id128.h>
+
+typedef struct Driver Driver;
+
+/* Why a run is over, as far as the driver knows. The console text may refine it: see supervise/ending.h. */
+#define END_CAUSE_LIST(X)                                                                                    \
+    X(END_POWEROFF, "poweroff")   /* the guest switched itself off */                                        \
+    X(END_REBOOT, "reboot")       /* the guest reset itself; the hypervisor ended instead of rebooting */    \
+    X(END_SHUTDOWN, "shutdown")   /* the guest did one of the two; not known which */                        \
+    X(END_PANIC, "panic")         /* the hypervisor was told of a guest panic */                             \
+    X(END_DESTROYED, "destroyed") /* through the driver's API: by us if we asked, else by somebody else */   \
+    X(END_ASKED, "asked")         /* the guest shut down after somebody else's API call (virsh shutdown) */  \
+    X(END_TERMINATED, "terminated") /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                       \
+    X(END_CRASHED, "crashed")     /* the hypervisor died */                                                  \
+    X(END_LOST, "lost")           /* gone while nobody watched */
+MICROVM_STRING_TABLE(EndCause, end_cause, END, END_CAUSE_LIST)
+
+typedef enum DriverEventType {
+    DRIVER_ONLINE,       /* it answers; FOUND for each run of ours follows, then SYNCED */
+    DRIVER_OFFLINE,      /* it does not answer (any more); `text` says why and what helps */
+    DRIVER_FOUND,        /* a run of ours that is alive: `run` */
+    DRIVER_SYNCED,       /* all of them were told; what was not FOUND is gone. Starts in flight at the time of an
+                            OFFLINE get no STARTED or START_FAILED: FOUND or its absence tells */
+    DRIVER_STARTED,      /* `run` */
+    DRIVER_START_FAILED, /* `error`, `text`; nothing of the run is left */
+    DRIVER_PAUSED,       /* by us or by somebody else */
+    DRIVER_RESUMED,
+    DRIVER_ENDED,        /* `cause`, `text`; nothing of the run is left */
+    DRIVER_CALL_FAILED,  /* stop, pause or resume could not be carried out: `error`, `text`; the run goes on */
+} DriverEventType;
+
+/* A living run as the driver sees it. */
+typedef struct DriverRun {
+    pid_t pid; /* of the hypervisor; 0: not known */
+    bool paused;
+    Accel accel;
+} DriverRun;
+
+typedef struct DriverEvent {
+    DriverEventType type;
+    const char *name; /* of the microVM; NULL for ONLINE, OFFLINE, SYNCED */
+    sd_id128_t generation;
+    int error;        /* negative errno */
+    const char *text; /* one human sentence, or NULL */
+    EndCause cause;
+    DriverRun run;
+    uint64_t call_usec; /* STARTED: how long the hypervisor layer's own start call took (virDomainCreateXML) */
+} DriverEvent;
+
+/* Strings in the event are valid during the call only. */
+typedef void (*driver_event_fn)(Driver *driver, const DriverEvent *event, void *userdata);
+
+/* All that a start needs; borrowed during the call, the driver copies (the spec by reference). */
+typedef struct StartRequest {
+    VmSpec *spec;
+    sd_id128_t generation;
+    Accel accel;               /* ACCEL_KVM or ACCEL_TCG */
+    const char *kernel;        /* private copies, which the driver may chown */
+    const char *initrd;        /* or NULL */
+    const char *cmdline;       /* kernel command line */
+    const char *console_log;   /* file that the serial console is logged to, appended */
+    const char *state_dir;     /* of this microVM; relative images are in it */
+} StartRequest;
+
+typedef enum StopMode {
+    STOP_GRACEFUL, /* ask the guest */
+    STOP_FORCE,    /* end the hypervisor now */
+} StopMode;
+
+/*
+ * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such run),
+ * -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
+ */
+typedef struct DriverOps {
+    /* Adds to `problems` what the definition asks for and this driver can't do. */
+    void (*check)(const VmSpec *spec, ProblemList *problems);
+    int (*start)(Driver *driver, const StartRequest *request);
+    int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopMode mode);
+    int (*set_paused)(Driver *driver, const char *name, sd_id128_t generation, bool paused);
+    /* Sends a signal to the hypervisor process itself. */
+    int (*kill)(Driver *driver, const char *name, sd_id128_t generation, int signal);
+    /* Opens the serial console: a non-blocking read-write descriptor in raw mode, the caller's. */
+    int (*open_console)(Driver *driver, const char *name, sd_id128_t generation, int *ret_fd);
+    /* What decides between KVM and TCG for hypervisors of this driver. */
+    void (*accel_facts)(Driver *driver, AccelFacts *ret_facts);
+    /* Forgets everything, ends its threads, leaves every microVM running. */
+    Driver *(*free)(Driver *driver);
+} DriverOps;
+
+struct Driver {
+    const DriverOps *ops;
+    DriverKind kind;
+    bool rotates_console; /* it bounds the console log itself; else microvmd does */
+};
+
+/* Where the driver was made from: one row each. */
+typedef struct DriverSetup {
+    sd_event *event;
+    const HostConfig *config;  /* valid during driver_new() only */
+    const char *runtime_dir;
+    driver_event_fn handler;
+    void *userdata;
+} DriverSetup;
+
+/* Makes the driver and begins to connect; ONLINE or OFFLINE follows as an event. */
+int driver_new(DriverKind kind, const DriverSetup *setup, Driver **ret_driver);
+static inline Driver *driver_free(Driver *driver)
+{
+    return driver ? driver->ops->free(driver) : NULL;
+}
+DEFINE_CLEANUP(Driver *, driver_free)
+
+/* driver_ops(kind)->check works without a driver (microvmd --check). */
+const DriverOps *driver_ops(DriverKind kind);
+
+#endif

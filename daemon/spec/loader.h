@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Bytes of a definition file → checked VmSpec. */
+#ifndef SPEC_LOADER_H
+#define SPEC_LOADER_H
+
+#include "base/problem.h"
+#include "spec/spec.h"
+
+#include <cjson/cJSON.h>
+
+/* What the host configuration says for keys that a definition leaves out. */
+typedef struct SpecDefaults {
+    DriverKind driver;
+    Accel accel;
+} SpecDefaults;
+
+/* Largest definition file that is read, in bytes. */
+#define SPEC_FILE_MAX (1024 * 1024)
+
+/*
+ * Loads the definition of `name` from `text` (`size` bytes; `path` only for messages and VmSpec.path, may be NULL).
+ * Every problem goes to `problems`, not just the first. Returns 0, -EBADMSG when there is an error among them, or
+ * -ENOMEM. The spec is a new reference.
+ */
+int vm_spec_parse(const char *name, const char *path, const char *text, size_t size,
+                  const SpecDefaults *defaults, ProblemList *problems, VmSpec **ret_spec);
+
+/*
+ * As above from a regular file, read without blocking on FIFOs or devices and up to SPEC_FILE_MAX bytes.
+ * A file that can't be read is a problem too (-EBADMSG). An empty file or /dev/null masks: -ENOENT, no problem.
+ */
+int vm_spec_load(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,
+                 VmSpec **ret_spec);
+
+/* The complete definition (every key, defaults filled in) as formatted JSON; NULL: out of memory. */
+char *vm_spec_to_json(const VmSpec *spec);
+
+/* JSON Schema 2020-12 of a definition, from the same table; NULL: out of memory. */
+char *vm_spec_schema(void);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The words that microvmd says over D-Bus: states, results, jobs. See org.microvm1(5). */
+#ifndef MICROVM_STATES_H
+#define MICROVM_STATES_H
+
+#include "microvm/string-table.h"
+
+#define MICROVM_STATE_LIST(X)                                                                                \
+    X(MICROVM_INACTIVE, "inactive")   /* not running, nothing due */                                         \
+    X(MICROVM_WAITING, "waiting")     /* start asked for, held: dependency, admission or absent driver */    \
+    X(MICROVM_PREPARING, "preparing") /* volumes, networks, helpers */                                       \
+    X(MICROVM_STARTING, "starting")   /* hypervisor launched */                                              \
+    X(MICROVM_RUNNING, "running")     /* guest executes */                                                   \
+    X(MICROVM_PAUSED, "paused")                                                                              \
+    X(MICROVM_STOPPING, "stopping")                                                                          \
+    X(MICROVM_BACKOFF, "backoff") /* restart due at a known time */                                          \
+    X(MICROVM_FAILED, "failed")   /* gave up */
+MICROVM_STRING_TABLE(MicrovmState, microvm_state, MICROVM_STATE, MICROVM_STATE_LIST)
+
+#define MICROVM_READINESS_LIST(X)                                                                            \
+    X(MICROVM_READINESS_NONE, "none")                                                                        \
+    X(MICROVM_READINESS_WAITING, "waiting")                                                                  \
+    X(MICROVM_READINESS_READY, "ready")                                                                      \
+    X(MICROVM_READINESS_TIMED_OUT, "timed-out")                                                              \
+    X(MICROVM_READINESS_LOST, "lost")
+MICROVM_STRING_TABLE(MicrovmReadiness, microvm_readiness, MICROVM_READINESS, MICROVM_READINESS_LIST)
+
+/* How the last run ended. */
+#define MICROVM_RESULT_LIST(X)                                                                               \
+    X(MICROVM_RESULT_SUCCESS, "success")                                                                     \
+    X(MICROVM_RESULT_EXIT_CODE, "exit-code")                                                                 \
+    X(MICROVM_RESULT_SIGNAL, "signal")                                                                       \
+    X(MICROVM_RESULT_TIMEOUT, "timeout")                                                                     \
+    X(MICROVM_RESULT_WATCHDOG, "watchdog")                                                                   \
+    X(MICROVM_RESULT_GUEST_PANIC, "guest-panic")                                                             \
+    X(MICROVM_RESULT_OOM, "oom")                                                                             \
+    X(MICROVM_RESULT_RESOURCES, "resources")                                                                 \
+    X(MICROVM_RESULT_START_LIMIT, "start-limit")                                                             \
+    X(MICROVM_RESULT_CONFIG, "config")                                                                       \
+    X(MICROVM_RESULT_LOST, "lost") /* ended while nobody watched, no evidence */
+MICROVM_STRING_TABLE(MicrovmResult, microvm_result, MICROVM_RESULT, MICROVM_RESULT_LIST)
+
+#define MICROVM_LAST_STOP_LIST(X)                                                                            \
+    X(MICROVM_LAST_STOP_NONE, "")        /* not stopped since microvmd first saw it */                       \
+    X(MICROVM_LAST_STOP_CLEAN, "clean")  /* the guest shut itself down */                                    \
+    X(MICROVM_LAST_STOP_FORCED, "forced")                                                                    \
+    X(MICROVM_LAST_STOP_LOST, "lost")
+MICROVM_STRING_TABLE(MicrovmLastStop, microvm_last_stop, MICROVM_LAST_STOP, MICROVM_LAST_STOP_LIST)
+
+#define MICROVM_JOB_VERB_LIST(X)                                                                             \
+    X(MICROVM_JOB_START, "start")                                                                            \
+    X(MICROVM_JOB_STOP, "stop")                                                                              \
+    X(MICROVM_JOB_RESTART, "restart")
+MICROVM_STRING_TABLE(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB, MICROVM_JOB_VERB_LIST)
+
+#define MICROVM_JOB_RESULT_LIST(X)                                                                           \
+    X(MICROVM_JOB_DONE, "done")                                                                              \
+    X(MICROVM_JOB_FAILED, "failed")                                                                          \
+    X(MICROVM_JOB_CANCELED, "canceled")                                                                      \
+    X(MICROVM_JOB_TIMEOUT, "timeout")                                                                        \
+    X(MICROVM_JOB_SUPERSEDED, "superseded")
+MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, MICROVM_JOB_RESULT_LIST)
+
+#define MICROVM_HOST_ROLE_LIST(X)                                                                            \
+    X(MICROVM_HOST_ROLE_HOST, "host")                                                                        \
+    X(MICROVM_HOST_ROLE_CONFLICT, "conflict") /* turned guest while running: nothing new starts */
+MICROVM_STRING_TABLE(MicrovmHostRole, microvm_host_role, MICROVM_HOST_ROLE, MICROVM_HOST_ROLE_LIST)
+
+#endif
