@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs all test suites and sums them up.
+
+usage: runner.py [-k TEXT] BUILD...
+
+A suite is a program that prints TAP: every test-* program in BUILD/tests, and every executable test-*.sh and
+test-*.py below tests/. It gets MICROVMD_BUILD (the build tree), MICROVMD_GUEST (a directory with vmlinuz and
+initrd) and MICROVMD_CACHE. All suites run on each build; -k runs only those whose name contains TEXT.
+The last line is "N passed, N failed" with ", N skipped" when there are any; it exits 1 if any test failed.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(HERE)
+# Seconds after which a suite hangs. It is a net, not a measure: the slowest machine must not fall into it.
+LIMIT = {"system": 1200, "vm": 600}
+LIMIT_OTHER = 300
+# Cheap and telling first.
+ORDER = ["unit", "golden", "client", "bus", "libvirt", "memory", "vm", "system"]
+
+RESULT = re.compile(r"^(ok|not ok)\b *(\d+)? *-? *([^#]*?) *(?:# *(skip|todo)\S* *(.*))?$", re.I)
+PLAN = re.compile(r"^1\.\.(\d+)(?: *# *skip\S* *(.*))?$", re.I)
+
+
+def discover(build):
+    """Yields (group, name, argv)."""
+    group_of = {}
+    scripts = []
+    for folder, folders, files in os.walk(HERE):
+        folders[:] = [name for name in folders if name not in ("guest", "bench", "fuzz")]
+        group = os.path.relpath(folder, HERE).split(os.sep)[0]
+        for name in files:
+            path = os.path.join(folder, name)
+            stem, extension = os.path.splitext(name)
+            if extension == ".c":
+                group_of[stem] = group
+            elif name.startswith("test-") and extension in (".sh", ".py") and os.access(path, os.X_OK):
+                scripts.append((group, stem, [path]))
+    for folder, folders, files in os.walk(os.path.join(build, "tests")):
+        folders[:] = [name for name in folders if name != "CMakeFiles"]
+        for name in files:
+            path = os.path.join(folder, name)
+            if name.startswith("test-") and "." not in name and os.access(path, os.X_OK) and name in group_of:
+                scripts.append((group_of[name], name, [path]))
+
+    def key(suite):
+        return (ORDER.index(suite[0]) if suite[0] in ORDER else len(ORDER), suite[0], suite[1])
+
+    return sorted(scripts, key=key)
+
+
+class Outcome:
+    def __init__(self):
+        self.passed = 0
+        self.failed = []
+        self.skipped = []  # (test, reason)
+
+
+def judge(output, status, limit):
+    outcome = Outcome()
+    planned = None
+    for line in output.splitlines():
+        match = PLAN.match(line)
+        if match:
+            planned = (planned or 0) + int(match[1])
+            if match[1] == "0":
+                outcome.skipped.append(("all of it", match[2] or "no reason given"))
+            continue
+        match = RESULT.match(line)
+        if not match:
+            continue
+        verdict, number, name, directive, reason = match.groups()
+        name = name or f"test {number}"
+        if directive and directive.lower() == "skip":
+            outcome.skipped.append((name, reason or "no reason given"))
+        elif verdict.lower() == "ok":
+            outcome.passed += 1
+        else:
+            outcome.failed.append(name)
+    seen = outcome.passed + len(outcome.failed) + len(outcome.skipped)
+    if status is None:
+        outcome.failed.append(f"did not end within {limit} s")
+    elif status == 77 and seen == 0:
+        outcome.skipped.append(("all of it", (output.strip().splitlines() or ["no reason given"])[-1]))
+    elif status < 0:
+        outcome.failed.append(f"died of {signal.Signals(-status).name}")
+    elif status != 0 and not outcome.failed:
+        outcome.failed.append(f"exited with {status}")
+    elif seen == 0:
+        outcome.failed.append("ran no test")
+    elif planned is not None and planned > 0 and seen < planned:
+        outcome.failed.append(f"ran {seen} of {planned} tests")
+    return outcome
+
+
+def run(argv, environment, limit):
+    """Returns the output and the exit status, None when it had to be ended."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(argv, cwd=SOURCE, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(limit)
+        except BaseException as error:
+            # It gets the time to clean up, then its whole group goes.
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                pass
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            status = None
+        output.seek(0)
+        return output.read().decode(errors="replace"), status
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-k", metavar="TEXT", default="")
+    parser.add_argument("build", nargs="+")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    passed, failed, skipped = 0, [], []
+    for build in arguments.build:
+        build = os.path.abspath(build)
+        environment = dict(
+            os.environ,
+            CMOCKA_MESSAGE_OUTPUT="TAP",
+            MICROVMD_BUILD=build,
+            MICROVMD_GUEST=os.environ.get("MICROVMD_GUEST", os.path.join(SOURCE, "build", "guest")),
+            ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:" + os.environ.get("ASAN_OPTIONS", ""),
+            UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
+        )
+        for group, name, argv in discover(build):
+            title = f"{os.path.basename(build)} {group}/{name}"
+            if arguments.k not in title:
+                continue
+            print(f"{title:52}", end="", flush=True)
+            limit = LIMIT.get(group, LIMIT_OTHER)
+            start = time.monotonic()
+            output, status = run(argv, environment, limit)
+            outcome = judge(output, status, limit)
+            passed += outcome.passed
+            failed += [(title, test) for test in outcome.failed]
+            skipped += [(title, test, reason) for test, reason in outcome.skipped]
+            words = [f"{outcome.passed:4} passed"]
+            if outcome.failed:
+                words.append(f"{len(outcome.failed)} FAILED")
+            if outcome.skipped:
+                words.append(f"{len(outcome.skipped)} skipped")
+            print(", ".join(words), f"  {time.monotonic() - start:.1f} s", flush=True)
+            if outcome.failed:
+                print("\n".join("    | " + line for line in output.splitlines()[-400:]), flush=True)
+
+    if failed:
+        print("\nFailed:")
+        for title, test in failed:
+            print(f"  {title}: {test}")
+    if skipped:
+        print("\nSkipped:")
+        for title, test, reason in skipped:
+            print(f"  {title}: {test}: {reason}")
+    summary = f"{passed} passed, {len(failed)} failed"
+    if skipped:
+        summary += f", {len(skipped)} skipped"
+    print(f"\n{summary}")
+    # Nothing run is nothing shown.
+    sys.exit(1 if failed or passed == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
