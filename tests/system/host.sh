@@ -44,6 +44,9 @@ host_make()
 {
     mount -t tmpfs -o mode=755 microvmd-host "$HOST_TOP" || return
     mkdir "$HOST_TOP"/{upper,work,root}
+    # nspawn keeps something here about each machine, and not always takes it away.
+    mkdir -p /run/systemd/nspawn
+    mount -t tmpfs -o mode=755 microvmd-nspawn /run/systemd/nspawn || return
     mount -t overlay -o "lowerdir=/,upperdir=$HOST_TOP/upper,workdir=$HOST_TOP/work" overlay "$HOST_ROOT" || return
     local units=$HOST_ROOT/etc/systemd/system unit
     for unit in $HOST_MASKED; do
@@ -84,7 +87,7 @@ host_boot()
     [ -d /run/systemd/system ] || unit=(--keep-unit)
     # With this script the host goes as well, even when it is killed.
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no \
-        "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway --resolv-conf=off \
+        "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway-$$ --hostname=throwaway --resolv-conf=off \
         --timezone=off --link-journal=no --console=pipe \
         </dev/null >>"$HOST_TOP/console.log" 2>&1 &
     HOST_NSPAWN=$!
