@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /org/microvm1: the manager. */
+#include "bus/server.h"
+
+#include "microvm/names.h"
+
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+                       sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    return sd_bus_message_append(reply, "s", MICROVMD_VERSION);
+}
+
+static int get_host_role(sd_bus *bus, const char *path, const char *interface, const char *property,
+                         sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    BusServer *server = userdata;
+
+    return sd_bus_message_append(reply, "s", microvm_host_role_to_string(server->manager->role));
+}
+
+static int get_drivers(sd_bus *bus, const char *path, const char *interface, const char *property,
+                       sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    BusServer *server = userdata;
+    int r;
+
+    r = sd_bus_message_open_container(reply, 'a', "(sbs)");
+    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX && r >= 0; kind++) {
+        const DriverSlot *slot = &server->manager->drivers[kind];
+        r = sd_bus_message_append(reply, "(sbs)", driver_kind_to_string(kind), slot->online,
+                                  slot->online ? server->manager->config.libvirt_uri : slot->reason ? slot->reason : "");
+    }
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_counts(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    BusServer *server = userdata;
+    uint32_t counts[MICROVM_STATE_MAX] = {0};
+    int r;
+
+    for (size_t i = 0; i < server->manager->n_vms; i++)
+        counts[server->manager->vms[i]->record.state]++;
+    r = sd_bus_message_open_container(reply, 'a', "{su}");
+    if (r >= 0)
+        r = sd_bus_message_append(reply, "{su}", "total", (uint32_t)server->manager->n_vms);
+    for (MicrovmState state = 0; state < MICROVM_STATE_MAX && r >= 0; state++)
+        r = sd_bus_message_append(reply, "{su}", microvm_state_to_string(state), counts[state]);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    const char *name, *path;
+    char text[MICROVM_NAME_MAX + 64];
+    MicroVM *vm;
+    int r;
+
+    r = sd_bus_message_read(message, "s", &name);
+    if (r < 0)
+        return r;
+    vm = manager_find(server->manager, name);
+    if (!vm) {
+        snprintf(text, sizeof(text), "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, name);
+        return bus_error_set(error, -ENOENT, text);
+    }
+    path = bus_vm_path(vm);
+    return path ? sd_bus_reply_method_return(message, "o", path) : -ENOMEM;
+}
+
+static int append_row(sd_bus_message *reply, MicroVM *vm)
+{
+    const VmSpec *spec = vm_current_spec(vm);
+    const char *path = bus_vm_path(vm);
+
+    if (!path)
+        return -ENOMEM;
+    return sd_bus_message_append(reply, "(sossssu)", vm->name, path, microvm_state_to_string(vm->record.state),
+                                 microvm_readiness_to_string(MICROVM_READINESS_NONE),
+                                 spec ? hypervisor_to_string(spec->hypervisor) : "",
+                                 spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
+}
+
+static int method_list(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    sd_bus_message *reply = NULL;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r >= 0)
+        r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(sossssu)");
+    for (size_t i = 0; i < server->manager->n_vms && r >= 0; i++)
+        r = append_row(reply, server->manager->vms[i]);
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 1;
+}
+
+static int reply_changes(sd_bus_message *message, const ReloadChanges *changes)
+{
+    sd_bus_message *reply = NULL;
+    int r;
+
+    r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(ss)");
+    for (size_t i = 0; i < changes->count && r >= 0; i++)
+        r = sd_bus_message_append(reply, "(ss)", changes->items[i].name, changes->items[i].change);
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 1;
+}
+
+static int method_reload(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    _cleanup_free_ char *text = NULL;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r < 0)
+        return r;
+    r = manager_reload(server->manager, &changes, &text);
+    return r < 0 ? bus_error_set(error, r, text) : reply_changes(message, &changes);
+}
+
+static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(vm_spec_unrefp) VmSpec *spec = NULL;
+    sd_bus_message *reply = NULL;
+    const char *json;
+    int r;
+
+    r = sd_bus_message_read(message, "s", &json);
+    if (r < 0)
+        return r;
+    r = definition_load_text("validate", json, &server->manager->config.defaults, &problems, &spec);
+    if (r < 0 && r != -EBADMSG)
+        return r;
+    r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(sssuu)");
+    for (size_t i = 0; i < problems.count && r >= 0; i++) {
+        const Problem *problem = &problems.items[i];
+        r = sd_bus_message_append(reply, "(sssuu)", problem->severity == PROBLEM_ERROR ? "error" : "warning",
+                                  problem->pointer ? problem->pointer : "", problem->text ? problem->text : "",
+                                  problem->line, problem->column);
+    }
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 1;
+}
+
+static const BusMethod methods[] = {
+    {"GetMicroVM", NULL, method_get},
+    {"ListMicroVMs", NULL, method_list},
+    {"Reload", MICROVM_POLKIT_MANAGE, method_reload},
+    {"Validate", NULL, method_validate},
+};
+
+static int on_method(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    return bus_dispatch(userdata, methods, ELEMENTSOF(methods), message, false, error);
+}
+
+static const sd_bus_vtable vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("HostRole", "s", get_host_role, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Drivers", "a(sbs)", get_drivers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Counts", "a{su}", get_counts, 0, 0),
+    SD_BUS_METHOD_WITH_ARGS("GetMicroVM", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", microvm), on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListMicroVMs", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sossssu)", microvms),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", changes), on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems), on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("t", id, "s", name, "s", verb, "s", result, "s", reason), 0),
+    SD_BUS_VTABLE_END,
+};
+
+int bus_publish_manager(BusServer *server)
+{
+    int r;
+
+    r = sd_bus_add_object_vtable(server->bus, NULL, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, vtable, server);
+    if (r >= 0)
+        r = sd_bus_add_object_manager(server->bus, NULL, MICROVM_MANAGER_PATH);
+    return r;
+}

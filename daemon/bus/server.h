@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* microvmd on D-Bus: the connection, what is told to everyone, who may ask for what. */
+#ifndef BUS_SERVER_H
+#define BUS_SERVER_H
+
+#include "manager.h"
+
+#include <systemd/sd-bus.h>
+
+typedef struct BusServer BusServer;
+typedef struct Authorization Authorization;
+typedef struct PendingJob PendingJob;
+
+struct BusServer {
+    sd_event *event;
+    sd_bus *bus;
+    Manager *manager;       /* set before any method can come */
+    sd_bus *systemd;        /* to PID 1, where that is systemd; else NULL */
+    sd_bus_slot *host_state_call;
+    bool manager_changed;
+    MicroVM **dirty;        /* whose properties changed and were not told yet */
+    size_t n_dirty;
+    PendingJob *jobs, **last_job;
+    sd_event_source *flush;
+    Authorization *authorizations;
+};
+
+/* Connects to `address`: "system", "user" or a D-Bus address. Takes no name yet. */
+int bus_server_new(sd_event *event, const char *address, BusServer **ret_server);
+BusServer *bus_server_free(BusServer *server);
+DEFINE_CLEANUP(BusServer *, bus_server_free)
+
+/* Registers the objects, takes the name, connects to the loop. -EEXIST: another daemon has the name. */
+int bus_server_publish(BusServer *server, Manager *manager);
+
+/* What the manager tells us. */
+ManagerObserver bus_server_observer(BusServer *server);
+
+/* Sends what is pending, before the daemon ends. */
+void bus_server_flush(BusServer *server);
+
+/* --- inside bus/ --- */
+
+typedef int (*bus_method_fn)(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
+
+/* One method: what it asks of the caller, and who carries it out. `action` NULL: everyone may. */
+typedef struct BusMethod {
+    const char *member;
+    const char *action; /* polkit */
+    bus_method_fn run;
+} BusMethod;
+
+/*
+ * Carries out the method of `table` that `message` calls, after its caller is authorized; `vm_path`: it is one of a
+ * microVM. Returns as an sd-bus handler does.
+ */
+int bus_dispatch(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
+                 sd_bus_error *error);
+
+/* polkit.c: 1 allowed, 0 asked (bus_dispatch() is called again with the answer), negative: refused, error set. */
+int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
+                  const BusMethod *method, const MicroVM *vm, sd_bus_error *error);
+void bus_authorizations_drop(BusServer *server);
+
+/* error.c: the error for a negative errno, with `text` (may be NULL) as its message. Returns a negative value. */
+int bus_error_set(sd_bus_error *error, int number, const char *text);
+
+/* options.c: a{sv} with known keys only. */
+typedef struct BusOption {
+    const char *key;
+    char type;    /* D-Bus: b, i, t, s */
+    void *target; /* bool, int32_t, uint64_t, char * (borrowed from the message) */
+} BusOption;
+
+int bus_read_options(sd_bus_message *message, const BusOption *options, size_t n, sd_bus_error *error);
+
+/* The objects. */
+extern const BusMethod bus_vm_methods[];
+extern const size_t bus_n_vm_methods;
+int bus_publish_manager(BusServer *server);
+int bus_publish_vms(BusServer *server);
+MicroVM *bus_find_vm(BusServer *server, const char *path);
+const char *bus_vm_path(MicroVM *vm); /* NULL: out of memory */
+int bus_emit_vm_changed(BusServer *server, MicroVM *vm);
+
+/* host-state.c */
+void bus_host_state_connect(BusServer *server);
+void bus_host_state_query(BusServer *server);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The methods of a microVM's object. */
+#include "bus/server.h"
+
+#include "microvm/names.h"
+#include "resource/console-log.h"
+#include "supervise/log-stream.h"
+
+#include <signal.h>
+
+static int reply_job(sd_bus_message *message, int r, uint64_t job, const char *text, sd_bus_error *error)
+{
+    return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, "t", job);
+}
+
+static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    const char *wait = "running";
+    const BusOption options[] = {{"wait", 's', &wait}};
+    uint64_t job = 0;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    if (r < 0)
+        return r;
+    if (streq(wait, "ready"))
+        return bus_error_set(error, -EOPNOTSUPP,
+                             "its definition declares no readiness, so that there is nothing to wait for");
+    if (!streq(wait, "running"))
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"wait\" is \"running\" or \"ready\".");
+    r = state_is_up(vm->record.state) ? 0 : manager_may_start(server->manager, vm, &text);
+    if (r >= 0)
+        r = vm_request_start(vm, &job, &text);
+    return reply_job(message, r, job, text, error);
+}
+
+static int read_stop_options(sd_bus_message *message, StopOptions *ret_options, bool *ret_host_shutdown,
+                             sd_bus_error *error)
+{
+    StopOptions stop = {.timeout_usec = UINT64_MAX};
+    bool host_shutdown = false;
+    const char *wait = "running";
+    const BusOption options[] = {
+        {"force", 'b', &stop.force},
+        {"timeout", 't', &stop.timeout_usec},
+        {"host-shutdown", 'b', &host_shutdown},
+        {"wait", 's', &wait},
+    };
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    if (r < 0)
+        return r;
+    stop.timeout_is_budget = host_shutdown;
+    *ret_options = stop;
+    *ret_host_shutdown = host_shutdown;
+    return 0;
+}
+
+static int method_stop(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    StopOptions options;
+    bool host_shutdown;
+    uint64_t job = 0;
+    int r;
+
+    r = read_stop_options(message, &options, &host_shutdown, error);
+    if (r < 0)
+        return r;
+    if (host_shutdown)
+        manager_host_state(server->manager, true);
+    r = vm_request_stop(vm, &options, &job, &text);
+    return reply_job(message, r, job, text, error);
+}
+
+static int method_restart(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    StopOptions options;
+    bool host_shutdown;
+    uint64_t job = 0;
+    int r;
+
+    r = read_stop_options(message, &options, &host_shutdown, error);
+    if (r < 0)
+        return r;
+    if (host_shutdown)
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "A host that shuts down restarts nothing.");
+    r = manager_may_start(server->manager, vm, &text);
+    if (r >= 0)
+        r = vm_request_restart(vm, &options, &job, &text);
+    return reply_job(message, r, job, text, error);
+}
+
+static int method_kill(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    int32_t signal;
+    int r;
+
+    r = sd_bus_message_read(message, "i", &signal);
+    if (r < 0)
+        return r;
+    if (signal < 1 || signal > SIGRTMAX)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "There is no signal %d.", signal);
+    r = vm_request_kill(vm, signal, &text);
+    return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, NULL);
+}
+
+/* The call is answered when the guest is paused, or goes on. */
+static void on_pause_done(int result, const char *text, void *userdata)
+{
+    sd_bus_message *message = userdata;
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+
+    if (result < 0) {
+        bus_error_set(&error, result, text);
+        sd_bus_reply_method_error(message, &error);
+    } else {
+        sd_bus_reply_method_return(message, NULL);
+    }
+    sd_bus_error_free(&error);
+    sd_bus_message_unref(message);
+}
+
+static int set_paused(sd_bus_message *message, MicroVM *vm, bool pause, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r < 0)
+        return r;
+    sd_bus_message_ref(message);
+    r = vm_request_pause(vm, pause, on_pause_done, message, &text);
+    if (r < 0) {
+        sd_bus_message_unref(message);
+        return bus_error_set(error, r, text);
+    }
+    return 1;
+}
+
+static int method_pause(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    return set_paused(message, vm, true, error);
+}
+
+static int method_resume(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    return set_paused(message, vm, false, error);
+}
+
+static int method_reset_failed(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    vm_request_reset_failed(vm);
+    return sd_bus_reply_method_return(message, NULL);
+}
+
+static int method_open_console(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    _cleanup_close_ int fd = -EBADF;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r < 0)
+        return r;
+    r = vm_open_console(vm, &fd, &text);
+    return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    LogStreamOptions log = {.lines = UINT64_MAX};
+    int32_t boot = 0;
+    const BusOption options[] = {{"boot", 'i', &boot}, {"lines", 't', &log.lines}, {"follow", 'b', &log.follow}};
+    _cleanup_close_ int fd = -EBADF;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    if (r < 0)
+        return r;
+    if (boot > 0)
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "Option \"boot\" is 0 (this boot, or the last one), -1 (the one before)...");
+    log.boot = (unsigned)-boot;
+    r = log_stream_new(server->event, vm->state_dir, &log, &fd);
+    if (r == -ENOENT)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND, "There is no console log of %s of %s; %u are kept.",
+                                 boot == 0 ? "any boot" : "that boot", vm->name, CONSOLE_LOG_BOOTS);
+    return r < 0 ? r : sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int method_get_definition(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    const VmSpec *spec = vm->spec ? vm->spec : vm->booted;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r < 0)
+        return r;
+    if (!spec)
+        return bus_error_set(error, -EBADMSG, vm->definition_error);
+    text = vm_spec_to_json(spec);
+    return text ? sd_bus_reply_method_return(message, "s", text) : -ENOMEM;
+}
+
+const BusMethod bus_vm_methods[] = {
+    {"Start", MICROVM_POLKIT_MANAGE, method_start},
+    {"Stop", MICROVM_POLKIT_MANAGE, method_stop},
+    {"Restart", MICROVM_POLKIT_MANAGE, method_restart},
+    {"Kill", MICROVM_POLKIT_MANAGE, method_kill},
+    {"Pause", MICROVM_POLKIT_MANAGE, method_pause},
+    {"Resume", MICROVM_POLKIT_MANAGE, method_resume},
+    {"ResetFailed", MICROVM_POLKIT_MANAGE, method_reset_failed},
+    {"OpenConsole", MICROVM_POLKIT_CONSOLE, method_open_console},
+    {"OpenLog", MICROVM_POLKIT_CONSOLE, method_open_log},
+    {"GetDefinition", MICROVM_POLKIT_INSPECT, method_get_definition},
+};
+
+const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manager.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <time.h>
+
+enum {
+    FILE_WORKERS = 4,
+};
+#define USEC_PER_SEC     UINT64_C(1000000)
+#define READY_LATEST     (5 * USEC_PER_SEC)
+#define STOP_GRACE_USEC  (2 * USEC_PER_SEC)
+
+/* --- the set --- */
+
+/* Index of `name`, or where it belongs as -1 - index. */
+static ssize_t vm_index(const Manager *manager, const char *name)
+{
+    size_t low = 0, high = manager->n_vms;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(name, manager->vms[middle]->name);
+        if (order == 0)
+            return (ssize_t)middle;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return -1 - (ssize_t)low;
+}
+
+MicroVM *manager_find(Manager *manager, const char *name)
+{
+    ssize_t index = vm_index(manager, name);
+
+    return index < 0 ? NULL : manager->vms[index];
+}
+
+MicroVM *manager_get(Manager *manager, const char *name)
+{
+    ssize_t index = vm_index(manager, name);
+    MicroVM **grown, *vm;
+    size_t at;
+
+    if (index >= 0)
+        return manager->vms[index];
+    at = (size_t)(-1 - index);
+    grown = reallocarray(manager->vms, manager->n_vms + 1, sizeof(*grown));
+    if (!grown)
+        return NULL;
+    manager->vms = grown;
+    if (vm_new(&manager->host, name, &vm) < 0)
+        return NULL;
+    memmove(&grown[at + 1], &grown[at], (manager->n_vms - at) * sizeof(*grown));
+    grown[at] = vm;
+    manager->n_vms++;
+    /* There is one driver; with a second, the record's or the spec's kind chooses the slot. */
+    vm->driver = manager->drivers[vm->record.driver].driver;
+    vm->driver_online = manager->drivers[vm->record.driver].online;
+    if (manager->observer.vm_added)
+        manager->observer.vm_added(vm, manager->observer.userdata);
+    return vm;
+}
+
+static void forget(Manager *manager, size_t index)
+{
+    MicroVM *vm = manager->vms[index];
+
+    memmove(&manager->vms[index], &manager->vms[index + 1], (manager->n_vms - index - 1) * sizeof(*manager->vms));
+    manager->n_vms--;
+    if (manager->observer.vm_removed)
+        manager->observer.vm_removed(vm, manager->observer.userdata);
+    remove_tree(vm->runtime_dir);
+    log_vm_info(vm->name, "Gone: it has no definition and does not run. Its volumes stay in %s.", vm->state_dir);
+    vm_free(vm);
+}
+
+/* --- after each event --- */
+
+static int on_later(sd_event_source *source, void *userdata)
+{
+    Manager *manager = userdata;
+
+    for (size_t i = manager->n_vms; i-- > 0;)
+        if (vm_is_gone(manager->vms[i]))
+            forget(manager, i);
+    for (size_t i = 0; i < manager->n_vms; i++)
+        vm_admit(manager->vms[i]);
+    return 0;
+}
+
+void manager_run_later(Manager *manager)
+{
+    if (manager->later)
+        sd_event_source_set_enabled(manager->later, SD_EVENT_ONESHOT);
+}
+
+static void on_vm_changed(MicroVM *vm, void *userdata)
+{
+    Manager *manager = userdata;
+
+    if (manager->observer.vm_changed)
+        manager->observer.vm_changed(vm, manager->observer.userdata);
+    manager_run_later(manager);
+}
+
+static void on_job_removed(MicroVM *vm, Job job, MicrovmJobResult result, const char *reason, void *userdata)
+{
+    Manager *manager = userdata;
+
+    if (manager->observer.job_removed)
+        manager->observer.job_removed(vm->name, job, result, reason, manager->observer.userdata);
+}
+
+/* --- ready --- */
+
+static void ready(Manager *manager)
+{
+    if (manager->ready)
+        return;
+    manager->ready = true;
+    manager->ready_timer = sd_event_source_disable_unref(manager->ready_timer);
+    if (manager->observer.ready)
+        manager->observer.ready(manager, manager->observer.userdata);
+}
+
+static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    ready(userdata);
+    return 0;
+}
+
+void manager_check_ready(Manager *manager)
+{
+    for (size_t i = 0; i < DRIVER_KIND_MAX; i++)
+        if (!manager->drivers[i].answered)
+            return;
+    ready(manager);
+}
+
+/* --- definitions --- */
+
+void reload_changes_clear(ReloadChanges *changes)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        free(changes->items[i].name);
+    free(changes->items);
+    *changes = (ReloadChanges){0};
+}
+
+static void note_change(ReloadChanges *changes, const char *name, const char *change)
+{
+    ReloadChange *grown = reallocarray(changes->items, changes->count + 1, sizeof(*grown));
+    char *copy = strdup(name);
+
+    if (grown)
+        changes->items = grown;
+    if (!grown || !copy) {
+        free(copy);
+        log_oom();
+        return;
+    }
+    grown[changes->count++] = (ReloadChange){copy, change};
+}
+
+/* Each problem once; the next reload repeats only what it finds anew. */
+static void log_problems(Manager *manager, const ProblemList *problems)
+{
+    _cleanup_free_ char *all = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&all, &size);
+
+    if (!stream)
+        return;
+    for (size_t i = 0; i < problems->count; i++) {
+        _cleanup_free_ char *text = problem_format(&problems->items[i]);
+        if (!text)
+            continue;
+        fprintf(stream, "%s\n", text);
+        if (!manager->problems_logged || !strstr(manager->problems_logged, text))
+            log_full(problems->items[i].severity == PROBLEM_ERROR ? LOG_ERR : LOG_WARNING, NULL, 0, "%s", text);
+    }
+    if (fclose(stream) != 0)
+        return;
+    free(manager->problems_logged);
+    manager->problems_logged = TAKE_PTR(all);
+}
+
+static const Definition *find_definition(const Definitions *definitions, const char *name)
+{
+    for (size_t low = 0, high = definitions->count; low < high;) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(name, definitions->items[middle].name);
+        if (order == 0)
+            return &definitions->items[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+static void take_definition(Manager *manager, const Definition *definition, ReloadChanges *changes)
+{
+    MicroVM *vm = manager_find(manager, definition->name);
+    const char *change = NULL;
+
+    if (!vm || vm_is_undeclared(vm))
+        change = definition->spec ? "added" : "invalid";
+    else if (!definition->spec)
+        change = streq(vm->definition_error, definition->error) ? NULL : "invalid";
+    else if (!vm->spec || !vm_spec_equal(vm->spec, definition->spec))
+        change = "changed";
+    vm = manager_get(manager, definition->name);
+    if (!vm) {
+        log_oom();
+        return;
+    }
+    vm_set_definition(vm, definition->spec, definition->path, definition->error);
+    if (change)
+        note_change(changes, definition->name, change);
+}
+
+static int load_definitions(Manager *manager, ReloadChanges *changes)
+{
+    _cleanup_(definitions_clear) Definitions definitions = {0};
+    _cleanup_problems_ ProblemList problems = {0};
+    int r;
+
+    r = definitions_load(manager->settings.directories, manager->settings.n_directories, &manager->config.defaults,
+                         &problems, &definitions);
+    if (r < 0)
+        return r;
+    log_problems(manager, &problems);
+    for (size_t i = 0; i < manager->n_vms; i++) {
+        MicroVM *vm = manager->vms[i];
+        if (vm_is_undeclared(vm) || find_definition(&definitions, vm->name))
+            continue;
+        vm_set_definition(vm, NULL, NULL, NULL);
+        note_change(changes, vm->name, vm_is_gone(vm) ? "removed" : "undeclared");
+    }
+    for (size_t i = 0; i < definitions.count; i++)
+        take_definition(manager, &definitions.items[i], changes);
+    manager_run_later(manager);
+    return 0;
+}
+
+static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
+{
+    if (free_and_strdup(&manager->role_reason, reason) < 0)
+        log_oom();
+    if (manager->role == role)
+        return;
+    manager->role = role;
+    if (role == MICROVM_HOST_ROLE_HOST)
+        log_notice("The host configuration says host again: starts are possible.");
+    if (manager->observer.changed)
+        manager->observer.changed(manager, manager->observer.userdata);
+}
+
+/* Keys that only take effect at the start of the daemon. */
+static void warn_unapplied(const HostConfig *before, const HostConfig *after)
+{
+    if (!streq(before->libvirt_uri, after->libvirt_uri))
+        log_warning("libvirt.uri changed to %s: it takes effect when microvmd is restarted.", after->libvirt_uri);
+}
+
+int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_error)
+{
+    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    _cleanup_(host_config_clear) HostConfig config = {0};
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_free_ char *refusal = NULL;
+    HostVerdict verdict;
+    int r;
+
+    r = host_config_load(manager->settings.config_path, &problems, &verdict, &refusal, &config);
+    if (r < 0)
+        return r;
+    if (verdict != HOST_OK) {
+        log_error("Reload refused, the old configuration stays. %s", refusal ? refusal : "");
+        if (verdict != HOST_UNREADABLE)
+            set_role(manager, MICROVM_HOST_ROLE_CONFLICT, refusal);
+        *ret_error = TAKE_PTR(refusal);
+        return verdict == HOST_UNREADABLE ? -EBADMSG : -EUCLEAN;
+    }
+    warn_unapplied(&manager->config, &config);
+    host_config_clear(&manager->config);
+    manager->config = config;
+    config = (HostConfig){0};
+    set_role(manager, MICROVM_HOST_ROLE_HOST, NULL);
+    r = load_definitions(manager, &changes);
+    if (r < 0)
+        return r;
+    log_info("Reloaded: %zu of the definitions changed.", changes.count);
+    *ret_changes = changes;
+    changes = (ReloadChanges){0};
+    return 0;
+}
+
+/* --- start and end of the daemon --- */
+
+/* microVMs that an earlier daemon left a record of. */
+static int load_records(Manager *manager)
+{
+    _cleanup_free_ char *directory = NULL;
+    struct dirent *entry;
+    DIR *stream;
+    int r = 0;
+
+    if (asprintf(&directory, "%s/vm", manager->settings.runtime_dir) < 0)
+        return -ENOMEM;
+    r = mkdir_parents(directory, 0711);
+    if (r < 0)
+        return log_error_errno(r, "Can't make %s: %m", directory);
+    stream = opendir(directory);
+    if (!stream)
+        return log_error_errno(-errno, "Can't read %s: %m", directory);
+    while ((entry = readdir(stream)))
+        if (vm_name_valid(entry->d_name) && !manager_get(manager, entry->d_name)) {
+            r = -ENOMEM;
+            break;
+        }
+    closedir(stream);
+    return r;
+}
+
+static int autostart_flag(Manager *manager, char **ret_path)
+{
+    _cleanup_free_ char *directory = NULL;
+    int r;
+
+    if (asprintf(&directory, "%s/daemon", manager->settings.runtime_dir) < 0)
+        return -ENOMEM;
+    r = mkdir_parents(directory, 0711);
+    if (r < 0)
+        return r;
+    return asprintf(ret_path, "%s/autostarted", directory) < 0 ? -ENOMEM : 0;
+}
+
+/* Once a boot: the flag and the records are in the runtime directory, which goes with a reboot. */
+static void autostart(Manager *manager)
+{
+    _cleanup_free_ char *flag = NULL;
+    int r;
+
+    r = autostart_flag(manager, &flag);
+    if (r >= 0 && access(flag, F_OK) == 0)
+        return;
+    for (size_t i = 0; i < manager->n_vms; i++) {
+        MicroVM *vm = manager->vms[i];
+        if (vm->spec && vm->spec->autostart && access(vm->record_path, F_OK) != 0)
+            vm_autostart(vm);
+    }
+    if (r >= 0)
+        r = write_file_atomic(flag, "", 0, 0600);
+    if (r < 0)
+        log_warning_errno(r, "Can't note that autostart has been done in this boot: %m");
+}
+
+int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *config,
+                const ManagerObserver *observer, Manager **ret_manager)
+{
+    _cleanup_(manager_freep) Manager *manager = calloc(1, sizeof(*manager));
+    int r;
+
+    if (!manager)
+        return -ENOMEM;
+    manager->event = sd_event_ref(event);
+    manager->settings = *settings;
+    manager->observer = *observer;
+    manager->config = *config;
+    *config = (HostConfig){0};
+    manager->host = (VmHost){
+        .event = event,
+        .state_dir = settings->state_dir,
+        .runtime_dir = settings->runtime_dir,
+        .admit = manager_admit,
+        .changed = on_vm_changed,
+        .job_removed = on_job_removed,
+        .userdata = manager,
+    };
+    r = workers_new(event, "files", FILE_WORKERS, &manager->host.files);
+    if (r >= 0)
+        r = sd_event_add_defer(event, &manager->later, on_later, manager);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(manager->later, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
+    *ret_manager = TAKE_PTR(manager);
+    return 0;
+}
+
+int manager_start(Manager *manager)
+{
+    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    int r;
+
+    r = manager_open_drivers(manager);
+    if (r < 0)
+        return r;
+    r = load_records(manager);
+    if (r >= 0)
+        r = load_definitions(manager, &changes);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < manager->n_vms; i++)
+        vm_restore(manager->vms[i]);
+    autostart(manager);
+    return sd_event_add_time_relative(manager->event, &manager->ready_timer, CLOCK_MONOTONIC, READY_LATEST, 0,
+                                      on_ready_timer, manager);
+}
+
+Manager *manager_free(Manager *manager)
+{
+    if (!manager)
+        return NULL;
+    manager->later = sd_event_source_disable_unref(manager->later);
+    sd_event_source_disable_unref(manager->ready_timer);
+    manager_close_drivers(manager);
+    workers_stop(manager->host.files, STOP_GRACE_USEC);
+    for (size_t i = 0; i < manager->n_vms; i++)
+        vm_free(manager->vms[i]);
+    free(manager->vms);
+    free(manager->role_reason);
+    free(manager->problems_logged);
+    host_config_clear(&manager->config);
+    sd_event_unref(manager->event);
+    free(manager);
+    return NULL;
+}

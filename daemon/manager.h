@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* All microVMs of a host: definitions, drivers, admission, jobs. Knows no D-Bus. */
+#ifndef MANAGER_H
+#define MANAGER_H
+
+#include "definitions.h"
+#include "supervise/vm.h"
+
+enum {
+    MANAGER_MAX_DIRECTORIES = 8,
+};
+
+typedef struct ManagerSettings {
+    const char *config_path;
+    const char *directories[MANAGER_MAX_DIRECTORIES]; /* of definitions, highest precedence first */
+    size_t n_directories;
+    const char *state_dir, *runtime_dir;
+} ManagerSettings;
+
+typedef struct DriverSlot {
+    Driver *driver;
+    bool online, ever_online, synced, answered;
+    char *reason; /* why it is not online */
+} DriverSlot;
+
+typedef struct Manager Manager;
+
+/* Who shows microVMs to the world. All members may be NULL. */
+typedef struct ManagerObserver {
+    void (*vm_added)(MicroVM *vm, void *userdata);
+    void (*vm_removed)(MicroVM *vm, void *userdata);
+    void (*vm_changed)(MicroVM *vm, void *userdata);
+    void (*changed)(Manager *manager, void *userdata); /* role, drivers */
+    void (*job_removed)(const char *name, Job job, MicrovmJobResult result, const char *reason, void *userdata);
+    /* Asks, asynchronously, whether the host is shutting down; manager_host_state() is to follow. */
+    void (*query_host_state)(void *userdata);
+    void (*ready)(Manager *manager, void *userdata); /* adopted from every driver that answers in time */
+    void *userdata;
+} ManagerObserver;
+
+struct Manager {
+    sd_event *event;
+    ManagerSettings settings;
+    ManagerObserver observer;
+    HostConfig config;
+    MicrovmHostRole role;
+    char *role_reason; /* why it is not "host" */
+    VmHost host;
+    MicroVM **vms; /* sorted by name */
+    size_t n_vms;
+    DriverSlot drivers[DRIVER_KIND_MAX];
+    bool host_stopping;
+    uint64_t host_state_usec; /* CLOCK_BOOTTIME of the last answer; 0: none */
+    bool host_state_asked;
+    bool ready;
+    sd_event_source *later; /* once, after the present event: held starts, microVMs that are gone */
+    sd_event_source *ready_timer;
+    char *problems_logged; /* so that a reload repeats nothing */
+};
+
+/*
+ * Takes `config` over. Strings in `settings` must outlive the manager. microVMs that an earlier daemon knew are
+ * restored, definitions loaded, drivers begin to connect.
+ */
+int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *config,
+                const ManagerObserver *observer, Manager **ret_manager);
+/* Leaves every microVM running. */
+Manager *manager_free(Manager *manager);
+DEFINE_CLEANUP(Manager *, manager_free)
+
+/* Starts connecting and restores; separate, so that the observer can be up before anything happens. */
+int manager_start(Manager *manager);
+
+MicroVM *manager_find(Manager *manager, const char *name);
+
+typedef struct ReloadChange {
+    char *name;
+    const char *change; /* "added", "changed", "removed", "undeclared", "invalid" */
+} ReloadChange;
+
+typedef struct ReloadChanges {
+    ReloadChange *items;
+    size_t count;
+} ReloadChanges;
+
+void reload_changes_clear(ReloadChanges *changes);
+
+/*
+ * Reads host configuration and definitions anew; starts and stops nothing. -EUCLEAN: the guard refuses, -EBADMSG:
+ * the host configuration can't be used (with the message for people in *ret_error); the old configuration stays.
+ */
+int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_error);
+
+/* Whether a start that a person asks for is possible on this host now: 0, -EUCLEAN, -ESHUTDOWN, -EHOSTDOWN. */
+int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error);
+
+/* The host is (not) shutting down: nothing starts any more. */
+void manager_host_state(Manager *manager, bool stopping);
+
+/* manager-drivers.c */
+int manager_open_drivers(Manager *manager);
+void manager_close_drivers(Manager *manager);
+int manager_admit(MicroVM *vm, char **ret_reason, void *userdata);
+
+/* manager.c, for the above */
+MicroVM *manager_get(Manager *manager, const char *name); /* found or made; NULL: out of memory */
+void manager_run_later(Manager *manager);
+void manager_check_ready(Manager *manager);
+
+#endif

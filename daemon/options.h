@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The command line of microvmd. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "manager.h"
+
+typedef enum OptionsMode {
+    MODE_RUN,
+    MODE_CHECK,
+    MODE_SCHEMA,
+    MODE_DONE, /* --help, --version: already answered */
+} OptionsMode;
+
+typedef struct Options {
+    OptionsMode mode;
+    ManagerSettings settings;
+    const char *bus;
+    const char *schema;    /* "vm" or "host" */
+    char *const *files;    /* after --check */
+    size_t n_files;
+} Options;
+
+/* Returns 0, or -EINVAL after the mistake was said on standard error. Strings are borrowed from `argv`. */
+int options_parse(int argc, char *argv[], Options *ret_options);
+
+/* --check: prints every problem to standard output; returns the exit code. */
+int check_run(const Options *options);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "plan/prepare.h"
+
+#include "base/file.h"
+#include "resource/console-log.h"
+#include "resource/memory.h"
+#include "resource/volume.h"
+
+#include <sys/stat.h>
+
+static int add_step(Plan *plan, StepKind kind, const char *what, const char *from, char *to, mode_t mode,
+                    const VolumeSpec *volume)
+{
+    Step *step = &plan->steps[plan->n_steps];
+
+    *step = (Step){.kind = kind, .what = what, .to = to, .mode = mode, .volume = volume};
+    plan->n_steps++;
+    if (from)
+        step->from = strdup(from);
+    return !to || (from && !step->from) ? -ENOMEM : 0;
+}
+
+static char *join(const char *directory, const char *file)
+{
+    char *path = NULL;
+
+    return asprintf(&path, "%s/%s", directory, file) < 0 ? NULL : path;
+}
+
+int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan)
+{
+    enum { FIXED_STEPS = 5 };
+    _cleanup_(plan_freep) Plan *plan = calloc(1, sizeof(*plan));
+    int r;
+
+    if (!plan)
+        return -ENOMEM;
+    plan->spec = vm_spec_ref(spec);
+    plan->state_dir = strdup(state_dir);
+    plan->runtime_dir = strdup(runtime_dir);
+    plan->steps = calloc(FIXED_STEPS + spec->n_volumes, sizeof(*plan->steps));
+    if (!plan->state_dir || !plan->runtime_dir || !plan->steps)
+        return -ENOMEM;
+
+    /* Others may pass through (the hypervisor's user must reach its files), but not look around. */
+    r = add_step(plan, STEP_DIRECTORY, "state directory", NULL, strdup(state_dir), 0711, NULL);
+    if (r >= 0)
+        r = add_step(plan, STEP_DIRECTORY, "runtime directory", NULL, strdup(runtime_dir), 0711, NULL);
+    for (size_t i = 0; i < spec->n_volumes && r >= 0; i++)
+        r = add_step(plan, STEP_VOLUME, "volume", NULL, volume_path(&spec->volumes[i], state_dir), 0600,
+                     &spec->volumes[i]);
+    if (r >= 0)
+        r = add_step(plan, STEP_COPY, "kernel", spec->kernel, join(runtime_dir, "kernel"), 0600, NULL);
+    if (r >= 0 && spec->initrd)
+        r = add_step(plan, STEP_COPY, "initrd", spec->initrd, join(runtime_dir, "initrd"), 0600, NULL);
+    /* Last, so that a start that failed before does not push an earlier boot's log out. */
+    if (r >= 0)
+        r = add_step(plan, STEP_NEW_BOOT, "console log", NULL, strdup(state_dir), 0, NULL);
+    if (r < 0)
+        return r;
+    *ret_plan = TAKE_PTR(plan);
+    return 0;
+}
+
+Plan *plan_free(Plan *plan)
+{
+    if (!plan)
+        return NULL;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        free(plan->steps[i].from);
+        free(plan->steps[i].to);
+    }
+    free(plan->steps);
+    free(plan->state_dir);
+    free(plan->runtime_dir);
+    vm_spec_unref(plan->spec);
+    free(plan);
+    return NULL;
+}
+
+static int run_volume(const Step *step, VmMemory *memory, char **ret_error)
+{
+    const char *image = step->volume->image;
+    int r;
+
+    r = volume_ensure(step->volume, step->to, vm_memory_has_volume(memory, image), ret_error);
+    return r < 0 ? r : vm_memory_add_volume(memory, image);
+}
+
+static int run_step(const Step *step, VmMemory *memory, char **ret_error)
+{
+    int r;
+
+    switch (step->kind) {
+    case STEP_DIRECTORY:
+        r = mkdir_parents(step->to, step->mode);
+        break;
+    case STEP_VOLUME:
+        return run_volume(step, memory, ret_error);
+    case STEP_COPY:
+        r = copy_file(step->from, step->to, step->mode);
+        break;
+    case STEP_NEW_BOOT:
+        r = console_log_new_boot(step->to);
+        break;
+    default:
+        r = -EINVAL;
+    }
+    if (r < 0 && asprintf(ret_error, "%s %s: %s", step->what, step->from ? step->from : step->to, strerror(-r)) < 0)
+        *ret_error = NULL;
+    return r;
+}
+
+static bool same_volumes(const VmMemory *memory, size_t before)
+{
+    return memory->n_volumes == before;
+}
+
+int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error)
+{
+    _cleanup_(vm_memory_clear) VmMemory memory = {0};
+    size_t remembered;
+    int r;
+
+    r = vm_memory_read(plan->state_dir, &memory);
+    if (r < 0) {
+        if (asprintf(ret_error, "%s/state.json, which remembers its volumes, can't be read: %s; mend or remove it",
+                     plan->state_dir, strerror(-r)) < 0)
+            *ret_error = NULL;
+        return r;
+    }
+    remembered = memory.n_volumes;
+    for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
+        r = run_step(&plan->steps[i], &memory, ret_error);
+    /* Also after a failure: a volume that was made before it has been there from now on. */
+    if (!same_volumes(&memory, remembered)) {
+        int written = vm_memory_write(plan->state_dir, &memory);
+        if (written < 0 && r >= 0) {
+            r = written;
+            if (asprintf(ret_error, "%s/state.json can't be written: %s", plan->state_dir, strerror(-r)) < 0)
+                *ret_error = NULL;
+        }
+    }
+    if (r < 0) {
+        plan_undo(plan);
+        return r;
+    }
+    *ret_had_kvm = memory.had_kvm;
+    return 0;
+}
+
+void plan_undo(const Plan *plan)
+{
+    for (size_t i = plan->n_steps; i-- > 0;)
+        if (plan->steps[i].kind == STEP_COPY)
+            unlink(plan->steps[i].to);
+}
+
+static bool has_param(const VmSpec *spec, const char *prefix)
+{
+    for (size_t i = 0; i < spec->n_kernel_params; i++)
+        if (strncmp(spec->kernel_params[i], prefix, strlen(prefix)) == 0)
+            return true;
+    return false;
+}
+
+char *kernel_command_line(const VmSpec *spec)
+{
+    _cleanup_free_ char *line = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&line, &size);
+
+    if (!stream)
+        return NULL;
+    fputs("console=ttyS0 reboot=t panic=-1", stream);
+    if (spec->n_volumes > 0 && !spec->initrd && !has_param(spec, "root="))
+        fputs(spec->volumes[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw", stream);
+    for (size_t i = 0; i < spec->n_kernel_params; i++)
+        fprintf(stream, " %s", spec->kernel_params[i]);
+    if (fclose(stream) != 0)
+        return NULL;
+    return TAKE_PTR(line);
+}

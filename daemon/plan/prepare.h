@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is to be done before a hypervisor can start: made as a plan (pure), then run (blocks, in a worker). */
+#ifndef PLAN_PREPARE_H
+#define PLAN_PREPARE_H
+
+#include "spec/spec.h"
+
+typedef enum StepKind {
+    STEP_DIRECTORY, /* to */
+    STEP_NEW_BOOT,  /* to: the state directory, whose console logs move on by one boot */
+    STEP_VOLUME,    /* to: path of the image; volume */
+    STEP_COPY,      /* from, to: a private copy, because libvirt changes the owner of what it is given */
+} StepKind;
+
+typedef struct Step {
+    StepKind kind;
+    const char *what; /* for messages: "kernel", "initrd" */
+    char *from, *to;
+    const VolumeSpec *volume;
+    mode_t mode;
+} Step;
+
+typedef struct Plan {
+    VmSpec *spec;
+    char *state_dir, *runtime_dir; /* of this microVM */
+    Step *steps;
+    size_t n_steps;
+} Plan;
+
+int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan);
+Plan *plan_free(Plan *plan);
+DEFINE_CLEANUP(Plan *, plan_free)
+
+/*
+ * Runs the steps in order; each is idempotent. After a failure what must not stay is undone, in reverse. On
+ * success *ret_had_kvm tells what is remembered of earlier runs. Errors: negative errno, with the sentence.
+ */
+int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error);
+
+/* Removes what a run leaves in its runtime directory once the hypervisor has read it, or never will. */
+void plan_undo(const Plan *plan);
+
+/* Kernel command line: the defaults, root= where there is a volume and nothing else says it, the definition's own. */
+char *kernel_command_line(const VmSpec *spec);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "resource/volume.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+char *volume_path(const VolumeSpec *volume, const char *state_dir)
+{
+    char *path = NULL;
+
+    if (volume->image[0] == '/')
+        return strdup(volume->image);
+    return asprintf(&path, "%s/%s", state_dir, volume->image) < 0 ? NULL : path;
+}
+
+static int fail(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
+static int fail(char **ret_error, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(ret_error, format, arguments) < 0)
+        *ret_error = NULL;
+    va_end(arguments);
+    return error;
+}
+
+/* Runs a program with standard error in a pipe; returns 0, or a negative errno with its last words. */
+static int run_program(char *const argv[], char *output, size_t output_size)
+{
+    _cleanup_close_ int read_end = -EBADF, write_end = -EBADF;
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    size_t used = 0;
+    ssize_t n;
+    int ends[2], r, status;
+    pid_t pid;
+    char *const environment[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C", NULL};
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    read_end = ends[0];
+    write_end = ends[1];
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, write_end, STDERR_FILENO);
+    /* Worker threads run with all signals blocked; a program must not inherit that. */
+    posix_spawnattr_init(&attributes);
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    r = -posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    if (r < 0)
+        return r;
+
+    write_end = safe_close(write_end);
+    while ((n = read(read_end, output + used, output_size - 1 - used)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0 && (used += (size_t)n) == output_size - 1)
+            used = 0; /* the end is what matters */
+    output[used] = '\0';
+    while (used > 0 && output[used - 1] == '\n')
+        output[--used] = '\0';
+    if (waitpid(pid, &status, 0) < 0)
+        return -errno;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int make_file(const char *path, uint64_t size_mib)
+{
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)(size_mib << 20)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int make_file_system(const VolumeSpec *volume, const char *partial, const char *path, char **ret_error)
+{
+    /* -F: it is a regular file, which mkfs would otherwise ask about (mke2fs(8)). */
+    char *argv[] = {(char *)"mkfs.ext4", (char *)"-q", (char *)"-F", (char *)partial, NULL};
+    char output[1024];
+    int r;
+
+    r = run_program(argv, output, sizeof(output));
+    if (r == -ENOENT)
+        return fail(ret_error, r, "volume %s can't be made: mkfs.%s is not installed (package e2fsprogs)", path,
+                    fs_type_to_string(volume->fs_type));
+    if (r < 0)
+        return fail(ret_error, r, "volume %s can't be made: mkfs.%s failed: %s", path,
+                    fs_type_to_string(volume->fs_type), output);
+    return 0;
+}
+
+static int volume_create(const VolumeSpec *volume, const char *path, char **ret_error)
+{
+    _cleanup_free_ char *partial = NULL;
+    int r;
+
+    if (asprintf(&partial, "%s.partial", path) < 0)
+        return -ENOMEM;
+    r = make_file(partial, volume->size_mib);
+    if (r < 0)
+        r = fail(ret_error, r, "volume %s (%" PRIu64 " MiB) can't be made: %s", path, volume->size_mib,
+                 strerror(-r));
+    if (r == 0)
+        r = make_file_system(volume, partial, path, ret_error);
+    if (r == 0 && rename(partial, path) < 0)
+        r = fail(ret_error, -errno, "volume %s can't be made: %s", path, strerror(errno));
+    if (r < 0)
+        unlink(partial);
+    return r;
+}
+
+int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **ret_error)
+{
+    struct stat st;
+    int r;
+
+    if (stat(path, &st) == 0) {
+        if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+            return fail(ret_error, -EINVAL, "volume %s is neither a regular file nor a block device", path);
+        return 0;
+    }
+    if (errno != ENOENT)
+        return fail(ret_error, -errno, "volume %s can't be looked at: %s", path, strerror(errno));
+    if (seen)
+        return fail(ret_error, -ENOENT,
+                    "volume %s was there before and is gone; put it back (a new, empty one is never made in its place)",
+                    path);
+    if (!volume->auto_create)
+        return fail(ret_error, -ENOENT,
+                    "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it", path);
+    r = volume_create(volume, path, ret_error);
+    return r < 0 ? r : 1;
+}

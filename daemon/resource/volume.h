@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Disk images of a microVM. */
+#ifndef RESOURCE_VOLUME_H
+#define RESOURCE_VOLUME_H
+
+#include "spec/spec.h"
+
+/* Where a volume's image is: relative ones are in the microVM's state directory. NULL: out of memory. */
+char *volume_path(const VolumeSpec *volume, const char *state_dir);
+
+/*
+ * Makes sure that the image is there; blocks (file work, mkfs), so not on the loop. `seen`: it has been there
+ * before, so that its absence is an error and never a reason for an empty disk. A new one is made complete under
+ * another name and then renamed: there is no half-made volume. Returns 1 when it was made, 0 when it was there,
+ * or a negative errno with the sentence in *ret_error.
+ */
+int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **ret_error);
+
+#endif

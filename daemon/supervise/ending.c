@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "supervise/ending.h"
+
+static const struct {
+    const char *words;
+    ConsoleEvidence evidence;
+} markers[] = {
+    {"Kernel panic - not syncing: ", EVIDENCE_PANIC},
+    {"reboot: Power down", EVIDENCE_POWEROFF},
+    {"reboot: System halted", EVIDENCE_POWEROFF},
+    {"reboot: Restarting system", EVIDENCE_REBOOT},
+};
+
+static const char *find_last(const char *text, size_t size, const char *words)
+{
+    const char *found = NULL, *from = text;
+    size_t length = strlen(words);
+
+    for (const char *at; (at = memmem(from, size - (size_t)(from - text), words, length)); from = at + 1)
+        found = at;
+    return found;
+}
+
+/* The rest of the line, cut to something that fits in a sentence. */
+static char *copy_line(const char *line, size_t size)
+{
+    enum { LONGEST = 120 };
+    char *copy = malloc(LONGEST + 1);
+    size_t n = 0;
+
+    if (!copy)
+        return NULL;
+    for (size_t i = 0; i < size && n < LONGEST && line[i] != '\n' && line[i] != '\r'; i++)
+        copy[n++] = line[i] >= ' ' && line[i] <= '~' ? line[i] : '?';
+    while (n > 0 && copy[n - 1] == ' ')
+        n--;
+    copy[n] = '\0';
+    return copy;
+}
+
+ConsoleEvidence console_evidence(const char *text, size_t size, char **ret_detail)
+{
+    ConsoleEvidence evidence = EVIDENCE_NONE;
+    const char *latest = NULL;
+    char *detail = NULL;
+
+    for (size_t i = 0; i < ELEMENTSOF(markers); i++) {
+        const char *at = find_last(text, size, markers[i].words);
+        /* With panic=-1 the kernel goes on to say that it restarts: the panic is still the cause. */
+        bool follows_panic = evidence == EVIDENCE_PANIC && markers[i].evidence == EVIDENCE_REBOOT;
+        if (!at || (latest && at < latest) || follows_panic)
+            continue;
+        latest = at;
+        evidence = markers[i].evidence;
+        free(detail);
+        detail = NULL;
+        if (evidence == EVIDENCE_PANIC) {
+            const char *message = at + strlen(markers[i].words);
+            detail = copy_line(message, size - (size_t)(message - text));
+        }
+    }
+    *ret_detail = detail;
+    return evidence;
+}
+
+static char *say(const char *text, const char *detail)
+{
+    char *sentence = NULL;
+
+    if (asprintf(&sentence, "%s%s%s%s", text, detail ? " (" : "", detail ? detail : "", detail ? ")" : "") < 0)
+        return NULL;
+    return sentence;
+}
+
+static Ending classify_asked(const EndingFacts *facts)
+{
+    bool timed_out = facts->asked == STOP_ASKED_TIMEOUT;
+
+    switch (facts->cause) {
+    case END_POWEROFF:
+    case END_REBOOT:
+    case END_SHUTDOWN:
+    case END_ASKED:
+        if (facts->evidence == EVIDENCE_PANIC)
+            return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
+                            say("the guest panicked while it was shutting down", facts->evidence_detail)};
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
+                        say("stopped: the guest shut itself down", NULL)};
+    case END_DESTROYED:
+        if (timed_out)
+            return (Ending){ENDING_STOPPED, MICROVM_RESULT_TIMEOUT, MICROVM_LAST_STOP_FORCED,
+                            say("stopped by force: the guest did not shut down within stop.timeout", NULL)};
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
+                        say("stopped by force", NULL)};
+    case END_PANIC:
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
+                        say("the guest panicked while it was shutting down", facts->evidence_detail)};
+    case END_LOST:
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
+                        say("stopped: it was gone when microvmd looked again", NULL)};
+    default:
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
+                        say("stopped: the hypervisor ended before the guest had shut down", facts->driver_text)};
+    }
+}
+
+static Ending panicked(const EndingFacts *facts)
+{
+    return (Ending){ENDING_FAILURE, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_LOST,
+                    say("the guest's kernel panicked", facts->evidence_detail)};
+}
+
+static Ending powered_off(const char *when)
+{
+    return (Ending){ENDING_POWEROFF, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
+                    say("the guest powered itself off", when)};
+}
+
+static Ending rebooted(const char *when)
+{
+    return (Ending){ENDING_REBOOT, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
+                    say("the guest rebooted", when)};
+}
+
+static Ending classify_lost(const EndingFacts *facts)
+{
+    static const char when[] = "while microvmd was not watching; its console says so";
+
+    switch (facts->evidence) {
+    case EVIDENCE_PANIC:
+        return panicked(facts);
+    case EVIDENCE_POWEROFF:
+        return powered_off(when);
+    case EVIDENCE_REBOOT:
+        return rebooted(when);
+    default:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
+                        say("it ended while nobody watched, and left no word why", NULL)};
+    }
+}
+
+Ending ending_classify(const EndingFacts *facts)
+{
+    if (facts->asked != STOP_NOT_ASKED)
+        return classify_asked(facts);
+
+    switch (facts->cause) {
+    case END_POWEROFF:
+        return powered_off(NULL);
+    case END_REBOOT:
+        return facts->evidence == EVIDENCE_PANIC ? panicked(facts) : rebooted(NULL);
+    case END_SHUTDOWN:
+        if (facts->evidence == EVIDENCE_PANIC)
+            return panicked(facts);
+        return facts->evidence == EVIDENCE_REBOOT ? rebooted(NULL) : powered_off(NULL);
+    case END_PANIC:
+        return panicked(facts);
+    case END_DESTROYED:
+        return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
+                        say("stopped through libvirt (virsh destroy, or another of its clients)", NULL)};
+    case END_ASKED:
+        return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
+                        say("stopped through libvirt (virsh shutdown, or another of its clients)", NULL)};
+    case END_TERMINATED:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
+                        say("the hypervisor was ended by a signal from the host", facts->driver_text)};
+    case END_LOST:
+        return classify_lost(facts);
+    default:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
+                        say("the hypervisor died", facts->driver_text)};
+    }
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "supervise/record.h"
+
+#include "base/file.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+
+enum {
+    FORMAT_VERSION = 1,
+    RECORD_SIZE_MAX = 4 * 1024 * 1024,
+};
+
+DEFINE_CLEANUP(cJSON *, cJSON_Delete)
+
+void vm_record_clear(VmRecord *record)
+{
+    free(record->reason);
+    free(record->accel_reason);
+    free(record->definition);
+    *record = (VmRecord){0};
+}
+
+static bool add_string(cJSON *object, const char *key, const char *value)
+{
+    return !value || cJSON_AddStringToObject(object, key, value);
+}
+
+/* As decimal text: cJSON's numbers are doubles. */
+static bool add_u64(cJSON *object, const char *key, uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    return cJSON_AddStringToObject(object, key, text);
+}
+
+static bool add_history(cJSON *object, const RestartHistory *history)
+{
+    cJSON *starts = cJSON_AddArrayToObject(object, "starts");
+    char text[24];
+
+    if (!starts || !add_u64(object, "failures", history->failures))
+        return false;
+    for (unsigned i = 0; i < history->n_starts; i++) {
+        snprintf(text, sizeof(text), "%" PRIu64, history->starts_usec[i]);
+        if (!cJSON_AddItemToArray(starts, cJSON_CreateString(text)))
+            return false;
+    }
+    return true;
+}
+
+int vm_record_write(const char *path, const char *name, const VmRecord *record)
+{
+    _cleanup_(cJSON_Deletep) cJSON *object = cJSON_CreateObject();
+    _cleanup_free_ char *text = NULL;
+    char generation[SD_ID128_STRING_MAX];
+    bool ok;
+
+    ok = object && cJSON_AddNumberToObject(object, "formatVersion", FORMAT_VERSION) &&
+         add_string(object, "name", name) && add_string(object, "state", microvm_state_to_string(record->state)) &&
+         add_string(object, "reason", record->reason) && add_u64(object, "stateTimestamp", record->state_usec) &&
+         add_string(object, "result", microvm_result_to_string(record->result)) &&
+         add_string(object, "lastStop", microvm_last_stop_to_string(record->last_stop)) &&
+         add_string(object, "driver", driver_kind_to_string(record->driver)) &&
+         add_string(object, "generation", sd_id128_to_string(record->generation, generation)) &&
+         add_string(object, "accel", accel_to_string(record->accel)) &&
+         add_string(object, "accelReason", record->accel_reason) &&
+         add_u64(object, "startTimestamp", record->start_usec) &&
+         add_u64(object, "startBoottime", record->start_boot_usec) &&
+         add_u64(object, "nextRestartBoottime", record->next_restart_boot_usec) &&
+         add_u64(object, "stopDeadlineBoottime", record->stop_deadline_boot_usec) &&
+         add_string(object, "stopAsked", stop_asked_to_string(record->stop_asked)) &&
+         cJSON_AddBoolToObject(object, "again", record->again) &&
+         add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
+         add_string(object, "definition", record->definition);
+    text = ok ? cJSON_PrintUnformatted(object) : NULL;
+    if (!text)
+        return -ENOMEM;
+    return write_file_atomic(path, text, strlen(text), 0600);
+}
+
+static const char *get_string(const cJSON *object, const char *key)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+}
+
+static uint64_t get_u64(const cJSON *object, const char *key)
+{
+    const char *text = get_string(object, key);
+
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static bool get_bool(const cJSON *object, const char *key)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, key));
+}
+
+#define GET_ENUM(object, key, function, fallback)                                                            \
+    ({                                                                                                       \
+        const char *_text = get_string(object, key);                                                         \
+        int _value = _text ? function(_text) : -EINVAL;                                                      \
+        _value < 0 ? (int)(fallback) : _value;                                                               \
+    })
+
+static void read_history(const cJSON *object, RestartHistory *ret_history)
+{
+    const cJSON *start;
+
+    *ret_history = (RestartHistory){.failures = (unsigned)get_u64(object, "failures")};
+    cJSON_ArrayForEach (start, cJSON_GetObjectItemCaseSensitive(object, "starts"))
+        if (cJSON_IsString(start) && ret_history->n_starts < RESTART_LIMIT)
+            ret_history->starts_usec[ret_history->n_starts++] = strtoull(start->valuestring, NULL, 10);
+}
+
+static int parse_record(const cJSON *object, VmRecord *ret_record)
+{
+    VmRecord record = {
+        .state_usec = get_u64(object, "stateTimestamp"),
+        .result = (MicrovmResult)GET_ENUM(object, "result", microvm_result_from_string, MICROVM_RESULT_SUCCESS),
+        .last_stop = (MicrovmLastStop)GET_ENUM(object, "lastStop", microvm_last_stop_from_string, MICROVM_LAST_STOP_NONE),
+        .driver = (DriverKind)GET_ENUM(object, "driver", driver_kind_from_string, DRIVER_KIND_LIBVIRT),
+        .accel = (Accel)GET_ENUM(object, "accel", accel_from_string, ACCEL_AUTO),
+        .start_usec = get_u64(object, "startTimestamp"),
+        .start_boot_usec = get_u64(object, "startBoottime"),
+        .next_restart_boot_usec = get_u64(object, "nextRestartBoottime"),
+        .stop_deadline_boot_usec = get_u64(object, "stopDeadlineBoottime"),
+        .stop_asked = (StopAsked)GET_ENUM(object, "stopAsked", stop_asked_from_string, STOP_NOT_ASKED),
+        .again = get_bool(object, "again"),
+        .n_restarts = get_u64(object, "restarts"),
+    };
+    const char *generation = get_string(object, "generation");
+    int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);
+
+    if (state < 0 || !generation || sd_id128_from_string(generation, &record.generation) < 0)
+        return -EBADMSG;
+    record.state = (MicrovmState)state;
+    read_history(object, &record.history);
+    if (free_and_strdup(&record.reason, get_string(object, "reason")) < 0 ||
+        free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
+        free_and_strdup(&record.definition, get_string(object, "definition")) < 0) {
+        vm_record_clear(&record);
+        return -ENOMEM;
+    }
+    *ret_record = record;
+    return 0;
+}
+
+int vm_record_read(const char *path, VmRecord *ret_record)
+{
+    _cleanup_(cJSON_Deletep) cJSON *object = NULL;
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    int r;
+
+    r = read_file(path, RECORD_SIZE_MAX, &text, &size);
+    if (r < 0)
+        return r;
+    object = cJSON_ParseWithLength(text, size);
+    if (!cJSON_IsObject(object))
+        return -EBADMSG;
+    return parse_record(object, ret_record);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What must be known of a microVM after the daemon was restarted, in its runtime directory (gone with a reboot).
+ * Written by the one door for state changes, before the driver is asked to act on it.
+ */
+#ifndef SUPERVISE_RECORD_H
+#define SUPERVISE_RECORD_H
+
+#include "supervise/restart.h"
+
+#include <systemd/sd-id128.h>
+
+/* Times: *_usec since the epoch, *_boot_usec of CLOCK_BOOTTIME; 0: none. */
+typedef struct VmRecord {
+    MicrovmState state;
+    char *reason;
+    uint64_t state_usec;
+    MicrovmResult result;
+    MicrovmLastStop last_stop;
+    DriverKind driver;
+    sd_id128_t generation; /* of the run; null: none */
+    Accel accel;           /* ACCEL_AUTO: has not run */
+    char *accel_reason;
+    uint64_t start_usec, start_boot_usec;
+    uint64_t next_restart_boot_usec;
+    uint64_t stop_deadline_boot_usec;
+    StopAsked stop_asked;
+    bool again; /* starts again when it has stopped */
+    uint64_t n_restarts;
+    RestartHistory history;
+    char *definition; /* that the run was started with, as JSON; NULL: none */
+} VmRecord;
+
+void vm_record_clear(VmRecord *record);
+
+/* Replaces the file at `path`, atomically. Its directory must exist. */
+int vm_record_write(const char *path, const char *name, const VmRecord *record);
+
+/*
+ * Reads it. Keys that this version does not know are left alone, so that a record of the next one does no harm.
+ * -ENOENT: none. -EBADMSG: not a record; the caller treats it as none and says so.
+ */
+int vm_record_read(const char *path, VmRecord *ret_record);
+
+#endif

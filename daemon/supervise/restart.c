@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "supervise/restart.h"
+
+#include "base/parse.h"
+
+uint64_t restart_delay(uint64_t delay_usec, unsigned failures)
+{
+    uint64_t longest = MAX(delay_usec, RESTART_MAX_DELAY_USEC);
+
+    for (unsigned i = 1; i < failures && delay_usec < longest; i++)
+        delay_usec = MIN(delay_usec * 2, longest);
+    return delay_usec;
+}
+
+/* Notes an automatic start at `at_usec`, unless there were too many in the interval. */
+static bool history_admit(RestartHistory *history, uint64_t at_usec)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < history->n_starts; i++)
+        if (history->starts_usec[i] + RESTART_LIMIT_INTERVAL_USEC > at_usec)
+            history->starts_usec[kept++] = history->starts_usec[i];
+    history->n_starts = kept;
+    if (kept == RESTART_LIMIT)
+        return false;
+    history->starts_usec[history->n_starts++] = at_usec;
+    return true;
+}
+
+static RestartVerdict verdict(RestartKind kind, MicrovmResult result, const char *text, const char *what_follows)
+{
+    RestartVerdict made = {.kind = kind, .result = result};
+
+    if (asprintf(&made.text, "%s%s%s", text ? text : "ended", what_follows ? "; " : "",
+                 what_follows ? what_follows : "") < 0)
+        made.text = NULL;
+    return made;
+}
+
+static RestartVerdict give_up(const Ending *ending)
+{
+    return verdict(RESTART_VERDICT_FAILED, MICROVM_RESULT_START_LIMIT, ending->text,
+                   "it was started 5 times within 10 minutes and is not started again until "
+                   "\"microvmctl reset-failed\" or a new definition");
+}
+
+RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64_t delay_usec, bool again,
+                              uint64_t ran_usec, uint64_t now_usec, RestartHistory *history)
+{
+    bool failure = ending->kind == ENDING_FAILURE;
+    RestartVerdict made;
+    char delay_text[64], follows[96];
+
+    if (again)
+        return verdict(RESTART_VERDICT_AGAIN, ending->result, ending->text, "it starts again, as asked");
+    if (ending->kind == ENDING_STOPPED || ending->kind == ENDING_MANUAL)
+        return verdict(RESTART_VERDICT_OFF, ending->result, ending->text, NULL);
+    if (policy == RESTART_NO)
+        return verdict(failure ? RESTART_VERDICT_FAILED : RESTART_VERDICT_OFF, ending->result, ending->text,
+                       failure || ending->kind == ENDING_REBOOT ? "restart.policy is \"no\"" : NULL);
+    if (ending->kind == ENDING_POWEROFF && policy != RESTART_ALWAYS)
+        return verdict(RESTART_VERDICT_OFF, ending->result, ending->text, NULL);
+
+    if (ending->kind == ENDING_REBOOT) {
+        history->failures = 0;
+        if (!history_admit(history, now_usec))
+            return give_up(ending);
+        return verdict(RESTART_VERDICT_AGAIN, ending->result, ending->text, "it starts again");
+    }
+
+    /* Who ran well for as long as the interval has left the earlier trouble behind. */
+    history->failures = !failure || ran_usec >= RESTART_LIMIT_INTERVAL_USEC ? 1 : history->failures + 1;
+    delay_usec = restart_delay(delay_usec, history->failures);
+    if (!history_admit(history, now_usec + delay_usec))
+        return give_up(ending);
+    format_duration(delay_usec, delay_text, sizeof(delay_text));
+    snprintf(follows, sizeof(follows), "it starts again in %s", delay_text);
+    made = verdict(RESTART_VERDICT_RETRY, ending->result, ending->text, follows);
+    made.delay_usec = delay_usec;
+    return made;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The restart policy as pure functions: no clock, no process. */
+#ifndef SUPERVISE_RESTART_H
+#define SUPERVISE_RESTART_H
+
+#include "supervise/ending.h"
+
+enum {
+    RESTART_LIMIT = 5, /* automatic starts within RESTART_LIMIT_INTERVAL_USEC */
+};
+#define RESTART_LIMIT_INTERVAL_USEC (10 * 60 * UINT64_C(1000000))
+#define RESTART_MAX_DELAY_USEC      (5 * 60 * UINT64_C(1000000))
+
+/* When this microVM was last started by itself: CLOCK_BOOTTIME, µs, oldest first. Kept over daemon restarts. */
+typedef struct RestartHistory {
+    uint64_t starts_usec[RESTART_LIMIT];
+    unsigned n_starts;
+    unsigned failures; /* in a row, each within the interval of the one before */
+} RestartHistory;
+
+typedef enum RestartKind {
+    RESTART_VERDICT_OFF,
+    RESTART_VERDICT_FAILED,
+    RESTART_VERDICT_RETRY, /* after delay_usec */
+    RESTART_VERDICT_AGAIN, /* at once */
+} RestartKind;
+
+typedef struct RestartVerdict {
+    RestartKind kind;
+    MicrovmResult result;
+    uint64_t delay_usec;
+    char *text; /* one human sentence: what happened and what follows; NULL: out of memory */
+} RestartVerdict;
+
+/*
+ * What follows an ending. `again`: a person asked for a start meanwhile. `ran_usec`: how
+ * long the run lasted. `history` is brought up to date for the start that the verdict announces.
+ */
+RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64_t delay_usec, bool again,
+                              uint64_t ran_usec, uint64_t now_usec, RestartHistory *history);
+
+/* delay_usec doubled for each failure after the first, up to RESTART_MAX_DELAY_USEC (or delay_usec if longer). */
+uint64_t restart_delay(uint64_t delay_usec, unsigned failures);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* File work before and after a run: in workers, because disks and even tmpfs take their time. */
+#include "supervise/vm.h"
+
+#include "base/log.h"
+#include "resource/memory.h"
+
+typedef struct Preparation {
+    MicroVM *vm;
+    Plan *plan;
+    int error;
+    char *error_text;
+    bool had_kvm;
+} Preparation;
+
+static void preparation_free(void *argument)
+{
+    Preparation *preparation = argument;
+
+    plan_free(preparation->plan);
+    free(preparation->error_text);
+    free(preparation);
+}
+
+static void preparation_run(void *argument)
+{
+    Preparation *preparation = argument;
+
+    preparation->error = plan_run(preparation->plan, &preparation->had_kvm, &preparation->error_text);
+}
+
+static void preparation_done(void *argument)
+{
+    Preparation *preparation = argument;
+    MicroVM *vm = preparation->vm;
+
+    vm->had_kvm = preparation->had_kvm;
+    if (vm->record.state == MICROVM_STOPPING) {
+        vm_act(vm, VM_ACTION_CLEAN);
+        if (vm->record.again)
+            vm_event(vm, VM_EVENT_ENDED_AGAIN, "starting again, as asked");
+        else
+            vm_event(vm, VM_EVENT_ENDED_OFF, "stopped before the guest had started");
+    } else if (preparation->error < 0) {
+        vm->record.result = MICROVM_RESULT_RESOURCES;
+        vm_event(vm, VM_EVENT_GIVE_UP, "%s",
+                 preparation->error_text ? preparation->error_text : strerror(-preparation->error));
+    } else {
+        vm_event(vm, VM_EVENT_PREPARED, "starting the hypervisor");
+    }
+    preparation_free(preparation);
+}
+
+void vm_prepare(MicroVM *vm)
+{
+    Preparation *preparation = calloc(1, sizeof(*preparation));
+    Work work = {preparation_run, preparation_done, preparation_free, preparation};
+    int r = -ENOMEM;
+
+    vm->launch_usec = now_boottime_usec();
+    if (preparation) {
+        preparation->vm = vm;
+        vm_spec_unref(vm->booted);
+        vm->booted = vm_spec_ref(vm->spec);
+        r = plan_new(vm->spec, vm->state_dir, vm->runtime_dir, &preparation->plan);
+    }
+    if (r >= 0)
+        r = workers_submit(vm->host->files, &work);
+    if (r < 0) {
+        if (preparation)
+            preparation_free(preparation);
+        vm->record.result = MICROVM_RESULT_RESOURCES;
+        vm_event(vm, VM_EVENT_GIVE_UP, "its start can't be prepared: %s", strerror(-r));
+    }
+}
+
+/* Cleaning and remembering. A new start waits for it: it would make what this removes. */
+typedef struct Chore {
+    MicroVM *vm;
+    Plan *plan;
+    bool remember_kvm;
+} Chore;
+
+static void chore_free(void *argument)
+{
+    Chore *chore = argument;
+
+    plan_free(chore->plan);
+    free(chore);
+}
+
+static void chore_run(void *argument)
+{
+    Chore *chore = argument;
+    _cleanup_(vm_memory_clear) VmMemory memory = {0};
+    int r = 0;
+
+    plan_undo(chore->plan);
+    if (!chore->remember_kvm)
+        return;
+    r = vm_memory_read(chore->plan->state_dir, &memory);
+    if (r >= 0) {
+        memory.had_kvm = true;
+        r = vm_memory_write(chore->plan->state_dir, &memory);
+    }
+    if (r < 0)
+        log_full(LOG_WARNING, chore->plan->spec->name, r, "Can't note in %s/state.json that it ran under KVM: %m",
+                 chore->plan->state_dir);
+}
+
+static void chore_done(void *argument)
+{
+    Chore *chore = argument;
+    MicroVM *vm = chore->vm;
+
+    chore_free(chore);
+    vm->chores--;
+    vm_admit(vm);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_clean(MicroVM *vm, bool remember_kvm)
+{
+    Chore *chore;
+    int r = -ENOMEM;
+
+    if (!vm->booted)
+        return;
+    chore = calloc(1, sizeof(*chore));
+    if (chore) {
+        Work work = {chore_run, chore_done, chore_free, chore};
+        chore->vm = vm;
+        chore->remember_kvm = remember_kvm;
+        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, &chore->plan);
+        if (r >= 0)
+            r = workers_submit(vm->host->files, &work);
+        if (r >= 0)
+            vm->chores++;
+    }
+    if (r < 0) {
+        log_full(LOG_WARNING, vm->name, r, "Can't clean up in %s: %m", vm->runtime_dir);
+        if (chore)
+            chore_free(chore);
+    }
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What people ask for. Jobs are as systemd's: the call returns when the job is accepted, the job outlives its caller. */
+#include "supervise/vm.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+
+static int refuse(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
+static int refuse(char **ret_error, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(ret_error, format, arguments) < 0)
+        *ret_error = NULL;
+    va_end(arguments);
+    return error;
+}
+
+/*
+ * The job for `verb`: the one there is if it is the same, else a new one, before which the old one gives way.
+ */
+static uint64_t take_job(MicroVM *vm, MicrovmJobVerb verb)
+{
+    if (vm->job.id != 0 && vm->job.verb == verb)
+        return vm->job.id;
+    if (vm->job.id != 0) {
+        char reason[64];
+        snprintf(reason, sizeof(reason), "a later %s took its place", microvm_job_verb_to_string(verb));
+        vm_finish_job(vm, MICROVM_JOB_SUPERSEDED, reason);
+    }
+    vm->job = (Job){++vm->host->last_job_id, verb};
+    vm->host->changed(vm, vm->host->userdata);
+    return vm->job.id;
+}
+
+/* What forbids any start of it now. */
+static int may_start(MicroVM *vm, char **ret_error)
+{
+    if (vm->definition_error)
+        return refuse(ret_error, -EBADMSG, "%s", vm->definition_error);
+    if (!vm->spec)
+        return refuse(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started", vm->name);
+    if (vm->record.state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT)
+        return refuse(ret_error, -ECANCELED,
+                      "%s was started too often; find out why (microvmctl status %s, microvmctl logs %s), then run "
+                      "\"microvmctl reset-failed %s\"",
+                      vm->name, vm->name, vm->name, vm->name);
+    return 0;
+}
+
+/* While a run ends, or is being stopped, a start is noted down and happens after the end. */
+static bool is_ending(const MicroVM *vm)
+{
+    return vm->record.state == MICROVM_STOPPING || vm->settling;
+}
+
+int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+{
+    int r;
+
+    if (state_is_up(vm->record.state) && !vm->settling) {
+        *ret_job = take_job(vm, MICROVM_JOB_START);
+        vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
+        return 0;
+    }
+    r = may_start(vm, ret_error);
+    if (r < 0)
+        return r;
+    if (vm->job.id != 0 && vm->job.verb == MICROVM_JOB_RESTART)
+        *ret_job = vm->job.id; /* a restart starts it, too */
+    else
+        *ret_job = take_job(vm, MICROVM_JOB_START);
+    vm->by_itself = false;
+    if (is_ending(vm)) {
+        vm->record.again = true;
+        vm_save(vm);
+    } else {
+        vm_event(vm, VM_EVENT_START, "start asked for");
+    }
+    return 0;
+}
+
+static int may_stop(MicroVM *vm, char **ret_error)
+{
+    if (state_is_alive(vm->record.state) && !vm->driver_online)
+        return refuse(ret_error, -EHOSTDOWN, "%s can't be stopped now: %s", vm->name,
+                      vm->driver_reason ? vm->driver_reason : "its driver is away");
+    return 0;
+}
+
+static void begin_stop(MicroVM *vm, const StopOptions *options, const char *why)
+{
+    const VmSpec *spec = vm_current_spec(vm);
+    uint64_t timeout = spec ? spec->stop_timeout_usec : 0;
+    bool stopping = vm->record.state == MICROVM_STOPPING;
+
+    if (options->timeout_usec != UINT64_MAX)
+        timeout = options->timeout_is_budget ? MIN(timeout, options->timeout_usec) : options->timeout_usec;
+    if (!state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING) {
+        vm_event(vm, VM_EVENT_STOP, "%s", why);
+        return;
+    }
+    if (options->force) {
+        vm->record.stop_asked = STOP_ASKED_FORCE;
+        vm_event(vm, VM_EVENT_FORCE, "%s, by force", why);
+        return;
+    }
+    if (!stopping)
+        vm->record.stop_asked = STOP_ASKED;
+    if (!stopping || options->timeout_usec != UINT64_MAX)
+        vm->record.stop_deadline_boot_usec = now_boottime_usec() + timeout;
+    if (!stopping)
+        vm_event(vm, VM_EVENT_STOP, "%s; the guest is asked to shut down", why);
+    else if (!vm->forced)
+        vm_act(vm, VM_ACTION_ASK);
+}
+
+int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
+{
+    MicrovmState state = vm->record.state;
+    int r;
+
+    r = may_stop(vm, ret_error);
+    if (r < 0)
+        return r;
+    *ret_job = take_job(vm, MICROVM_JOB_STOP);
+    vm->record.again = false;
+    if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
+        vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
+    else
+        begin_stop(vm, options, "stop asked for");
+    return 0;
+}
+
+int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
+{
+    int r;
+
+    if (!state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING)
+        return vm_request_start(vm, ret_job, ret_error);
+    r = may_start(vm, ret_error);
+    if (r >= 0)
+        r = may_stop(vm, ret_error);
+    if (r < 0)
+        return r;
+    *ret_job = take_job(vm, MICROVM_JOB_RESTART);
+    vm->by_itself = false;
+    vm->record.again = true;
+    begin_stop(vm, options, "restart asked for");
+    return 0;
+}
+
+static int must_run(MicroVM *vm, const char *verb, char **ret_error)
+{
+    if (!state_is_up(vm->record.state) && vm->record.state != MICROVM_STOPPING)
+        return refuse(ret_error, -ESRCH, "%s is %s: there is nothing to %s", vm->name,
+                      microvm_state_to_string(vm->record.state), verb);
+    if (!vm->driver_online)
+        return refuse(ret_error, -EHOSTDOWN, "%s: %s", vm->name,
+                      vm->driver_reason ? vm->driver_reason : "its driver is away");
+    return 0;
+}
+
+int vm_request_kill(MicroVM *vm, int signal, char **ret_error)
+{
+    int r;
+
+    r = must_run(vm, "kill", ret_error);
+    if (r < 0)
+        return r;
+    r = vm->driver->ops->kill(vm->driver, vm->name, vm->record.generation, signal);
+    if (r < 0)
+        return refuse(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal, vm->name,
+                      strerror(-r));
+    log_vm_info(vm->name, "Sent signal %d to its hypervisor (pid %d), as asked.", signal, (int)vm->pid);
+    return 0;
+}
+
+int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error)
+{
+    int r;
+
+    r = must_run(vm, pause ? "pause" : "resume", ret_error);
+    if (r < 0)
+        return r;
+    if (vm->record.state == MICROVM_STOPPING || vm->settling)
+        return refuse(ret_error, -ESRCH, "%s is stopping", vm->name);
+    if (vm->pause_waiter.done)
+        return refuse(ret_error, -EBUSY, "%s is being paused or resumed already", vm->name);
+    if ((vm->record.state == MICROVM_PAUSED) == pause) {
+        done(0, NULL, userdata);
+        return 0;
+    }
+    r = vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, pause);
+    if (r < 0)
+        return refuse(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed", strerror(-r));
+    vm->pause_waiter.done = done;
+    vm->pause_waiter.userdata = userdata;
+    vm->pause_waiter.pause = pause;
+    return 0;
+}
+
+void vm_cancel_pause(MicroVM *vm, void *userdata)
+{
+    if (vm->pause_waiter.userdata == userdata)
+        vm->pause_waiter.done = NULL;
+}
+
+void vm_request_reset_failed(MicroVM *vm)
+{
+    vm->record.history = (RestartHistory){0};
+    vm->record.n_restarts = 0;
+    if (vm->record.state == MICROVM_FAILED || vm->record.state == MICROVM_BACKOFF) {
+        vm->record.result = MICROVM_RESULT_SUCCESS;
+        vm_event(vm, VM_EVENT_RESET_FAILED, "not running; its failure was reset");
+    } else {
+        vm_save(vm);
+    }
+}
+
+void vm_autostart(MicroVM *vm)
+{
+    _cleanup_free_ char *ignored = NULL;
+
+    if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
+        return;
+    vm->by_itself = true;
+    vm_event(vm, VM_EVENT_START, "autostart at boot");
+}
+
+static void on_console_idle(void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->console = console_free(vm->console);
+}
+
+int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error)
+{
+    int fd, r;
+
+    r = must_run(vm, "attach to", ret_error);
+    if (r < 0)
+        return r;
+    if (!vm->console) {
+        r = vm->driver->ops->open_console(vm->driver, vm->name, vm->record.generation, &fd);
+        if (r >= 0)
+            r = console_new(vm->host->event, fd, on_console_idle, vm, &vm->console);
+        if (r < 0)
+            return refuse(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r));
+    }
+    return console_attach(vm->console, ret_fd);
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The life of a run: admission, preparation, launch, stop, end. */
+#include "supervise/vm.h"
+
+#include "base/log.h"
+#include "resource/console-log.h"
+
+#define USEC_PER_SEC UINT64_C(1000000)
+
+enum {
+    CONSOLE_TAIL = 64 * 1024, /* of the log, to find out how a run ended */
+};
+
+/* The console log is written by another process (virtlogd): what a dying guest said may arrive after its end. */
+#define SETTLE_USEC (250 * UINT64_C(1000))
+/* How long an ordered end of the hypervisor may take before the job is given up and the order repeated. */
+#define FORCE_USEC (30 * USEC_PER_SEC)
+/* How often the size of the console log is looked at, where the driver does not bound it. */
+#define LOG_CHECK_USEC (10 * USEC_PER_SEC)
+
+void vm_admit(MicroVM *vm)
+{
+    _cleanup_free_ char *reason = NULL;
+    int r;
+
+    if (vm->record.state != MICROVM_WAITING)
+        return;
+    if (vm->chores > 0) {
+        vm_set_reason(vm, "cleaning up after its last run");
+        return;
+    }
+    r = vm->host->admit(vm, &reason, vm->host->userdata);
+    if (r > 0) {
+        vm_event(vm, VM_EVENT_GO, "preparing its volumes and boot files");
+    } else if (r == 0) {
+        vm_set_reason(vm, reason ? reason : "held");
+    } else {
+        vm->record.result = r == -EBADMSG ? MICROVM_RESULT_CONFIG : MICROVM_RESULT_RESOURCES;
+        vm_event(vm, VM_EVENT_GIVE_UP, "%s", reason ? reason : strerror(-r));
+    }
+}
+
+/* --- launch --- */
+
+static int choose_accel(MicroVM *vm, char **ret_error)
+{
+    _cleanup_free_ char *reason = NULL;
+    AccelFacts facts;
+    Accel accel;
+    int r;
+
+    vm->driver->ops->accel_facts(vm->driver, &facts);
+    r = accel_choose(vm->booted->accel, &facts, vm->had_kvm, &accel, &reason);
+    if (r < 0) {
+        *ret_error = TAKE_PTR(reason);
+        return r;
+    }
+    if (vm->record.accel != accel || !streq(vm->record.accel_reason, reason))
+        log_vm_info(vm->name, "Running under %s: %s.", accel_to_string(accel), reason ? reason : "");
+    vm->record.accel = accel;
+    free(vm->record.accel_reason);
+    vm->record.accel_reason = TAKE_PTR(reason);
+    return 0;
+}
+
+static int start_driver(MicroVM *vm, char **ret_error)
+{
+    _cleanup_free_ char *kernel = NULL, *initrd = NULL, *log = NULL;
+    _cleanup_free_ char *cmdline = kernel_command_line(vm->booted);
+    int r;
+
+    r = choose_accel(vm, ret_error);
+    if (r < 0)
+        return r;
+    log = console_log_path(vm->state_dir, 0, -1);
+    if (!cmdline || !log || asprintf(&kernel, "%s/kernel", vm->runtime_dir) < 0)
+        return -ENOMEM;
+    if (vm->booted->initrd && asprintf(&initrd, "%s/initrd", vm->runtime_dir) < 0)
+        return -ENOMEM;
+    r = sd_id128_randomize(&vm->record.generation);
+    if (r < 0)
+        return r;
+    free(vm->record.definition);
+    vm->record.definition = vm_spec_to_json(vm->booted);
+    if (!vm->record.definition)
+        return -ENOMEM;
+    vm->record.driver = vm->driver->kind;
+    vm->record.start_usec = now_realtime_usec();
+    vm->record.start_boot_usec = now_boottime_usec();
+    vm_save(vm); /* the generation must be on record before there is anything that carries it */
+    return vm->driver->ops->start(vm->driver, &(StartRequest){
+                                                  .spec = vm->booted,
+                                                  .generation = vm->record.generation,
+                                                  .accel = vm->record.accel,
+                                                  .kernel = kernel,
+                                                  .initrd = initrd,
+                                                  .cmdline = cmdline,
+                                                  .console_log = log,
+                                                  .state_dir = vm->state_dir,
+                                              });
+}
+
+/* A start that failed follows the restart policy as a failure of its own kind. */
+static void start_failed(MicroVM *vm, const char *text)
+{
+    Ending ending = {.kind = vm->record.state == MICROVM_STOPPING ? ENDING_STOPPED : ENDING_FAILURE,
+                     .result = MICROVM_RESULT_RESOURCES,
+                     .text = (char *)(text ? text : "the hypervisor could not be started")};
+    RestartVerdict verdict;
+    uint64_t now = now_boottime_usec();
+
+    verdict = restart_decide(&ending, vm->booted->restart_policy, vm->booted->restart_delay_usec, vm->record.again,
+                             0, now, &vm->record.history);
+    vm->record.result = verdict.result;
+    vm->record.next_restart_boot_usec = now + verdict.delay_usec;
+    if (verdict.kind == RESTART_VERDICT_RETRY)
+        vm_event(vm, VM_EVENT_ENDED_RETRY, "%s", verdict.text);
+    else if (verdict.kind == RESTART_VERDICT_FAILED)
+        vm_event(vm, VM_EVENT_ENDED_FAILED, "%s", verdict.text);
+    else if (verdict.kind == RESTART_VERDICT_AGAIN)
+        vm_event(vm, VM_EVENT_ENDED_AGAIN, "%s", verdict.text);
+    else
+        vm_event(vm, VM_EVENT_ENDED_OFF, "%s", verdict.text);
+    free(verdict.text);
+}
+
+static void launch(MicroVM *vm)
+{
+    _cleanup_free_ char *error = NULL;
+    int r;
+
+    r = start_driver(vm, &error);
+    if (r == -EHOSTDOWN)
+        return; /* it went away this moment: its return tells what there is (vm_driver_synced) */
+    if (r < 0)
+        start_failed(vm, error ? error : strerror(-r));
+}
+
+/* --- stop --- */
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
+    if (vm->forced) {
+        log_vm_error(vm->name, "The hypervisor was ordered to end 30 s ago and has not; ordering it again.");
+        vm_finish_job(vm, MICROVM_JOB_TIMEOUT, "the hypervisor does not end; see the log of its driver");
+    } else if (vm->record.stop_asked == STOP_ASKED) {
+        vm->record.stop_asked = STOP_ASKED_TIMEOUT;
+    }
+    vm_event(vm, VM_EVENT_FORCE, "the guest did not shut down in time; ending it by force");
+    return 0;
+}
+
+static void arm_stop_timer(MicroVM *vm, uint64_t deadline_boot_usec)
+{
+    int r;
+
+    vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
+    r = sd_event_add_time(vm->host->event, &vm->stop_timer, CLOCK_BOOTTIME, deadline_boot_usec, 0, on_stop_timer, vm);
+    if (r < 0)
+        log_full(LOG_ERR, vm->name, r, "Can't time its stop: %m");
+}
+
+static void ask_to_stop(MicroVM *vm)
+{
+    int r;
+
+    arm_stop_timer(vm, vm->record.stop_deadline_boot_usec);
+    if (vm->settling)
+        return;
+    r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_GRACEFUL);
+    if (r < 0 && r != -EHOSTDOWN)
+        vm_event(vm, VM_EVENT_FORCE, "the guest can't be asked to shut down (%s); ending it by force", strerror(-r));
+}
+
+static void force_to_stop(MicroVM *vm)
+{
+    int r;
+
+    vm->forced = true;
+    arm_stop_timer(vm, now_boottime_usec() + FORCE_USEC);
+    if (vm->settling)
+        return;
+    r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_FORCE);
+    if (r < 0 && r != -EHOSTDOWN)
+        log_full(LOG_ERR, vm->name, r, "It can't be ended: %m");
+}
+
+/* --- end --- */
+
+static void decide(MicroVM *vm, const Ending *ending)
+{
+    static const VmEvent events[] = {
+        [RESTART_VERDICT_OFF] = VM_EVENT_ENDED_OFF,
+        [RESTART_VERDICT_FAILED] = VM_EVENT_ENDED_FAILED,
+        [RESTART_VERDICT_RETRY] = VM_EVENT_ENDED_RETRY,
+        [RESTART_VERDICT_AGAIN] = VM_EVENT_ENDED_AGAIN,
+    };
+    uint64_t now = now_boottime_usec(), ran = 0;
+    const VmSpec *rules = vm->spec ? vm->spec : vm->booted;
+    RestartVerdict verdict;
+
+    if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
+        ran = now - vm->record.start_boot_usec;
+    /* Without a definition there is nothing to start again from. */
+    verdict = restart_decide(ending, vm->spec ? rules->restart_policy : RESTART_NO,
+                             rules ? rules->restart_delay_usec : 0, vm->record.again && vm->spec, ran, now,
+                             &vm->record.history);
+    vm->record.result = verdict.result;
+    vm->record.last_stop = ending->last_stop;
+    vm->record.again = false;
+    vm->by_itself = verdict.kind == RESTART_VERDICT_RETRY || verdict.kind == RESTART_VERDICT_AGAIN;
+    if (verdict.kind == RESTART_VERDICT_RETRY)
+        vm->record.next_restart_boot_usec = now + verdict.delay_usec;
+    if (verdict.kind == RESTART_VERDICT_OFF || verdict.kind == RESTART_VERDICT_FAILED)
+    if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
+        vm->record.n_restarts++;
+    vm_event(vm, events[verdict.kind], "%s", verdict.text ? verdict.text : "ended");
+    free(verdict.text);
+}
+
+static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+    _cleanup_free_ char *tail = NULL, *detail = NULL;
+    size_t size = 0;
+    EndingFacts facts = {.cause = vm->end_cause, .driver_text = vm->end_text, .asked = vm->record.stop_asked};
+    Ending ending;
+
+    vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
+    vm->settling = false;
+    if (console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0)
+        facts.evidence = console_evidence(tail, size, &detail);
+    facts.evidence_detail = detail;
+    ending = ending_classify(&facts);
+    decide(vm, &ending);
+    free(ending.text);
+    return 0;
+}
+
+/* Whether the console's last words may change what the driver said. */
+static bool console_matters(EndCause cause)
+{
+    return cause == END_REBOOT || cause == END_SHUTDOWN || cause == END_LOST || cause == END_PANIC;
+}
+
+void vm_ended(MicroVM *vm, EndCause cause, const char *text)
+{
+    _cleanup_free_ char *tail = NULL, *detail = NULL;
+    size_t size = 0;
+    bool said;
+
+    if (vm->settling)
+        return;
+    vm->settling = true;
+    vm->end_cause = cause;
+    vm->pid = 0;
+    if (free_and_strdup(&vm->end_text, text) < 0)
+        log_oom();
+    vm->console = console_free(vm->console);
+    said = console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0 &&
+           console_evidence(tail, size, &detail) != EVIDENCE_NONE;
+    if (console_matters(cause) && cause != END_LOST && !said && !(vm->driver && !vm->driver->rotates_console) &&
+        sd_event_add_time_relative(vm->host->event, &vm->settle_timer, CLOCK_MONOTONIC, SETTLE_USEC, 0, on_settled,
+                                   vm) >= 0)
+        return;
+    on_settled(NULL, 0, vm);
+}
+
+/* --- what the driver says --- */
+
+static int on_log_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+    int r;
+
+    r = console_log_bound(vm->state_dir);
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Can't bound its console log: %m");
+    r = sd_event_source_set_time_relative(source, LOG_CHECK_USEC);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return r;
+}
+
+/* Where the driver does not bound the console log, we do. */
+void vm_run_adopted(MicroVM *vm)
+{
+    if (!vm->driver || vm->driver->rotates_console || vm->log_timer)
+        return;
+    if (sd_event_add_time_relative(vm->host->event, &vm->log_timer, CLOCK_MONOTONIC, LOG_CHECK_USEC, USEC_PER_SEC,
+                                   on_log_timer, vm) < 0)
+        log_vm_warning(vm->name, "Its console log is not bounded: no timer.");
+}
+
+static void started(MicroVM *vm, const DriverEvent *event)
+{
+    vm->pid = event->run.pid;
+    vm_run_adopted(vm);
+    log_vm_debug(vm->name, "Started in %.1f ms, of which %.1f ms in the driver's own call.",
+                 (double)(now_boottime_usec() - vm->launch_usec) / 1000, (double)event->call_usec / 1000);
+    vm_clean(vm, vm->record.accel == ACCEL_KVM && !vm->had_kvm);
+    vm_event(vm, VM_EVENT_LAUNCHED, "the guest is running");
+}
+
+static void answer_pause(MicroVM *vm, int error, const char *text)
+{
+    vm_pause_fn done = vm->pause_waiter.done;
+
+    vm->pause_waiter.done = NULL;
+    if (done)
+        done(error, text, vm->pause_waiter.userdata);
+}
+
+static void call_failed(MicroVM *vm, const DriverEvent *event)
+{
+    log_full(LOG_WARNING, vm->name, event->error, "%s", event->text ? event->text : "The driver failed: no reason given.");
+    answer_pause(vm, event->error, event->text);
+    if (vm->record.state == MICROVM_STOPPING && !vm->forced)
+        vm_set_reason(vm, event->text ? event->text : "the guest can't be asked to shut down; waiting");
+}
+
+void vm_driver_event(MicroVM *vm, const DriverEvent *event)
+{
+    if (!sd_id128_equal(event->generation, vm->record.generation)) {
+        log_vm_debug(vm->name, "Dropped an event of a former run.");
+        return;
+    }
+    switch (event->type) {
+    case DRIVER_STARTED:
+        started(vm, event);
+        break;
+    case DRIVER_START_FAILED:
+        start_failed(vm, event->text ? event->text : strerror(-event->error));
+        break;
+    case DRIVER_PAUSED:
+        vm_event(vm, VM_EVENT_PAUSED, "the guest is paused");
+        if (vm->pause_waiter.pause)
+            answer_pause(vm, 0, NULL);
+        break;
+    case DRIVER_RESUMED:
+        vm_event(vm, VM_EVENT_RESUMED, "the guest is running");
+        if (!vm->pause_waiter.pause)
+            answer_pause(vm, 0, NULL);
+        break;
+    case DRIVER_ENDED:
+        answer_pause(vm, -ESRCH, "it ended");
+        vm_ended(vm, event->cause, event->text);
+        break;
+    case DRIVER_CALL_FAILED:
+        call_failed(vm, event);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- what the door asks for --- */
+
+static int on_restart_due(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
+    vm->by_itself = true;
+    vm->record.n_restarts++;
+    vm_event(vm, VM_EVENT_DUE, "restarting");
+    return 0;
+}
+
+static void arm_restart_timer(MicroVM *vm)
+{
+    int r;
+
+    vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
+    r = sd_event_add_time(vm->host->event, &vm->restart_timer, CLOCK_BOOTTIME, vm->record.next_restart_boot_usec, 0,
+                          on_restart_due, vm);
+    if (r < 0)
+        log_full(LOG_ERR, vm->name, r, "Can't time its restart: %m");
+}
+
+void vm_act(MicroVM *vm, unsigned actions)
+{
+    if (actions & VM_ACTION_CLEAN)
+        vm_clean(vm, false);
+    if (actions & VM_ACTION_DELAY)
+        arm_restart_timer(vm);
+    if (actions & VM_ACTION_RESUME)
+        vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, false);
+    if (actions & VM_ACTION_ASK)
+        ask_to_stop(vm);
+    if (actions & VM_ACTION_FORCE)
+        force_to_stop(vm);
+    if (actions & VM_ACTION_ADMIT)
+        vm_admit(vm);
+    if (actions & VM_ACTION_PREPARE)
+        vm_prepare(vm);
+    if (actions & VM_ACTION_LAUNCH)
+        launch(vm);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "supervise/vm.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "microvm/names.h"
+
+#include <stdarg.h>
+#include <time.h>
+
+static uint64_t now_usec(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t now_realtime_usec(void)
+{
+    return now_usec(CLOCK_REALTIME);
+}
+
+uint64_t now_boottime_usec(void)
+{
+    return now_usec(CLOCK_BOOTTIME);
+}
+
+static void load_record(MicroVM *vm)
+{
+    int r = vm_record_read(vm->record_path, &vm->record);
+
+    if (r == -ENOENT)
+        return;
+    if (r < 0) {
+        log_full(LOG_WARNING, vm->name, r, "Its run-time record %s can't be used (%m); going on without it.",
+                 vm->record_path);
+        return;
+    }
+    if (vm->record.definition) {
+        _cleanup_problems_ ProblemList problems = {0};
+        SpecDefaults defaults = {.driver = vm->record.driver};
+        r = vm_spec_parse(vm->name, NULL, vm->record.definition, strlen(vm->record.definition), &defaults, &problems,
+                          &vm->booted);
+        if (r < 0)
+            log_full(LOG_WARNING, vm->name, r, "The definition in %s can't be used: %m", vm->record_path);
+    }
+}
+
+int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
+{
+    _cleanup_(vm_freep) MicroVM *vm = calloc(1, sizeof(*vm));
+
+    if (!vm)
+        return -ENOMEM;
+    vm->host = host;
+    vm->name = strdup(name);
+    if (!vm->name || asprintf(&vm->state_dir, "%s/vm/%s", host->state_dir, name) < 0)
+        return -ENOMEM;
+    if (asprintf(&vm->runtime_dir, "%s/vm/%s", host->runtime_dir, name) < 0)
+        return -ENOMEM;
+    if (asprintf(&vm->record_path, "%s/record.json", vm->runtime_dir) < 0)
+        return -ENOMEM;
+    load_record(vm);
+    if (!vm->record.reason && free_and_strdup(&vm->record.reason, "not started since the host booted") < 0)
+        return -ENOMEM;
+    *ret_vm = TAKE_PTR(vm);
+    return 0;
+}
+
+MicroVM *vm_free(MicroVM *vm)
+{
+    if (!vm)
+        return NULL;
+    sd_event_source_disable_unref(vm->stop_timer);
+    sd_event_source_disable_unref(vm->restart_timer);
+    sd_event_source_disable_unref(vm->settle_timer);
+    sd_event_source_disable_unref(vm->log_timer);
+    console_free(vm->console);
+    if (vm->pause_waiter.done)
+        vm->pause_waiter.done(-ESHUTDOWN, "microvmd is ending", vm->pause_waiter.userdata);
+    vm_record_clear(&vm->record);
+    vm_spec_unref(vm->spec);
+    vm_spec_unref(vm->booted);
+    free(vm->definition_error);
+    free(vm->definition_path);
+    free(vm->driver_reason);
+    free(vm->end_text);
+    free(vm->state_dir);
+    free(vm->runtime_dir);
+    free(vm->record_path);
+    free(vm->object_path);
+    free(vm->name);
+    free(vm);
+    return NULL;
+}
+
+static void update_outdated(MicroVM *vm)
+{
+    vm->outdated = state_is_alive(vm->record.state) && vm->spec && vm->booted && !vm_spec_equal(vm->spec, vm->booted);
+}
+
+void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error)
+{
+    bool changed = !vm->spec != !spec || (spec && !vm_spec_equal(vm->spec, spec));
+    VmSpec *before = vm->spec;
+
+    vm->spec = spec ? vm_spec_ref(spec) : NULL;
+    vm_spec_unref(before);
+    if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
+        log_oom();
+    update_outdated(vm);
+    /* Who gave up gets a new chance with a new definition; a broken one is shown as what it is. */
+    if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
+        vm->record.state = MICROVM_FAILED;
+        vm->record.result = MICROVM_RESULT_CONFIG;
+        vm_set_reason(vm, error);
+    } else if (spec && changed && vm->record.state == MICROVM_FAILED && before != spec &&
+               (before || vm->record.result == MICROVM_RESULT_CONFIG)) {
+        vm_request_reset_failed(vm);
+    }
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+bool vm_is_undeclared(const MicroVM *vm)
+{
+    return !vm->definition_path;
+}
+
+bool vm_is_gone(const MicroVM *vm)
+{
+    return vm_is_undeclared(vm) && vm->chores == 0 &&
+           (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED);
+}
+
+const VmSpec *vm_current_spec(const MicroVM *vm)
+{
+    return state_is_alive(vm->record.state) && vm->booted ? vm->booted : vm->spec ? vm->spec : vm->booted;
+}
+
+void vm_save(MicroVM *vm)
+{
+    int r = vm_record_write(vm->record_path, vm->name, &vm->record);
+
+    /* The runtime directory appears with the first start: before it there is nothing to remember. */
+    if (r == -ENOENT && vm->record.state == MICROVM_INACTIVE)
+        r = 0;
+    else if (r == -ENOENT && (r = mkdir_parents(vm->runtime_dir, 0711)) >= 0)
+        r = vm_record_write(vm->record_path, vm->name, &vm->record);
+    if (r < 0)
+        log_full(LOG_ERR, vm->name, r, "Can't write %s: %m; a restart of microvmd would not know its state.",
+                 vm->record_path);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_set_reason(MicroVM *vm, const char *reason)
+{
+    if (streq(reason, vm->record.reason))
+        return;
+    if (free_and_strdup(&vm->record.reason, reason) < 0)
+        log_oom();
+    vm_save(vm);
+}
+
+void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason)
+{
+    Job job = vm->job;
+
+    if (job.id == 0)
+        return;
+    vm->job = (Job){0};
+    vm->host->job_removed(vm, job, result, reason, vm->host->userdata);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+/* A start is done at running; a stop when nothing runs; both are over when it turned out otherwise. */
+static void settle_job(MicroVM *vm, MicrovmState state)
+{
+    bool starting = vm->job.verb != MICROVM_JOB_STOP;
+
+    if (vm->job.id == 0)
+        return;
+    if (state_is_up(state) && starting)
+        vm_finish_job(vm, MICROVM_JOB_DONE, vm->record.reason);
+    else if (state == MICROVM_INACTIVE || state == MICROVM_FAILED || state == MICROVM_BACKOFF)
+        vm_finish_job(vm, starting ? MICROVM_JOB_FAILED : MICROVM_JOB_DONE, vm->record.reason);
+}
+
+static void log_change(MicroVM *vm, MicrovmState before)
+{
+    MicrovmState after = vm->record.state;
+    char state_field[64], generation_field[64], generation[SD_ID128_STRING_MAX];
+    const char *fields[] = {state_field, generation_field, NULL};
+
+    snprintf(state_field, sizeof(state_field), MICROVM_LOG_STATE "=%s", microvm_state_to_string(after));
+    snprintf(generation_field, sizeof(generation_field), MICROVM_LOG_GENERATION "=%s",
+             sd_id128_to_string(vm->record.generation, generation));
+    log_fields(after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO, vm->name, 0, fields,
+               "%s → %s: %s", microvm_state_to_string(before), microvm_state_to_string(after), vm->record.reason);
+}
+
+static void cancel_timers(MicroVM *vm)
+{
+    if (vm->record.state != MICROVM_STOPPING) {
+        vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
+        vm->record.stop_deadline_boot_usec = 0;
+        vm->record.stop_asked = STOP_NOT_ASKED;
+        vm->forced = false;
+    }
+    if (vm->record.state != MICROVM_BACKOFF) {
+        vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
+        vm->record.next_restart_boot_usec = 0;
+    }
+    if (!state_is_alive(vm->record.state)) {
+        vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
+        vm->log_timer = sd_event_source_disable_unref(vm->log_timer);
+        vm->settling = false;
+        vm->pid = 0;
+        vm->record.generation = SD_ID128_NULL;
+        vm->console = console_free(vm->console);
+    }
+}
+
+bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
+{
+    MicrovmState before = vm->record.state;
+    VmTransition transition = vm_transition(before, event);
+    va_list arguments;
+    char *text;
+
+    if (!transition.accepted) {
+        log_vm_debug(vm->name, "%s means nothing while it is %s.", vm_event_to_string(event),
+                     microvm_state_to_string(before));
+        return false;
+    }
+    va_start(arguments, reason);
+    if (vasprintf(&text, reason, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    if (text) {
+        free(vm->record.reason);
+        vm->record.reason = text;
+    }
+    vm->record.state = transition.next;
+    if (transition.next != before)
+        vm->record.state_usec = now_realtime_usec();
+    if (transition.next == MICROVM_INACTIVE || transition.next == MICROVM_FAILED)
+        vm->record.again = false;
+    cancel_timers(vm);
+    update_outdated(vm);
+    if (transition.next != before)
+        log_change(vm, before);
+    vm_save(vm);
+    settle_job(vm, transition.next);
+    vm_act(vm, transition.actions);
+    return true;
+}

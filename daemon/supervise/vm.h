@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One microVM under supervision. Everything here happens on the loop thread. State changes go through one door,
+ * vm_event(); what may block is done by workers and drivers, which answer with events.
+ */
+#ifndef SUPERVISE_VM_H
+#define SUPERVISE_VM_H
+
+#include "base/worker.h"
+#include "driver/driver.h"
+#include "plan/prepare.h"
+#include "supervise/console.h"
+#include "supervise/record.h"
+#include "supervise/state.h"
+
+typedef struct MicroVM MicroVM;
+
+typedef struct Job {
+    uint64_t id; /* 0: none */
+    MicrovmJobVerb verb;
+} Job;
+
+/* What a microVM needs of those above it. */
+typedef struct VmHost {
+    sd_event *event;
+    Workers *files;          /* for file work */
+    const char *state_dir;   /* of all: STATE_DIR/vm/NAME is one's own */
+    const char *runtime_dir;
+    uint64_t last_job_id;
+    /*
+     * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when that
+     * may have changed. Negative errno: it can't be, *ret_reason says why.
+     */
+    int (*admit)(MicroVM *vm, char **ret_reason, void *userdata);
+    void (*changed)(MicroVM *vm, void *userdata); /* something that is shown changed */
+    void (*job_removed)(MicroVM *vm, Job job, MicrovmJobResult result, const char *reason, void *userdata);
+    void *userdata;
+} VmHost;
+
+/* Called when a pause or resume has been done or has failed (error: negative errno, text may be NULL). */
+typedef void (*vm_pause_fn)(int error, const char *text, void *userdata);
+
+struct MicroVM {
+    VmHost *host;
+    char *name;
+    char *object_path; /* set and used by the bus layer, as bus_dirty */
+    bool bus_dirty;    /* its properties changed and that was not told yet */
+    char *state_dir, *runtime_dir, *record_path;
+
+    VmSpec *spec;        /* what its definition says now; NULL: none, or a broken one */
+    char *definition_error; /* why the definition can't be used; NULL: it can, or there is none */
+    char *definition_path;  /* NULL: undeclared */
+    VmSpec *booted;      /* what the present run was started with */
+    bool outdated;
+
+    Driver *driver;      /* of the present run, or of the next; NULL until known */
+    bool driver_online;
+    char *driver_reason; /* why it is not online */
+    bool found;          /* by the driver since it came online */
+
+    VmRecord record;
+    Job job;
+    bool by_itself;   /* the present start was not asked for by a person */
+    pid_t pid;        /* of the hypervisor; 0: none */
+    bool had_kvm;
+    bool settling;    /* the run is over; its console may have more to say */
+    bool forced;      /* the driver was told to end it */
+    unsigned chores;  /* cleaning that workers still do */
+    EndCause end_cause;
+    char *end_text;
+    uint64_t launch_usec; /* CLOCK_MONOTONIC of the start request, for the log */
+    sd_event_source *stop_timer, *restart_timer, *settle_timer, *log_timer;
+    Console *console;
+    struct {
+        vm_pause_fn done;
+        void *userdata;
+        bool pause;
+    } pause_waiter;
+};
+
+/* `name` must be valid. The record of an earlier daemon is read, if there is one. */
+int vm_new(VmHost *host, const char *name, MicroVM **ret_vm);
+MicroVM *vm_free(MicroVM *vm);
+DEFINE_CLEANUP(MicroVM *, vm_free)
+
+/* Takes over a new definition (a reference is taken), or its absence (NULL), or that it is broken (`error`). */
+void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error);
+
+/* Whether it has no definition any more but still exists in some way; and whether nothing is left of it. */
+bool vm_is_undeclared(const MicroVM *vm);
+bool vm_is_gone(const MicroVM *vm);
+/* The spec that describes it best: of the present run, else of the definition; may be NULL. */
+const VmSpec *vm_current_spec(const MicroVM *vm);
+
+/*
+ * The one door: applies the state table, writes the record, arms and cancels timers, tells the host, then acts.
+ * `reason` is one human sentence. Returns whether the event meant anything in this state.
+ */
+bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4);
+/* Changes the reason only (the state stays). */
+void vm_set_reason(MicroVM *vm, const char *reason);
+/* Writes the record and tells the host, after something beside the state changed. */
+void vm_save(MicroVM *vm);
+/* Finishes the job, if there is one. */
+void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
+
+/* vm-prepare.c: file work before and after a run */
+void vm_prepare(MicroVM *vm);
+void vm_clean(MicroVM *vm, bool remember_kvm);
+
+/* vm-run.c: the life of a run */
+void vm_admit(MicroVM *vm);                  /* in waiting: asks the host whether to go on */
+void vm_act(MicroVM *vm, unsigned actions);  /* called by the door */
+void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
+void vm_ended(MicroVM *vm, EndCause cause, const char *text);
+void vm_run_adopted(MicroVM *vm); /* takes up what goes on beside a run */
+
+/* vm-adopt.c: after a restart of the daemon or a return of the driver */
+void vm_restore(MicroVM *vm); /* resumes what the record says and needs no driver: due restarts, held starts */
+void vm_driver_online(MicroVM *vm);
+void vm_driver_offline(MicroVM *vm, const char *reason);
+void vm_driver_found(MicroVM *vm, const DriverEvent *event);
+void vm_driver_synced(MicroVM *vm);
+
+/* vm-request.c: what people ask for. Negative errno with one sentence in *ret_error (the caller's). */
+typedef struct StopOptions {
+    bool force;
+    uint64_t timeout_usec;  /* UINT64_MAX: the definition's */
+    bool timeout_is_budget; /* it only shortens the definition's */
+} StopOptions;
+
+int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error);
+int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
+int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
+int vm_request_kill(MicroVM *vm, int signal, char **ret_error);
+int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error);
+void vm_cancel_pause(MicroVM *vm, void *userdata); /* the asker is gone */
+void vm_request_reset_failed(MicroVM *vm);
+void vm_autostart(MicroVM *vm);
+int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
+
+/* CLOCK_REALTIME and CLOCK_BOOTTIME in µs. */
+uint64_t now_realtime_usec(void);
+uint64_t now_boottime_usec(void);
+
+#endif
