@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# TAP for the system suites, and microvmd on the throwaway host. Needs host.sh.
+
+TAP_COUNT=0
+TAP_FAILED=0
+
+# tap NAME FUNCTION [ARG...]: one test. The function ends at its first failing command, and what it did is shown.
+tap()
+{
+    local name=$1 log=$HOST_TOP/tap.log
+    shift
+    TAP_COUNT=$((TAP_COUNT + 1))
+    # Not as a condition: that would switch errexit off.
+    (
+        set -e -o pipefail
+        PS4='  $LINENO: '
+        set -x
+        "$@"
+    ) >"$log" 2>&1 </dev/null
+    local status=$?
+    if [ "$status" = 0 ]; then
+        echo "ok $TAP_COUNT - $name"
+        return 0
+    fi
+    echo "not ok $TAP_COUNT - $name"
+    TAP_FAILED=$((TAP_FAILED + 1))
+    tail -n 60 "$log" | sed 's/^/# /'
+    if [ -n "$HOST_LEADER" ]; then
+        echo "# --- the journal of the last minute:"
+        host journalctl -b --since=-60s --no-pager -o short-precise -n 80 \
+            -t microvmd -t microvmctl -t systemd -t libvirtd -t kernel 2>&1 | sed 's/^/# /'
+        host microvmctl --no-pager list 2>&1 | sed 's/^/# /'
+    fi
+    return 0
+}
+
+tap_skip()
+{
+    TAP_COUNT=$((TAP_COUNT + 1))
+    echo "ok $TAP_COUNT - $1 # SKIP $2"
+}
+
+tap_end()
+{
+    echo "1..$TAP_COUNT"
+    [ "$TAP_FAILED" = 0 ]
+    exit
+}
+
+tap_bail()
+{
+    echo "not ok $((TAP_COUNT + 1)) - $*"
+    echo "1..$((TAP_COUNT + 1))"
+    exit 1
+}
+
+# exits CODE CMD...: CMD must exit with exactly that code
+exits()
+{
+    local want=$1 got=0
+    shift
+    "$@" || got=$?
+    [ "$got" = "$want" ] || { echo "exit code $got instead of $want"; return 1; }
+}
+
+# holds SECONDS CMD...: CMD stays true that long
+holds()
+{
+    local end=$((SECONDS + $1))
+    shift
+    while [ "$SECONDS" -le "$end" ]; do
+        "$@" || return 1
+        sleep 0.2
+    done
+}
+
+not() { ! "$@"; }
+
+# fails_with PATTERN CMD...: CMD must fail and say so
+fails_with()
+{
+    local pattern=$1 output
+    shift
+    if output=$("$@" 2>&1); then return 1; fi
+    echo "$output" | grep -iE "$pattern"
+}
+
+# --- microvmd
+
+BUILD=${MICROVMD_BUILD:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release}
+SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+GUEST=${MICROVMD_GUEST:-$SOURCE/build/guest}
+VMS=$HOST_ROOT/etc/microvmd/vms
+
+# Puts the built tree and the guest into the host, which is off.
+microvmd_install()
+{
+    [ -x "$BUILD/microvmd" ] || tap_bail "there is no $BUILD/microvmd"
+    "$SOURCE/tests/guest/make-guest.sh" "$GUEST" || tap_bail "no guest"
+    {
+        cmake -DCMAKE_INSTALL_PREFIX=/usr "$BUILD" && DESTDIR=$HOST_ROOT cmake --install "$BUILD" --prefix /usr
+    } >"$HOST_TOP/install.log" 2>&1 || { cat "$HOST_TOP/install.log"; tap_bail "cmake --install fails"; }
+    mkdir -p "$HOST_ROOT/boot/guest" "$VMS"
+    cp "$GUEST/vmlinuz" "$GUEST/initrd" "$HOST_ROOT/boot/guest/"
+    if nm -D "$BUILD/microvmd" | grep -q __asan_init; then
+        # The leak sanitizer needs ptrace, which the sandbox has not; it works in the other suites.
+        mkdir -p "$HOST_ROOT/etc/systemd/system/microvmd.service.d"
+        printf '[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n' \
+            >"$HOST_ROOT/etc/systemd/system/microvmd.service.d/asan.conf"
+    fi
+}
+
+# define NAME TEST [MORE]: a definition; TEST is what the guest does (tests/guest/init), MORE further members
+define()
+{
+    cat >"$VMS/$1.json.new" <<END
+{
+  "kernel": "/boot/guest/vmlinuz",
+  "initrd": "/boot/guest/initrd",
+  "mem": 96,
+  ${3:+$3,}
+  "kernelParams": ["microvm.test=$2"],
+}
+END
+    mv "$VMS/$1.json.new" "$VMS/$1.json"
+}
+
+ctl() { host microvmctl --no-pager "$@"; }
+
+# prop NAME PROPERTY: its value, bare
+prop()
+{
+    host busctl --system get-property org.microvm1 "/org/microvm1/vm/$1" org.microvm1.MicroVM "$2" 2>/dev/null |
+        sed 's/^[a-z] //; s/^"//; s/"$//'
+}
+
+# is NAME PROPERTY VALUE
+is() { [ "$(prop "$1" "$2")" = "$3" ]; }
+# differs NAME PROPERTY VALUE: it has another value, and not none
+differs()
+{
+    local value
+    value=$(prop "$1" "$2")
+    [ -n "$value" ] && [ "$value" != "$3" ]
+}
+
+# (no grep -q: with pipefail, what it leaves unread counts as an error)
+guest_said() { ctl logs "$1" | grep "$2" >/dev/null; }
+
+# Same hypervisor process, same run: nothing happened to it.
+run_of() { echo "$(prop "$1" MainPID) $(prop "$1" Generation)"; }
+# Its process as the host sees it.
+alive() { host test -e "/proc/$1/exe"; }
+
+libvirt_down()
+{
+    host systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service
+}
+libvirt_up()
+{
+    host systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service
+}
+
+# A mark in the journal, and what came after it.
+mark() { host journalctl --sync && host journalctl -b -n 0 --show-cursor -q | sed 's/^-- cursor: //'; }
+since() { host journalctl --sync && host journalctl -b -q --no-pager --after-cursor "$@"; }

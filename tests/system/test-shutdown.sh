@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A host goes down with microVMs running, and libvirt-guests enabled; and comes up again.
+set -u
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=host.sh
+. ./host.sh
+# shellcheck source=tap.sh
+. ./tap.sh
+
+host_make || tap_bail "no throwaway host"
+microvmd_install
+VOLUME=$HOST_ROOT/var/lib/microvmd/vm/writer/data.img
+define writer slowstop=4 '"volumes": [ { "image": "data.img", "size": 32 } ]'
+define always count '"restart": { "policy": "always", "delay": "100ms" }'
+define deaf ignore-button '"stop": { "timeout": 6 }, "restart": { "policy": "always", "delay": "100ms" }'
+define off count
+systemctl --quiet --root="$HOST_ROOT" enable libvirt-guests.service microvmd.service
+host_boot || tap_bail "the throwaway host does not boot"
+
+test_boot()
+{
+    local name
+    host systemctl is-active microvmd.service microvmd-shutdown.service libvirt-guests.service \
+        virt-guest-shutdown.target
+    for name in writer always deaf off; do
+        wait_for 90 guest_said "$name" 'microvm-guest: ready'
+    done
+    # What was stopped by hand in this boot has nothing to do with the next.
+    ctl stop --force off
+    is off State inactive
+}
+tap "enabled: microVMs start with the host" test_boot
+
+test_order()
+{
+    local unit after
+    after=" $(host systemctl show -P After microvmd-shutdown.service) "
+    for unit in microvmd.service libvirt-guests.service libvirtd.service libvirtd.socket virtlogd.socket \
+        systemd-machined.service dbus.service virt-guest-shutdown.target machine.slice; do
+        case $after in
+        *" $unit "*) ;;
+        *) echo "not after $unit" && exit 1 ;;
+        esac
+    done
+    not host systemctl stop microvmd-shutdown.service
+    is always State running
+}
+tap "the shutdown unit goes first, and can't be stopped by hand" test_order
+
+journal() { journalctl --directory="$HOST_ROOT/var/log/journal" --quiet --no-pager "$@"; }
+
+# Where the journal of the boot that has just ended says that the shutdown began.
+tap "the host powers off in time" host_poweroff 120
+# The test above did it in a subshell.
+if ! host_is_off; then tap_bail "the host is still up"; fi
+wait "$HOST_NSPAWN" 2>/dev/null
+HOST_NSPAWN=
+HOST_LEADER=
+
+test_finished()
+{
+    debugfs -R 'cat /slowstop' "$VOLUME"
+    [ "$(debugfs -R 'cat /slowstop' "$VOLUME" 2>/dev/null | tail -n 1)" = "stopped cleanly" ]
+    [ "$(debugfs -R 'cat /slowstop' "$VOLUME" 2>/dev/null | grep -c 'stopping 4 of 4')" = 1 ]
+    # Unmounted by the guest, so there is nothing to be recovered.
+    not dumpe2fs -h "$VOLUME" 2>/dev/null | grep needs_recovery
+}
+tap "the shutdown waits for a guest that finishes its writing" test_finished
+
+test_none_started()
+{
+    local begun
+    begun=$(journal -o short-unix UNIT=microvmd-shutdown.service | sed -n 's/^\([0-9.]*\) .*Stopping .*/\1/p' | tail -n 1)
+    [ -n "$begun" ]
+    # Nothing was started once the shutdown had begun, whatever its restart policy.
+    [ -z "$(journal --since="@$begun" MICROVM_STATE=starting + MICROVM_STATE=preparing + MICROVM_STATE=backoff)" ]
+    journal --since="@$begun" -o cat MICROVM_NAME=writer
+    # It was we who stopped them, not libvirt-guests.
+    [ -z "$(journal -o cat -u libvirt-guests.service --since="@$begun" | grep -iE 'starting shutdown on guest|suspending')" ]
+    # The unit ended well, in its own time.
+    [ -z "$(journal -o cat UNIT=microvmd-shutdown.service --since="@$begun" | grep -iE 'failed|timed out')" ]
+}
+tap "nothing is started or restarted meanwhile" test_none_started
+
+host_boot || tap_bail "the throwaway host does not boot again"
+
+test_again()
+{
+    local name
+    for name in writer always deaf off; do
+        wait_for 90 is "$name" State running
+    done
+    wait_for 60 guest_said writer 'microvm-guest: ready'
+    is writer NRestarts 0
+}
+tap "autostart acts again at the next boot" test_again
+
+test_logs()
+{
+    # This boot of the guest, and the one before.
+    ctl logs writer | grep 'microvm-guest: ready'
+    ctl logs --boot=-1 writer | grep 'stopping 4 of 4'
+}
+tap "the log of the guest's run before is kept" test_logs
+
+tap_end
