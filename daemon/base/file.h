@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Files: bounded reads that never block, atomic replacement, private copies. Errors are negative errnos. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include "base/macro.h"
+
+#include <sys/types.h>
+
+/*
+ * Reads a regular file of at most `max` bytes, whole. Never blocks on a FIFO or a device: -EISDIR, -EINVAL (not a
+ * regular file), -EFBIG. The text is NUL-terminated beyond its size, the caller's.
+ */
+int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size);
+
+/* Replaces the file at `path`: a reader sees the old content or the new one, never half of it. */
+int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
+
+/* Makes a directory and those above it that are missing, each with `mode`; one that exists stays as it is. */
+int mkdir_parents(const char *path, mode_t mode);
+
+/* Removes a file or a directory with all that is in it, without following links. None: 0. */
+int remove_tree(const char *path);
+
+/* Copies a regular file, replacing the target; shares blocks (reflink) where the file system can. */
+int copy_file(const char *from, const char *to, mode_t mode);
+
+#endif
