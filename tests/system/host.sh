@@ -19,7 +19,7 @@ HOST_TOP=$(mktemp -d "${TMPDIR:-/tmp}/microvmd-host.XXXXXX")
 HOST_ROOT=$HOST_TOP/root      # the throwaway host's /, also when it is off
 HOST_NSPAWN=                  # pid of systemd-nspawn
 HOST_LEADER=                  # pid of the inner PID 1, as seen here
-HOST_MASKED="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+HOST_MASKED="tmp.mount apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
     man-db.timer logrotate.timer systemd-timesyncd.service systemd-networkd.service systemd-networkd.socket
     systemd-resolved.service systemd-udevd.service systemd-udev-trigger.service networking.service
     e2scrub_reap.service postgresql.service ssh.service cron.service getty.target console-getty.service
@@ -48,6 +48,15 @@ host_make()
     mkdir -p /run/systemd/nspawn
     mount -t tmpfs -o mode=755 microvmd-nspawn /run/systemd/nspawn || return
     mount -t overlay -o "lowerdir=/,upperdir=$HOST_TOP/upper,workdir=$HOST_TOP/work" overlay "$HOST_ROOT" || return
+    # An overlay of / does not show what is mounted below it; these matter, and the file system of this tree.
+    local dir n=0
+    for dir in /usr /var "$(df --output=target . | tail -n 1)"; do
+        if [ "$dir" = / ] || ! mountpoint -q "$dir" || mountpoint -q "$HOST_ROOT$dir"; then continue; fi
+        n=$((n + 1))
+        mkdir "$HOST_TOP/upper$n" "$HOST_TOP/work$n"
+        mount -t overlay -o "lowerdir=$dir,upperdir=$HOST_TOP/upper$n,workdir=$HOST_TOP/work$n" overlay \
+            "$HOST_ROOT$dir" || return
+    done
     local units=$HOST_ROOT/etc/systemd/system unit
     for unit in $HOST_MASKED; do
         case $unit in
@@ -85,8 +94,8 @@ host_boot()
     local unit=()
     # Where systemd is PID 1 nspawn gets a scope of its own from it; elsewhere it stays where it is.
     [ -d /run/systemd/system ] || unit=(--keep-unit)
-    # With this script the host goes as well, even when it is killed.
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no \
+    # /tmp stays what it is outside: this tree may be in it. With this script the host goes as well, even when it is killed.
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_TMPFS_TMP=0 setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no \
         "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway-$$ --hostname=throwaway --resolv-conf=off \
         --timezone=off --link-journal=no --console=pipe \
         </dev/null >>"$HOST_TOP/console.log" 2>&1 &

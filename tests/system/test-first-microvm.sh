@@ -8,6 +8,10 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=tap.sh
 . ./tap.sh
 
+if [ "$BUILD" != "$SOURCE/build/release" ]; then
+    tap_skip "docs/first-microvm.md" "./run install is about the release build"
+    tap_end
+fi
 host_make || tap_bail "no throwaway host"
 blocks=$HOST_TOP/blocks
 mkdir "$blocks"
