@@ -85,7 +85,7 @@ host_make()
 host_is_up()
 {
     HOST_LEADER=$(pgrep -P "$HOST_NSPAWN" 2>/dev/null | head -n 1)
-    [ -n "$HOST_LEADER" ] && nsenter -t "$HOST_LEADER" -m -p test -S /run/systemd/private 2>/dev/null
+    [ -n "$HOST_LEADER" ] && nsenter -t "$HOST_LEADER" -m -p -r test -S /run/systemd/private 2>/dev/null
 }
 
 # Switches it on and waits until its boot is complete.
@@ -106,10 +106,10 @@ host_boot()
     host systemctl is-active --quiet dbus.service multi-user.target
 }
 
-# Runs a command in it, as root, with its own environment.
+# Runs a command in it, as root, with its own environment. (-r: in a chroot nspawn has no root to pivot from.)
 host()
 {
-    nsenter -t "$HOST_LEADER" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    nsenter -t "$HOST_LEADER" -a -r -w -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         HOME=/root LANG=C.UTF-8 TERM=dumb "$@"
 }
 

@@ -373,7 +373,7 @@ test_broken()
     broken_definitions "$VMS"
     define good count '"autostart": false'
     cursor=$(mark)
-    timeout 30 nsenter -t "$HOST_LEADER" -a -- microvmctl reload
+    host timeout 30 microvmctl reload
     ctl start good
     is good State running
     for i in $(seq -w 1 29); do
