@@ -50,7 +50,7 @@ host_make()
     mount -t overlay -o "lowerdir=/,upperdir=$HOST_TOP/upper,workdir=$HOST_TOP/work" overlay "$HOST_ROOT" || return
     # An overlay of / does not show what is mounted below it; these matter, and the file system of this tree.
     local dir n=0
-    for dir in /usr /var "$(df --output=target . | tail -n 1)"; do
+    for dir in /usr /var "$(df --output=target "$(dirname "${BASH_SOURCE[0]}")" | tail -n 1)"; do
         if [ "$dir" = / ] || ! mountpoint -q "$dir" || mountpoint -q "$HOST_ROOT$dir"; then continue; fi
         n=$((n + 1))
         mkdir "$HOST_TOP/upper$n" "$HOST_TOP/work$n"

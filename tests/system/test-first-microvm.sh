@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Does what docs/first-microvm.md says: its sh blocks as they are, the console block by a terminal.
 set -u
-cd "$(dirname "$0")" || exit 1
 # shellcheck source=host.sh
-. ./host.sh
+. "$(dirname "$0")/host.sh"
 # shellcheck source=tap.sh
-. ./tap.sh
+. "$(dirname "$0")/tap.sh"
 
 if [ "$BUILD" != "$SOURCE/build/release" ]; then
     tap_skip "docs/first-microvm.md" "./run install is about the release build"

@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # microvmd as a service of a real systemd, with the system's bus, polkit and libvirtd.
 set -u
-cd "$(dirname "$0")" || exit 1
 # shellcheck source=host.sh
-. ./host.sh
+. "$(dirname "$0")/host.sh"
 # shellcheck source=tap.sh
-. ./tap.sh
+. "$(dirname "$0")/tap.sh"
 
 host_make || tap_bail "no throwaway host"
 microvmd_install

@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # A host goes down with microVMs running, and libvirt-guests enabled; and comes up again.
 set -u
-cd "$(dirname "$0")" || exit 1
 # shellcheck source=host.sh
-. ./host.sh
+. "$(dirname "$0")/host.sh"
 # shellcheck source=tap.sh
-. ./tap.sh
+. "$(dirname "$0")/tap.sh"
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
