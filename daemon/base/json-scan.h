@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A strict scanner of JSON (RFC 8259, UTF-8) with comments and trailing commas. cJSON, which builds the tree,
+ * accepts too much and knows no positions: duplicate keys, 01, raw newlines, invalid UTF-8, strings cut at \u0000,
+ * digits of large integers lost.
+ */
+#ifndef BASE_JSON_SCAN_H
+#define BASE_JSON_SCAN_H
+
+#include "base/problem.h"
+
+#include <cjson/cJSON.h>
+
+enum {
+    JSON_MAX_DEPTH = 64,
+    JSON_MAX_VALUES = 100000,
+};
+
+typedef struct JsonPlace {
+    char *pointer; /* RFC 6901 */
+    size_t offset; /* of the value */
+    unsigned line, column;         /* of the value, from 1; the column in bytes */
+    unsigned key_line, key_column; /* of its key; 0: it is in an array, or the document */
+    char *number;  /* as written; NULL: it is none */
+} JsonPlace;
+
+typedef struct JsonDocument {
+    cJSON *root;       /* NULL when it can't be parsed */
+    JsonPlace *places; /* sorted by pointer */
+    size_t n_places;
+} JsonDocument;
+
+void json_document_clear(JsonDocument *document);
+
+/*
+ * Scans `text`; every problem goes to `problems` with `file` as its name. Returns 0 when there is a tree, even if
+ * there were problems (duplicate keys, say) beside; -EBADMSG when there is none, -ENOMEM.
+ */
+int json_scan(const char *text, size_t size, const char *file, ProblemList *problems, JsonDocument *ret_document);
+
+/* The place of a pointer; NULL: there is none. */
+const JsonPlace *json_find(const JsonDocument *document, const char *pointer);
+
+/* Appends a reference token to a pointer, escaped; NULL: out of memory. */
+char *json_pointer_join(const char *pointer, const char *token);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host/accel.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#define KVM_DEVICE "/dev/kvm"
+
+/* Whether `uid` with `gid` and the groups of its user may read and write, by the mode bits. */
+static int may_open(const struct stat *st, uid_t uid, gid_t gid)
+{
+    enum { MAX_GROUPS = 256, ENTRY_SIZE = 16384 };
+    gid_t groups[MAX_GROUPS] = {gid};
+    int n = MAX_GROUPS;
+    struct passwd entry, *found = NULL;
+    char buffer[ENTRY_SIZE];
+
+    if (uid == 0)
+        return 0;
+    if (st->st_uid == uid)
+        return (st->st_mode & 0600) == 0600 ? 0 : -EACCES;
+    if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) != 0 || !found ||
+        getgrouplist(found->pw_name, gid, groups, &n) < 0)
+        n = 1;
+    for (int i = 0; i < n; i++)
+        if (groups[i] == st->st_gid)
+            return (st->st_mode & 0060) == 0060 ? 0 : -EACCES;
+    return (st->st_mode & 0006) == 0006 ? 0 : -EACCES;
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+/* The first "flags" line of /proc/cpuinfo; all processors of a host have the same. */
+static bool cpu_shows_virtualization(void)
+{
+    _cleanup_fclose_ FILE *stream = fopen("/proc/cpuinfo", "re");
+    _cleanup_free_ char *line = NULL;
+    size_t size = 0;
+
+    while (stream && getline(&line, &size, stream) > 0) {
+        char *state = NULL;
+        if (strncmp(line, "flags", 5) != 0)
+            continue;
+        for (char *word = strtok_r(line, " \t\n", &state); word; word = strtok_r(NULL, " \t\n", &state))
+            if (streq(word, "vmx") || streq(word, "svm"))
+                return true;
+        return false;
+    }
+    return false;
+}
+#endif
+
+void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts)
+{
+    AccelFacts facts = {0};
+    struct stat st;
+    int fd;
+
+    facts.device_exists = stat(KVM_DEVICE, &st) == 0;
+    if (!facts.device_exists) {
+        facts.device_error = -errno;
+    } else {
+        facts.device_error = may_open(&st, uid, gid);
+        /* That it can be opened at all is only known by doing it; we are root, or that very user. */
+        fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+        if (facts.device_error == 0 && fd < 0)
+            facts.device_error = -errno;
+        safe_close(fd);
+    }
+#if defined(__x86_64__) || defined(__i386__)
+    facts.cpu_needs_flags = true;
+    facts.cpu_has_flags = cpu_shows_virtualization();
+#endif
+    *ret_facts = facts;
+}
+
+static char *say(const char *format, ...) _printf_(1, 2);
+static char *say(const char *format, ...)
+{
+    va_list arguments;
+    char *text;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    return text;
+}
+
+/* Why KVM can't be used; NULL: it can. */
+static char *obstacle(const AccelFacts *facts)
+{
+    if (!facts->device_exists)
+        return say(KVM_DEVICE " does not exist (is the kvm module loaded, virtualization on in the firmware?)");
+    if (facts->device_error < 0)
+        return say(KVM_DEVICE " can't be opened by the user that runs the hypervisor (%s)", strerror(-facts->device_error));
+    if (facts->cpu_needs_flags && !facts->cpu_has_flags)
+        return say(KVM_DEVICE " is there, but the processor shows neither vmx nor svm: ordinary guests hang on such hosts");
+    return NULL;
+}
+
+int accel_choose(Accel wanted, const AccelFacts *facts, bool had_kvm, Accel *ret_accel, char **ret_reason)
+{
+    _cleanup_free_ char *why_not = wanted == ACCEL_TCG ? NULL : obstacle(facts);
+
+    if (wanted == ACCEL_TCG || !why_not) {
+        *ret_accel = wanted == ACCEL_TCG ? ACCEL_TCG : ACCEL_KVM;
+        *ret_reason = say(wanted == ACCEL_AUTO ? "KVM can be used here" : "the definition says so");
+        return 0;
+    }
+    if (wanted == ACCEL_KVM) {
+        *ret_reason = say("the definition says \"accel\": \"kvm\", but %s", why_not);
+        return -ENODEV;
+    }
+    if (had_kvm) {
+        *ret_reason = say("it has run under KVM before, and now %s; mend that, or accept slow emulation with "
+                          "\"accel\": \"tcg\"",
+                          why_not);
+        return -ENODEV;
+    }
+    *ret_accel = ACCEL_TCG;
+    *ret_reason = TAKE_PTR(why_not);
+    return 0;
+}

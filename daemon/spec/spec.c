@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "spec/loader.h"
+
+#include "microvm/names.h"
+#include "spec/spec-table.h"
+
+VmSpec *vm_spec_ref(VmSpec *spec)
+{
+    if (spec)
+        __atomic_add_fetch(&spec->references, 1, __ATOMIC_RELAXED);
+    return spec;
+}
+
+VmSpec *vm_spec_unref(VmSpec *spec)
+{
+    if (!spec || __atomic_sub_fetch(&spec->references, 1, __ATOMIC_ACQ_REL) > 0)
+        return NULL;
+    table_clear(&vm_table, spec);
+    free(spec->name);
+    free(spec->path);
+    free(spec);
+    return NULL;
+}
+
+char *vm_spec_to_json(const VmSpec *spec)
+{
+    cJSON *object = table_dump(&vm_table, spec);
+    char *text = object ? cJSON_Print(object) : NULL;
+
+    cJSON_Delete(object);
+    return text;
+}
+
+bool vm_spec_equal(const VmSpec *a, const VmSpec *b)
+{
+    _cleanup_free_ char *first = NULL, *second = NULL;
+
+    if (a == b)
+        return true;
+    if (!a || !b)
+        return false;
+    first = vm_spec_to_json(a);
+    second = vm_spec_to_json(b);
+    return first && second && streq(first, second);
+}
+
+static bool is_alphanumeric(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool vm_name_valid(const char *name)
+{
+    size_t length = strlen(name), ats = 0;
+
+    if (length == 0 || length > MICROVM_NAME_MAX)
+        return false;
+    if (!is_alphanumeric(name[0]) || !is_alphanumeric(name[length - 1]) || strstr(name, ".."))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        ats += name[i] == '@';
+        if (!is_alphanumeric(name[i]) && !strchr("._-@", name[i]))
+            return false;
+    }
+    return ats <= 1;
+}

@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One microVM under supervision, with a driver that only notes what it is told. */
+#include "base/file.h"
+#include "resource/console-log.h"
+#include "supervise/vm.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+typedef struct World {
+    char directory[64];
+    char *state_dir, *runtime_dir, *kernel;
+    sd_event *event;
+    VmHost host;
+    MicroVM *vm;
+    Driver driver;
+    /* what the driver was told */
+    unsigned starts, graceful, forced, pauses;
+    sd_id128_t generation;
+    /* what the world says */
+    int admit;
+    const char *hold;
+    MicrovmJobResult last_result;
+    uint64_t last_job;
+    char last_reason[512];
+} World;
+
+static World *world;
+
+/* --- the driver --- */
+
+static int fake_start(Driver *driver, const StartRequest *request)
+{
+    world->starts++;
+    world->generation = request->generation;
+    assert_int_equal(access(request->kernel, R_OK), 0); /* prepared before it is launched */
+    return 0;
+}
+
+static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopMode mode)
+{
+    if (mode == STOP_FORCE)
+        world->forced++;
+    else
+        world->graceful++;
+    return 0;
+}
+
+static int fake_set_paused(Driver *driver, const char *name, sd_id128_t generation, bool paused)
+{
+    world->pauses++;
+    return 0;
+}
+
+static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
+{
+    *ret_facts = (AccelFacts){.device_exists = false, .device_error = -ENOENT};
+}
+
+static const DriverOps fake_ops = {
+    .start = fake_start,
+    .stop = fake_stop,
+    .set_paused = fake_set_paused,
+    .accel_facts = fake_accel_facts,
+};
+
+/* --- the host --- */
+
+static int on_admit(MicroVM *vm, char **ret_reason, void *userdata)
+{
+    vm->driver = &world->driver;
+    vm->driver_online = true;
+    if (world->hold)
+        *ret_reason = strdup(world->hold);
+    return world->admit;
+}
+
+static void on_changed(MicroVM *vm, void *userdata)
+{
+}
+
+static void on_job_removed(MicroVM *vm, Job job, MicrovmJobResult result, const char *reason, void *userdata)
+{
+    world->last_job = job.id;
+    world->last_result = result;
+    snprintf(world->last_reason, sizeof(world->last_reason), "%s", reason);
+}
+
+static MicrovmState state(void)
+{
+    return world->vm->record.state;
+}
+
+/* Runs the loop until the microVM is in `wanted`; 5 s are for ever. */
+static void wait_for(MicrovmState wanted)
+{
+    for (int i = 0; i < 500 && state() != wanted; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_string_equal(microvm_state_to_string(state()), microvm_state_to_string(wanted));
+}
+
+static void say(DriverEventType type, EndCause cause)
+{
+    vm_driver_event(world->vm, &(DriverEvent){.type = type,
+                                              .name = "web",
+                                              .generation = world->generation,
+                                              .cause = cause,
+                                              .error = -EIO,
+                                              .text = "as told",
+                                              .run = {.pid = 4242}});
+}
+
+static VmSpec *make_spec(const char *more)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_free_ char *text = NULL;
+    VmSpec *spec = NULL;
+
+    assert_true(asprintf(&text, "{\"kernel\": \"%s\" %s}", world->kernel, more) > 0);
+    assert_int_equal(vm_spec_parse("web", "/etc/web.json", text, strlen(text), &(SpecDefaults){0}, &problems, &spec), 0);
+    return spec;
+}
+
+static void define(const char *more)
+{
+    VmSpec *spec = make_spec(more);
+
+    vm_set_definition(world->vm, spec, "/etc/web.json", NULL);
+    vm_spec_unref(spec);
+}
+
+static void write_console(const char *text)
+{
+    _cleanup_free_ char *path = console_log_path(world->vm->state_dir, 0, -1);
+
+    assert_int_equal(write_file_atomic(path, text, strlen(text), 0600), 0);
+}
+
+static int setup(void **context)
+{
+    world = calloc(1, sizeof(*world));
+    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
+    assert_non_null(mkdtemp(world->directory));
+    assert_true(asprintf(&world->state_dir, "%s/state", world->directory) > 0);
+    assert_true(asprintf(&world->runtime_dir, "%s/run", world->directory) > 0);
+    assert_true(asprintf(&world->kernel, "%s/vmlinuz", world->directory) > 0);
+    assert_int_equal(write_file_atomic(world->kernel, "kernel", 6, 0600), 0);
+    assert_int_equal(sd_event_new(&world->event), 0);
+    world->admit = 1;
+    world->driver = (Driver){.ops = &fake_ops, .kind = DRIVER_KIND_LIBVIRT};
+    world->host = (VmHost){
+        .event = world->event,
+        .state_dir = world->state_dir,
+        .runtime_dir = world->runtime_dir,
+        .admit = on_admit,
+        .changed = on_changed,
+        .job_removed = on_job_removed,
+    };
+    assert_int_equal(workers_new(world->event, "files", 2, &world->host.files), 0);
+    assert_int_equal(vm_new(&world->host, "web", &world->vm), 0);
+    define("");
+    return 0;
+}
+
+static int teardown(void **context)
+{
+    workers_stop(world->host.files, 5000000);
+    vm_free(world->vm);
+    sd_event_unref(world->event);
+    remove_tree(world->directory);
+    free(world->state_dir);
+    free(world->runtime_dir);
+    free(world->kernel);
+    free(world);
+    return 0;
+}
+
+/* As after a kill -9 of the daemon: everything in memory is gone, the files are there. */
+static void restart_daemon(void)
+{
+    while (world->vm->chores > 0)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    vm_free(world->vm);
+    assert_int_equal(vm_new(&world->host, "web", &world->vm), 0);
+    define("");
+    world->vm->driver = &world->driver;
+    vm_restore(world->vm);
+}
+
+static uint64_t start(void)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    assert_int_equal(vm_request_start(world->vm, &job, &error), 0);
+    return job;
+}
+
+static void run_it(void)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(state(), MICROVM_RUNNING);
+}
+
+static uint64_t stop(bool force)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    assert_int_equal(
+        vm_request_stop(world->vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, &job, &error), 0);
+    return job;
+}
+
+/* --- tests --- */
+
+static void test_start_and_stop(void **context)
+{
+    uint64_t job = start();
+
+    wait_for(MICROVM_STARTING);
+    assert_int_equal(world->starts, 1);
+    assert_int_equal(world->last_job, 0);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    assert_int_equal(world->vm->pid, 4242);
+
+    job = stop(false);
+    assert_int_equal(state(), MICROVM_STOPPING);
+    assert_int_equal(world->graceful, 1);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_CLEAN);
+    assert_int_equal(world->vm->pid, 0);
+    assert_true(sd_id128_is_null(world->vm->record.generation));
+}
+
+static void test_start_of_running_and_stop_of_stopped_are_done(void **context)
+{
+    uint64_t job = stop(false);
+
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    run_it();
+    job = start();
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    assert_int_equal(world->starts, 1);
+}
+
+static void test_same_job_is_joined(void **context)
+{
+    uint64_t job = start();
+
+    assert_int_equal(start(), job);
+    wait_for(MICROVM_STARTING);
+    assert_int_equal(start(), job);
+    assert_int_equal(world->starts, 1);
+}
+
+static void test_stop_supersedes_start(void **context)
+{
+    uint64_t job = start();
+
+    wait_for(MICROVM_STARTING);
+    stop(false);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_SUPERSEDED);
+    /* there is no guest that could be asked: it is ended as soon as it is there */
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(world->forced, 1);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+}
+
+static void test_stop_during_preparation(void **context)
+{
+    start();
+    assert_int_equal(state(), MICROVM_PREPARING);
+    stop(false);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->starts, 0);
+}
+
+static void test_start_during_stop(void **context)
+{
+    uint64_t job;
+
+    run_it();
+    stop(false);
+    job = start();
+    assert_int_equal(world->last_result, MICROVM_JOB_SUPERSEDED);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+}
+
+static void test_stop_timeout_forces(void **context)
+{
+    define(", \"stop\": {\"timeout\": \"50ms\"}");
+    run_it();
+    stop(false);
+    for (int i = 0; i < 500 && world->forced == 0; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_int_equal(world->forced, 1);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_FORCED);
+}
+
+static void test_force(void **context)
+{
+    run_it();
+    stop(true);
+    assert_int_equal(world->graceful, 0);
+    assert_int_equal(world->forced, 1);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_SUCCESS);
+}
+
+static void test_crash_restarts_after_the_delay(void **context)
+{
+    define(", \"restart\": {\"delay\": \"20ms\"}");
+    run_it();
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_BACKOFF);
+    assert_true(world->vm->record.next_restart_boot_usec > 0);
+    wait_for(MICROVM_STARTING);
+    assert_int_equal(world->starts, 2);
+    assert_int_equal(world->vm->record.n_restarts, 1);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_SIGNAL);
+}
+
+static void test_somebody_elses_stop_stays(void **context)
+{
+    define(", \"restart\": {\"policy\": \"always\"}");
+    run_it();
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_non_null(strstr(world->vm->record.reason, "through libvirt"));
+}
+
+/* Also when the crash comes between the wish and the act. */
+static void test_manual_stop_wins_over_a_crash(void **context)
+{
+    define(", \"restart\": {\"policy\": \"always\"}");
+    run_it();
+    stop(false);
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_INACTIVE);
+}
+
+static void test_guest_reboot_and_poweroff(void **context)
+{
+    run_it();
+    write_console("[ 2.0] reboot: Restarting system\n");
+    say(DRIVER_ENDED, END_REBOOT);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    write_console("[ 2.0] reboot: Power down\n");
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_SUCCESS);
+}
+
+static void test_panic_is_read_from_the_console(void **context)
+{
+    run_it();
+    write_console("[ 2.0] Kernel panic - not syncing: sysrq triggered crash\n");
+    say(DRIVER_ENDED, END_REBOOT);
+    wait_for(MICROVM_BACKOFF);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_GUEST_PANIC);
+    assert_non_null(strstr(world->vm->record.reason, "sysrq triggered crash"));
+}
+
+/* A log that another process writes may be late; the words count all the same. */
+static void test_late_console_is_waited_for(void **context)
+{
+    world->driver.rotates_console = true;
+    run_it();
+    say(DRIVER_ENDED, END_REBOOT);
+    assert_int_equal(state(), MICROVM_RUNNING);
+    write_console("Kernel panic - not syncing: late\n");
+    wait_for(MICROVM_BACKOFF);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_GUEST_PANIC);
+}
+
+static void test_start_limit(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    define(", \"restart\": {\"delay\": 0}");
+    run_it();
+    for (int i = 0; i < RESTART_LIMIT; i++) {
+        say(DRIVER_ENDED, END_CRASHED);
+        wait_for(MICROVM_STARTING);
+        say(DRIVER_STARTED, 0);
+    }
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_FAILED);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_START_LIMIT);
+    assert_int_equal(vm_request_start(world->vm, &job, &error), -ECANCELED);
+    assert_non_null(strstr(error, "reset-failed"));
+    vm_request_reset_failed(world->vm);
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    start();
+    wait_for(MICROVM_STARTING);
+}
+
+static void test_failed_preparation_says_why(void **context)
+{
+    uint64_t job;
+
+    unlink(world->kernel);
+    job = start();
+    wait_for(MICROVM_FAILED);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_FAILED);
+    assert_non_null(strstr(world->last_reason, world->kernel));
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_RESOURCES);
+    assert_int_equal(world->starts, 0);
+}
+
+static void test_stale_events_are_dropped(void **context)
+{
+    sd_id128_t now;
+
+    run_it();
+    now = world->generation;
+    assert_int_equal(sd_id128_randomize(&world->generation), 0);
+    say(DRIVER_ENDED, END_CRASHED);
+    assert_int_equal(state(), MICROVM_RUNNING);
+    world->generation = now;
+}
+
+static void test_held_start(void **context)
+{
+    world->admit = 0;
+    world->hold = "held: the driver is away";
+    start();
+    assert_int_equal(state(), MICROVM_WAITING);
+    assert_string_equal(world->vm->record.reason, "held: the driver is away");
+    assert_int_equal(world->last_job, 0);
+    world->admit = 1;
+    vm_admit(world->vm);
+    wait_for(MICROVM_STARTING);
+}
+
+static void found(void)
+{
+    vm_driver_online(world->vm);
+    vm_driver_found(world->vm, &(DriverEvent){.type = DRIVER_FOUND,
+                                              .name = "web",
+                                              .generation = world->generation,
+                                              .run = {.pid = 4242, .accel = ACCEL_TCG}});
+    vm_driver_synced(world->vm);
+}
+
+static void test_adoption_after_a_crash_of_the_daemon(void **context)
+{
+    run_it();
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_true(sd_id128_equal(world->vm->record.generation, world->generation));
+    found();
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_int_equal(world->vm->pid, 4242);
+    assert_int_equal(world->starts, 1);
+    assert_non_null(world->vm->booted);
+    assert_false(world->vm->outdated);
+}
+
+static void test_adoption_finishes_a_start(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_STARTING);
+    found();
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_int_equal(world->starts, 1);
+}
+
+static void test_gone_while_nobody_watched(void **context)
+{
+    run_it();
+    restart_daemon();
+    vm_driver_online(world->vm);
+    vm_driver_synced(world->vm);
+    wait_for(MICROVM_BACKOFF);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_LOST);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_LOST);
+}
+
+static void test_manual_stop_survives_the_daemon(void **context)
+{
+    run_it();
+    stop(false);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    assert_int_equal(access(world->vm->record_path, F_OK), 0); /* autostart leaves those with a record alone */
+}
+
+static void test_backoff_survives_the_daemon(void **context)
+{
+    define(", \"restart\": {\"delay\": \"100ms\"}");
+    run_it();
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_BACKOFF);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_BACKOFF);
+    wait_for(MICROVM_STARTING);
+    assert_int_equal(world->starts, 2);
+}
+
+static void test_stop_goes_on_after_a_crash_of_the_daemon(void **context)
+{
+    run_it();
+    stop(false);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_STOPPING);
+    found();
+    assert_int_equal(world->graceful, 2);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+}
+
+static void test_broken_definition_leaves_the_run_alone(void **context)
+{
+    run_it();
+    vm_set_definition(world->vm, NULL, "/etc/web.json", "the definition can't be used: line 1");
+    assert_int_equal(state(), MICROVM_RUNNING);
+    stop(false);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+}
+
+static void test_broken_definition_is_shown(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    vm_set_definition(world->vm, NULL, "/etc/web.json", "the definition can't be used: line 1");
+    assert_int_equal(state(), MICROVM_FAILED);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_CONFIG);
+    assert_int_equal(vm_request_start(world->vm, &job, &error), -EBADMSG);
+    define("");
+    assert_int_equal(state(), MICROVM_INACTIVE);
+}
+
+static void test_outdated_and_undeclared(void **context)
+{
+    run_it();
+    define(", \"mem\": 1024");
+    assert_true(world->vm->outdated);
+    vm_set_definition(world->vm, NULL, NULL, NULL);
+    assert_true(vm_is_undeclared(world->vm));
+    assert_false(vm_is_gone(world->vm));
+    say(DRIVER_ENDED, END_CRASHED); /* nothing to start again from */
+    wait_for(MICROVM_FAILED);
+}
+
+static int pause_result = 1;
+
+static void on_paused(int error, const char *text, void *userdata)
+{
+    pause_result = error;
+}
+
+static void test_pause_and_resume(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+
+    assert_int_equal(vm_request_pause(world->vm, true, on_paused, NULL, &error), -ESRCH);
+    run_it();
+    free(error);
+    error = NULL;
+    assert_int_equal(vm_request_pause(world->vm, true, on_paused, NULL, &error), 0);
+    assert_int_equal(pause_result, 1);
+    say(DRIVER_PAUSED, 0);
+    assert_int_equal(pause_result, 0);
+    assert_int_equal(state(), MICROVM_PAUSED);
+    stop(false);
+    assert_int_equal(world->pauses, 2); /* a paused guest can't hear */
+    assert_int_equal(world->graceful, 1);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_start_and_stop),
+        TEST(test_start_of_running_and_stop_of_stopped_are_done),
+        TEST(test_same_job_is_joined),
+        TEST(test_stop_supersedes_start),
+        TEST(test_stop_during_preparation),
+        TEST(test_start_during_stop),
+        TEST(test_stop_timeout_forces),
+        TEST(test_force),
+        TEST(test_crash_restarts_after_the_delay),
+        TEST(test_somebody_elses_stop_stays),
+        TEST(test_manual_stop_wins_over_a_crash),
+        TEST(test_guest_reboot_and_poweroff),
+        TEST(test_panic_is_read_from_the_console),
+        TEST(test_late_console_is_waited_for),
+        TEST(test_start_limit),
+        TEST(test_failed_preparation_says_why),
+        TEST(test_stale_events_are_dropped),
+        TEST(test_held_start),
+        TEST(test_adoption_after_a_crash_of_the_daemon),
+        TEST(test_adoption_finishes_a_start),
+        TEST(test_gone_while_nobody_watched),
+        TEST(test_manual_stop_survives_the_daemon),
+        TEST(test_backoff_survives_the_daemon),
+        TEST(test_stop_goes_on_after_a_crash_of_the_daemon),
+        TEST(test_broken_definition_leaves_the_run_alone),
+        TEST(test_broken_definition_is_shown),
+        TEST(test_outdated_and_undeclared),
+        TEST(test_pause_and_resume),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
