@@ -31,10 +31,12 @@ HOST_MASKED="tmp.mount apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.ti
 # wait_for SECONDS CMD...: until CMD succeeds
 wait_for()
 {
+    # (Not in the trace of a test: it would be all that is seen of it.)
+    { local -; set +x; } 2>/dev/null
     local deadline=$((SECONDS + $1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || return 1
+        [ "$SECONDS" -lt "$deadline" ] || { echo "gave up waiting for: $*" >&2; return 1; }
         sleep 0.1
     done
 }
@@ -109,6 +111,7 @@ host_boot()
 # Runs a command in it, as root, with its own environment. (-r: in a chroot nspawn has no root to pivot from.)
 host()
 {
+    { local -; set +x; } 2>/dev/null
     nsenter -t "$HOST_LEADER" -a -r -w -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         HOME=/root LANG=C.UTF-8 TERM=dumb "$@"
 }
@@ -144,7 +147,7 @@ host_cleanup()
     if [ -n "$HOST_NSPAWN" ]; then
         # nspawn takes SIGTERM as the wish for an orderly shutdown; its own end takes everything inside along.
         kill -TERM "$HOST_NSPAWN" 2>/dev/null
-        wait_for 5 host_is_off || kill -KILL "$HOST_NSPAWN" 2>/dev/null
+        wait_for 5 host_is_off 2>/dev/null || kill -KILL "$HOST_NSPAWN" 2>/dev/null
         wait "$HOST_NSPAWN" 2>/dev/null
     fi
     HOST_NSPAWN=

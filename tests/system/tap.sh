@@ -67,6 +67,7 @@ exits()
 # holds SECONDS CMD...: CMD stays true that long
 holds()
 {
+    { local -; set +x; } 2>/dev/null
     local end=$((SECONDS + $1))
     shift
     while [ "$SECONDS" -le "$end" ]; do
