@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The driver's operations and what it keeps of each run. */
+#include "driver/libvirt/internal.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <libvirt/virterror.h>
+#include <sys/syscall.h>
+#include <termios.h>
+
+enum {
+    CONTROL_THREADS = 2,
+    WORK_THREADS = 4, /* libvirtd serves five calls a connection at a time */
+    MMIO_SLOTS = 24,  /* of QEMU's machine "microvm" with ACPI */
+};
+#define GRACE_USEC UINT64_C(2000000)
+
+static LibvirtDriver *of(Driver *driver)
+{
+    return (LibvirtDriver *)driver;
+}
+
+void driver_say(LibvirtDriver *driver, const DriverEvent *event)
+{
+    driver->handler(&driver->driver, event, driver->userdata);
+}
+
+/* --- runs --- */
+
+Run *run_find_name(LibvirtDriver *driver, const char *name)
+{
+    for (Run *run = driver->runs; run; run = run->next)
+        if (streq(run->name, name))
+            return run;
+    return NULL;
+}
+
+Run *run_find(LibvirtDriver *driver, const char *name, sd_id128_t generation)
+{
+    Run *run = run_find_name(driver, name);
+
+    return run && sd_id128_equal(run->generation, generation) ? run : NULL;
+}
+
+Run *run_new(LibvirtDriver *driver, const char *name, const char *uuid, sd_id128_t generation)
+{
+    Run *run = calloc(1, sizeof(*run));
+
+    if (!run)
+        return NULL;
+    run->driver = driver;
+    run->generation = generation;
+    run->pidfd = -EBADF;
+    run->stopped_detail = -1;
+    run->name = strdup(name);
+    run->uuid = strdup(uuid);
+    run->next = driver->runs;
+    driver->runs = run;
+    if (run->name && run->uuid)
+        return run;
+    run_free(run);
+    return NULL;
+}
+
+void run_free(Run *run)
+{
+    for (Run **link = &run->driver->runs; *link; link = &(*link)->next)
+        if (*link == run) {
+            *link = run->next;
+            break;
+        }
+    call_forget_queue(run);
+    safe_close(run->pidfd);
+    free(run->console);
+    free(run->uuid);
+    free(run->name);
+    free(run);
+}
+
+void run_take_facts(Run *run, DomainFacts *facts)
+{
+    free(run->console);
+    run->console = TAKE_PTR(facts->console);
+    safe_close(run->pidfd);
+    run->pidfd = TAKE_FD(facts->pidfd);
+    run->pid = facts->pid;
+}
+
+/* --- operations --- */
+
+static void check(const VmSpec *spec, ProblemList *problems)
+{
+    size_t slots = spec->n_volumes + spec->n_interfaces;
+
+    if (slots > MMIO_SLOTS)
+        problem_add(problems, PROBLEM_ERROR, spec->path, "", 0, 0,
+                    "%zu volumes and interfaces are more than QEMU's machine \"microvm\" has slots for (%d)", slots,
+                    MMIO_SLOTS);
+}
+
+static int start(Driver *base, const StartRequest *request)
+{
+    LibvirtDriver *driver = of(base);
+    bool test = strncmp(driver->uri, "test:", 5) == 0;
+    char *xml;
+    Run *run;
+    int r;
+
+    if (!driver->online)
+        return -EHOSTDOWN;
+    if (run_find_name(driver, request->spec->name))
+        return -EBUSY;
+    r = domain_xml(request, test ? DOMAIN_TEST : DOMAIN_QEMU, &xml);
+    if (r < 0)
+        return r;
+    run = run_new(driver, request->spec->name, request->spec->machine_id, request->generation);
+    if (!run) {
+        free(xml);
+        return -ENOMEM;
+    }
+    run->starting = true;
+    r = call_submit(run, CALL_START, xml);
+    if (r < 0)
+        run_free(run);
+    return r;
+}
+
+static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode mode)
+{
+    Run *run = run_find(of(base), name, generation);
+
+    if (!of(base)->online)
+        return -EHOSTDOWN;
+    if (!run)
+        return -ESRCH;
+    if (mode == STOP_GRACEFUL)
+        run->we_asked = true;
+    return call_submit(run, mode == STOP_FORCE ? CALL_DESTROY : CALL_SHUTDOWN, NULL);
+}
+
+static int set_paused(Driver *base, const char *name, sd_id128_t generation, bool paused)
+{
+    Run *run = run_find(of(base), name, generation);
+
+    return run ? call_submit(run, paused ? CALL_SUSPEND : CALL_RESUME, NULL) : -ESRCH;
+}
+
+static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
+{
+    Run *run = run_find(of(base), name, generation);
+
+    if (!run)
+        return -ESRCH;
+    if (run->pidfd < 0)
+        return -EOPNOTSUPP;
+    return syscall(SYS_pidfd_send_signal, run->pidfd, number, NULL, 0) < 0 ? -errno : 0;
+}
+
+static int open_console(Driver *base, const char *name, sd_id128_t generation, int *ret_fd)
+{
+    Run *run = run_find(of(base), name, generation);
+    _cleanup_close_ int fd = -EBADF;
+    struct termios termios;
+
+    if (!run)
+        return -ESRCH;
+    if (!run->console)
+        return -EOPNOTSUPP;
+    fd = open(run->console, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (tcgetattr(fd, &termios) == 0) {
+        cfmakeraw(&termios);
+        tcsetattr(fd, TCSANOW, &termios);
+    }
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+static void accel_facts(Driver *base, AccelFacts *ret_facts)
+{
+    *ret_facts = of(base)->accel_facts;
+}
+
+static Driver *libvirt_driver_free(Driver *base)
+{
+    LibvirtDriver *driver = of(base);
+
+    if (!driver)
+        return NULL;
+    driver->epoch++; /* what still comes is of the past */
+    sd_event_source_disable_unref(driver->retry);
+    workers_stop(driver->work_workers, GRACE_USEC);
+    workers_stop(driver->control_workers, GRACE_USEC);
+    libvirt_close(driver);
+    libvirt_events_stop();
+    while (driver->runs)
+        run_free(driver->runs);
+    mailbox_free(driver->letters);
+    sd_event_unref(driver->event);
+    free(driver->pid_directory);
+    free(driver->uri);
+    free(driver);
+    return NULL;
+}
+
+const DriverOps libvirt_driver_ops = {
+    .check = check,
+    .start = start,
+    .stop = stop,
+    .set_paused = set_paused,
+    .kill = send_signal,
+    .open_console = open_console,
+    .accel_facts = accel_facts,
+    .free = libvirt_driver_free,
+};
+
+/* --- making one --- */
+
+static void silence(void *userdata, virErrorPtr error)
+{
+    /* libvirt would print each error on standard error; ours carry them in their texts. */
+}
+
+/*
+ * The QEMU driver inside our process reads ROOT/etc/qemu.conf. As root: QEMU is probed once and runs as root; there
+ * is no virtlogd, so that the console is logged by QEMU itself and bounded by us.
+ */
+static int prepare_embed(const char *uri)
+{
+    static const char settings[] = "user = \"root\"\ngroup = \"root\"\nstdio_handler = \"file\"\n";
+    const char *root = strstr(uri, "root=");
+    _cleanup_free_ char *directory = NULL, *path = NULL;
+    int r;
+
+    if (!root)
+        return -EINVAL;
+    if (asprintf(&directory, "%.*s/etc", (int)strcspn(root + 5, "&"), root + 5) < 0)
+        return -ENOMEM;
+    if (asprintf(&path, "%s/qemu.conf", directory) < 0)
+        return -ENOMEM;
+    if (access(path, F_OK) == 0)
+        return 0;
+    r = mkdir_parents(directory, 0755);
+    return r < 0 ? r : write_file_atomic(path, settings, strlen(settings), 0644);
+}
+
+int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
+{
+    LibvirtDriver *driver = calloc(1, sizeof(*driver));
+    bool embed;
+    int r;
+
+    if (!driver)
+        return -ENOMEM;
+    driver->driver = (Driver){.ops = &libvirt_driver_ops, .kind = DRIVER_KIND_LIBVIRT};
+    driver->event = sd_event_ref(setup->event);
+    driver->handler = setup->handler;
+    driver->userdata = setup->userdata;
+    driver->uri = strdup(setup->config->libvirt_uri);
+    virSetErrorFunc(NULL, silence);
+    r = libvirt_events_start();
+    if (r < 0 || !driver->uri) {
+        sd_event_unref(driver->event);
+        free(driver->uri);
+        free(driver);
+        return r < 0 ? r : -ENOMEM;
+    }
+    embed = strncmp(driver->uri, "qemu:///embed", 13) == 0;
+    driver->driver.rotates_console = strncmp(driver->uri, "qemu:///", 8) == 0 && !embed;
+    driver->pid_directory = process_pid_directory(driver->uri);
+    if (embed && (r = prepare_embed(driver->uri)) < 0)
+        log_warning_errno(r, "Can't write the settings of the embedded libvirt (%s): %m", driver->uri);
+    r = mailbox_new(driver->event, libvirt_on_letter, libvirt_letter_free, driver, &driver->letters);
+    if (r >= 0)
+        r = workers_new(driver->event, "libvirt-control", CONTROL_THREADS, &driver->control_workers);
+    if (r >= 0)
+        r = workers_new(driver->event, "libvirt-work", WORK_THREADS, &driver->work_workers);
+    if (r >= 0)
+        r = libvirt_connect(driver);
+    if (r < 0) {
+        libvirt_driver_free(&driver->driver);
+        return r;
+    }
+    *ret_driver = &driver->driver;
+    return 0;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What libvirt tells of itself. Its callbacks run on the thread of its event loop; they post letters, and the loop
+ * thread draws the conclusions. Events are hints: the end of a run is believed after a query.
+ */
+#include "driver/libvirt/internal.h"
+
+#include "base/log.h"
+
+#include <cjson/cJSON.h>
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <signal.h>
+
+typedef enum LetterKind {
+    LETTER_CLOSED,
+    LETTER_LIFECYCLE,
+    LETTER_QMP,
+} LetterKind;
+
+typedef struct Letter {
+    LetterKind kind;
+    unsigned epoch;
+    char *name;
+    int event, detail; /* LIFECYCLE; CLOSED: reason in detail */
+    char *qmp_event, *qmp_data;
+} Letter;
+
+/* What a callback knows. */
+typedef struct Subscription {
+    Mailbox *letters;
+    unsigned epoch;
+} Subscription;
+
+void libvirt_letter_free(void *argument)
+{
+    Letter *letter = argument;
+
+    free(letter->name);
+    free(letter->qmp_event);
+    free(letter->qmp_data);
+    free(letter);
+}
+
+/* --- on libvirt's thread --- */
+
+static void post(const Subscription *subscription, LetterKind kind, virDomainPtr domain, int event, int detail,
+                 const char *qmp_event, const char *qmp_data)
+{
+    Letter *letter = calloc(1, sizeof(*letter));
+
+    if (!letter)
+        return;
+    letter->kind = kind;
+    letter->epoch = subscription->epoch;
+    letter->name = domain ? strdup(virDomainGetName(domain)) : NULL;
+    letter->event = event;
+    letter->detail = detail;
+    letter->qmp_event = qmp_event ? strdup(qmp_event) : NULL;
+    letter->qmp_data = qmp_data ? strdup(qmp_data) : NULL;
+    mailbox_post(subscription->letters, letter);
+}
+
+static void on_close(virConnectPtr connection, int reason, void *userdata)
+{
+    post(userdata, LETTER_CLOSED, NULL, 0, reason, NULL, NULL);
+}
+
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *userdata)
+{
+    post(userdata, LETTER_LIFECYCLE, domain, event, detail, NULL, NULL);
+    return 0;
+}
+
+static void on_qmp(virConnectPtr connection, virDomainPtr domain, const char *event, long long seconds, unsigned micros,
+                   const char *details, void *userdata)
+{
+    post(userdata, LETTER_QMP, domain, 0, 0, event, details);
+}
+
+/* --- in a worker --- */
+
+static Subscription *subscribe(LibvirtDriver *driver, unsigned epoch)
+{
+    Subscription *subscription = calloc(1, sizeof(*subscription));
+
+    if (subscription)
+        *subscription = (Subscription){driver->letters, epoch};
+    return subscription;
+}
+
+int libvirt_register_events(LibvirtDriver *driver, unsigned epoch, virConnectPtr connection)
+{
+    Subscription *subscription = subscribe(driver, epoch);
+
+    if (!subscription)
+        return -ENOMEM;
+    if (virConnectDomainEventRegisterAny(connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, free) < 0) {
+        free(subscription);
+        return -EIO;
+    }
+    subscription = subscribe(driver, epoch);
+    if (subscription && virConnectRegisterCloseCallback(connection, on_close, subscription, free) < 0)
+        free(subscription); /* a driver inside our process has no connection that could close */
+    /* QEMU's own words say more than libvirt's events: why a guest shut down, and whether somebody asked it to. */
+    subscription = subscribe(driver, epoch);
+    if (subscription && virConnectDomainQemuMonitorEventRegister(
+                            connection, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription, free,
+                            VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX) < 0)
+        free(subscription); /* libvirt's test driver, say */
+    return 0;
+}
+
+/* --- on the loop thread --- */
+
+static EndCause cause_of(const Run *run)
+{
+    bool asked = run->others_asked && !run->we_asked;
+
+    if (run->shutdown == SHUTDOWN_PANIC)
+        return END_PANIC;
+    switch (run->stopped_detail) {
+    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+        return END_DESTROYED;
+    case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
+    case VIR_DOMAIN_EVENT_STOPPED_FAILED:
+        return END_CRASHED;
+    case -1:
+        return END_LOST; /* a query found it gone, no event told why */
+    default:
+        break;
+    }
+    switch (run->shutdown) {
+    case SHUTDOWN_BY_HOST:
+        return END_TERMINATED;
+    case SHUTDOWN_RESET:
+        return END_REBOOT;
+    case SHUTDOWN_POWEROFF:
+        return asked ? END_ASKED : END_POWEROFF;
+    default:
+        return asked ? END_ASKED : END_SHUTDOWN;
+    }
+}
+
+void libvirt_run_ended(Run *run)
+{
+    LibvirtDriver *driver = run->driver;
+    _cleanup_free_ char *name = strdup(run->name);
+    DriverEvent event = {
+        .type = DRIVER_ENDED,
+        .name = name ? name : "",
+        .generation = run->generation,
+        .cause = cause_of(run),
+    };
+
+    run_free(run); /* before it is told: the next start may come from within */
+    driver_say(driver, &event);
+}
+
+static void on_stopped(Run *run, int detail)
+{
+    run->stopped_detail = detail;
+    if (run->starting)
+        run->stopped_early = true; /* the call that starts it knows */
+    else if (call_submit(run, CALL_CHECK, NULL) < 0)
+        log_vm_warning(run->name, "It stopped, and libvirt can't be asked about it; waiting for its return.");
+}
+
+static void say_paused(Run *run, DriverEventType type)
+{
+    if (run->announced)
+        driver_say(run->driver, &(DriverEvent){.type = type, .name = run->name, .generation = run->generation});
+}
+
+static void take_lifecycle(Run *run, const Letter *letter)
+{
+    switch (letter->event) {
+    case VIR_DOMAIN_EVENT_SUSPENDED:
+        say_paused(run, DRIVER_PAUSED);
+        break;
+    case VIR_DOMAIN_EVENT_RESUMED:
+        say_paused(run, DRIVER_RESUMED);
+        break;
+    case VIR_DOMAIN_EVENT_SHUTDOWN:
+        if (run->shutdown == SHUTDOWN_UNKNOWN)
+            run->shutdown = letter->detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST ? SHUTDOWN_BY_HOST : SHUTDOWN_BY_GUEST;
+        break;
+    case VIR_DOMAIN_EVENT_STOPPED:
+        on_stopped(run, letter->detail);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The "reason" of QEMU's SHUTDOWN and RESET: qapi/run-state.json, ShutdownCause. */
+static ShutdownCause shutdown_cause(const char *data)
+{
+    cJSON *object = data ? cJSON_Parse(data) : NULL;
+    const char *reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "reason"));
+    ShutdownCause cause = SHUTDOWN_UNKNOWN;
+
+    if (streq(reason, "guest-shutdown"))
+        cause = SHUTDOWN_POWEROFF;
+    else if (streq(reason, "guest-reset"))
+        cause = SHUTDOWN_RESET;
+    else if (streq(reason, "guest-panic"))
+        cause = SHUTDOWN_PANIC;
+    else if (streq(reason, "host-signal"))
+        cause = SHUTDOWN_BY_HOST;
+    cJSON_Delete(object);
+    return cause;
+}
+
+static void take_qmp(Run *run, const Letter *letter)
+{
+    ShutdownCause cause;
+
+    log_vm_debug(run->name, "QEMU: %s %s", letter->qmp_event, letter->qmp_data ? letter->qmp_data : "");
+    if (streq(letter->qmp_event, "POWERDOWN")) {
+        if (!run->we_asked)
+            run->others_asked = true;
+        return;
+    }
+    if (streq(letter->qmp_event, "GUEST_PANICKED")) {
+        run->shutdown = SHUTDOWN_PANIC;
+        return;
+    }
+    cause = shutdown_cause(letter->qmp_data);
+    if (cause != SHUTDOWN_UNKNOWN && run->shutdown != SHUTDOWN_PANIC)
+        run->shutdown = cause;
+}
+
+static const char *close_reason(int reason)
+{
+    switch (reason) {
+    case VIR_CONNECT_CLOSE_REASON_ERROR:
+        return "an error on the connection";
+    case VIR_CONNECT_CLOSE_REASON_EOF:
+        return "it closed the connection";
+    case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
+        return "it has not answered for 15 s";
+    default:
+        return "the connection was closed";
+    }
+}
+
+void libvirt_on_letter(void *argument, void *userdata)
+{
+    LibvirtDriver *driver = userdata;
+    Letter *letter = argument;
+    Run *run = letter->name ? run_find_name(driver, letter->name) : NULL;
+
+    if (letter->epoch == driver->epoch) {
+        if (letter->kind == LETTER_CLOSED)
+            libvirt_disconnected(driver, close_reason(letter->detail));
+        else if (run && letter->kind == LETTER_LIFECYCLE)
+            take_lifecycle(run, letter);
+        else if (run)
+            take_qmp(run, letter);
+    }
+    libvirt_letter_free(letter);
+}
+
+/* --- the thread of libvirt's event loop: libvirt has one for the process --- */
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_t thread;
+    unsigned users;
+    bool registered;
+    int wakeup; /* libvirt's id of a timer that ends a wait */
+    bool stop;  /* atomic */
+} events = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void on_wakeup(int timer, void *userdata)
+{
+    virEventUpdateTimeout(timer, -1);
+}
+
+static void *run_events(void *userdata)
+{
+    while (!__atomic_load_n(&events.stop, __ATOMIC_ACQUIRE))
+        if (virEventRunDefaultImpl() < 0)
+            log_debug("libvirt's event loop: %s", virGetLastErrorMessage());
+    return NULL;
+}
+
+static int start_thread(void)
+{
+    sigset_t all, before;
+    int r;
+
+    if (!events.registered && virEventRegisterDefaultImpl() < 0)
+        return -EIO;
+    events.registered = true;
+    events.stop = false;
+    events.wakeup = virEventAddTimeout(-1, on_wakeup, NULL, NULL);
+    if (events.wakeup < 0)
+        return -EIO;
+    /* Signals are the loop thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = -pthread_create(&events.thread, NULL, run_events, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+int libvirt_events_start(void)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&events.mutex);
+    if (events.users == 0)
+        r = start_thread();
+    if (r >= 0)
+        events.users++;
+    pthread_mutex_unlock(&events.mutex);
+    return r;
+}
+
+void libvirt_events_stop(void)
+{
+    pthread_mutex_lock(&events.mutex);
+    if (--events.users == 0) {
+        __atomic_store_n(&events.stop, true, __ATOMIC_RELEASE);
+        virEventUpdateTimeout(events.wakeup, 0);
+        pthread_join(events.thread, NULL);
+        virEventRemoveTimeout(events.wakeup);
+    }
+    pthread_mutex_unlock(&events.mutex);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Inside the libvirt driver. libvirt's calls block, so they are made by workers; its callbacks come on a thread of
+ * their own, so they only post letters. All state below is touched on the loop thread alone.
+ */
+#ifndef DRIVER_LIBVIRT_INTERNAL_H
+#define DRIVER_LIBVIRT_INTERNAL_H
+
+#include "base/mailbox.h"
+#include "base/worker.h"
+#include "driver/libvirt/libvirt-driver.h"
+#include "driver/libvirt/xml.h"
+
+#include <libvirt/libvirt.h>
+
+typedef struct LibvirtDriver LibvirtDriver;
+typedef struct Run Run;
+typedef struct Call Call;
+
+typedef enum ShutdownCause {
+    SHUTDOWN_UNKNOWN,
+    SHUTDOWN_BY_GUEST, /* a power-off or a reset, not known which */
+    SHUTDOWN_POWEROFF,
+    SHUTDOWN_RESET,
+    SHUTDOWN_BY_HOST,  /* a signal */
+    SHUTDOWN_PANIC,
+} ShutdownCause;
+
+/* One life of a microVM, as far as this driver has to do with it. */
+struct Run {
+    LibvirtDriver *driver;
+    char *name;
+    sd_id128_t generation;
+    char *uuid;
+    bool starting;      /* virDomainCreateXML is under way */
+    bool announced;     /* STARTED or FOUND was said */
+    bool stopped_early; /* it stopped before that */
+    bool we_asked;      /* for a shutdown, through virDomainShutdown */
+    bool others_asked;
+    ShutdownCause shutdown;
+    int stopped_detail; /* of the STOPPED event; -1: none came */
+    char *console;      /* path of the pty */
+    int pidfd;
+    pid_t pid;
+    Call *in_flight;    /* on the work connection: one at a time for each domain */
+    Call *queue;        /* waiting for that */
+    Run *next;
+};
+
+typedef enum CallKind {
+    CALL_START,
+    CALL_SHUTDOWN,
+    CALL_SUSPEND,
+    CALL_RESUME,
+    CALL_DESTROY, /* on the control connection, as the next */
+    CALL_CHECK,   /* is this run still there? */
+} CallKind;
+
+/* What a worker finds out of a domain. */
+typedef struct DomainFacts {
+    char *name;
+    char *uuid;
+    sd_id128_t generation;
+    bool paused;
+    Accel accel;
+    char *console;
+    pid_t pid;
+    int pidfd;
+} DomainFacts;
+
+/* One call of libvirt: made by a worker, values only. */
+struct Call {
+    LibvirtDriver *driver;
+    CallKind kind;
+    virConnectPtr connection; /* a reference of its own */
+    char *name;
+    char *uuid;
+    sd_id128_t generation;
+    char *xml;                /* CALL_START */
+    char *pid_directory;
+    sd_event_source *deadline; /* loop thread */
+    unsigned epoch;            /* of the connection */
+    /* the answer */
+    int error;
+    char *text;
+    bool gone;                /* CALL_CHECK: there is no such run */
+    DomainFacts facts;
+    uint64_t usec;
+    Call *next;
+};
+
+struct LibvirtDriver {
+    Driver driver; /* first */
+    sd_event *event;
+    driver_event_fn handler;
+    void *userdata;
+    char *uri;
+    char *pid_directory; /* NULL: not known for this URI */
+    Workers *control_workers, *work_workers;
+    Mailbox *letters;
+    virConnectPtr control, work;
+    bool online, connecting;
+    unsigned epoch;    /* grows with every connection: what belongs to an older one is told apart */
+    unsigned in_flight; /* calls that workers have */
+    uint64_t backoff_usec;
+    sd_event_source *retry;
+    AccelFacts accel_facts;
+    Run *runs;
+};
+
+/* connection.c */
+int libvirt_connect(LibvirtDriver *driver); /* begins */
+void libvirt_disconnected(LibvirtDriver *driver, const char *why);
+void libvirt_close(LibvirtDriver *driver);
+void libvirt_reconnect_when_idle(LibvirtDriver *driver);
+
+/* events.c: callbacks → letters → consequences */
+int libvirt_register_events(LibvirtDriver *driver, unsigned epoch, virConnectPtr connection); /* in a worker */
+int libvirt_events_start(void); /* the thread that runs libvirt's event loop; one for the process */
+void libvirt_events_stop(void);
+void libvirt_on_letter(void *letter, void *userdata);
+void libvirt_letter_free(void *letter);
+void libvirt_run_ended(Run *run);
+
+/* calls.c */
+int call_submit(Run *run, CallKind kind, char *xml); /* takes xml */
+void call_forget_queue(Run *run);
+/* In a worker: the facts of a domain of ours. -ENOENT: gone; -EBUSY: not ours, or not this run. */
+int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts, char **ret_text);
+void domain_facts_clear(DomainFacts *facts);
+
+/* process.c */
+char *process_pid_directory(const char *uri);
+/* The QEMU of a domain: its pid, and a pidfd so that the pid can't come to mean another process. */
+int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid, int *ret_pidfd);
+
+/* driver.c */
+Run *run_find(LibvirtDriver *driver, const char *name, sd_id128_t generation);
+Run *run_find_name(LibvirtDriver *driver, const char *name);
+Run *run_new(LibvirtDriver *driver, const char *name, const char *uuid, sd_id128_t generation);
+void run_free(Run *run);
+void run_take_facts(Run *run, DomainFacts *facts); /* empties facts */
+void driver_say(LibvirtDriver *driver, const DriverEvent *event);
+char *libvirt_error_text(void); /* of this thread's last error; the caller's */
+
+#endif
