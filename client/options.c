@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "options.h"
+
+#include <getopt.h>
+#include <signal.h>
+
+static const char help[] =
+    "microvmctl [OPTION...] VERB [NAME...]\n"
+    "\n"
+    "Looks after the microVMs of this host. See microvmctl(1).\n"
+    "\n"
+    "Looking:\n"
+    "  list [NAME...]          all microVMs, a line each\n"
+    "  status [NAME...]        one microVM in full, or the host\n"
+    "  is-active NAME...       its state; exit code 0 when it runs\n"
+    "  show NAME...            all properties\n"
+    "  logs NAME               what its console said\n"
+    "  console NAME            attach to its console; Ctrl-] detaches\n"
+    "\n"
+    "Acting:\n"
+    "  start NAME...           start it and wait until it runs\n"
+    "  stop NAME...            shut it down and keep it off\n"
+    "  restart NAME...         shut it down and start it again\n"
+    "  kill NAME...            send a signal to its hypervisor; its restart policy applies\n"
+    "  pause NAME...           stop its processors\n"
+    "  resume NAME...          let them go on\n"
+    "  reset-failed NAME...    forget its failures, so that it can be started again\n"
+    "\n"
+    "Definitions:\n"
+    "  reload                  read definitions anew; starts and stops nothing\n"
+    "  validate FILE...        check definitions, without loading them\n"
+    "  version                 of microvmctl and microvmd\n"
+    "\n"
+    "Options:\n"
+    "  --bus=BUS               system, user, or a D-Bus address (also $MICROVM_BUS)\n"
+    "  -H, --host=[USER@]HOST  over there, by ssh\n"
+    "  --json[=MODE]           off, short, pretty: for programs\n"
+    "  -a, --all               every microVM\n"
+    "  --force                 stop, restart: now, without asking the guest\n"
+    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min)\n"
+    "  -s, --signal=SIGNAL     kill: TERM by default\n"
+    "  -n, --lines=N           logs: only the last ones\n"
+    "  -f, --follow            logs: go on\n"
+    "  -b, --boot=N            logs: -1 is the boot before\n"
+    "  -p, --property=NAME,... show: only these\n"
+    "  --value                 show: without the names\n"
+    "  --definition            show: its definition, complete\n"
+    "  --no-block              do not wait for jobs\n"
+    "  --no-legend, --no-pager, --no-ask-password, -q, --quiet, -h, --help, --version\n";
+
+enum {
+    OPT_BUS = 256,
+    OPT_JSON,
+    OPT_NO_PAGER,
+    OPT_NO_LEGEND,
+    OPT_NO_BLOCK,
+    OPT_NO_ASK_PASSWORD,
+    OPT_FORCE,
+    OPT_TIMEOUT,
+    OPT_VALUE,
+    OPT_DEFINITION,
+    OPT_HOST_SHUTDOWN,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"bus", required_argument, NULL, OPT_BUS},
+    {"host", required_argument, NULL, 'H'},
+    {"json", optional_argument, NULL, OPT_JSON},
+    {"no-pager", no_argument, NULL, OPT_NO_PAGER},
+    {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
+    {"no-block", no_argument, NULL, OPT_NO_BLOCK},
+    {"no-ask-password", no_argument, NULL, OPT_NO_ASK_PASSWORD},
+    {"quiet", no_argument, NULL, 'q'},
+    {"all", no_argument, NULL, 'a'},
+    {"force", no_argument, NULL, OPT_FORCE},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"signal", required_argument, NULL, 's'},
+    {"lines", required_argument, NULL, 'n'},
+    {"follow", no_argument, NULL, 'f'},
+    {"boot", required_argument, NULL, 'b'},
+    {"property", required_argument, NULL, 'p'},
+    {"value", no_argument, NULL, OPT_VALUE},
+    {"definition", no_argument, NULL, OPT_DEFINITION},
+    {"host-shutdown", no_argument, NULL, OPT_HOST_SHUTDOWN},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage(const char *option, const char *value, const char *wanted)
+{
+    return fail(MICROVM_EXIT_USAGE, "%s %s: this must be %s", option, value, wanted);
+}
+
+static int take_json(Ctl *ctl)
+{
+    if (!optarg || strcmp(optarg, "pretty") == 0)
+        ctl->json = optarg ? JSON_PRETTY : isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT;
+    else if (strcmp(optarg, "short") == 0)
+        ctl->json = JSON_SHORT;
+    else if (strcmp(optarg, "off") == 0)
+        ctl->json = JSON_OFF;
+    else
+        return usage("--json", optarg, "off, short or pretty");
+    return MICROVM_EXIT_OK;
+}
+
+/* "KILL", "SIGKILL", "9". */
+static int take_signal(Ctl *ctl)
+{
+    const char *name = strncmp(optarg, "SIG", 3) == 0 ? optarg + 3 : optarg;
+    char *end;
+    long number = strtol(optarg, &end, 10);
+
+    if (*optarg && !*end && number > 0 && number <= SIGRTMAX) {
+        ctl->signal = (int)number;
+        return MICROVM_EXIT_OK;
+    }
+    for (int i = 1; i < SIGRTMIN; i++)
+        if (sigabbrev_np(i) && strcmp(sigabbrev_np(i), name) == 0) {
+            ctl->signal = i;
+            return MICROVM_EXIT_OK;
+        }
+    return usage("--signal", optarg, "a signal, such as KILL or 9");
+}
+
+static int take_number(const char *option, long least, long most, long *ret_value)
+{
+    char *end;
+    long value = strtol(optarg, &end, 10);
+
+    if (!*optarg || *end || value < least || value > most)
+        return usage(option, optarg, least < 0 ? "0 (this boot) or negative (the ones before)" : "a number");
+    *ret_value = value;
+    return MICROVM_EXIT_OK;
+}
+
+static int take_option(Ctl *ctl, int option, bool *ret_done)
+{
+    long number = 0;
+    int code = MICROVM_EXIT_OK;
+
+    switch (option) {
+    case OPT_BUS:
+        ctl->bus_address = optarg;
+        break;
+    case 'H':
+        ctl->host = optarg;
+        break;
+    case OPT_JSON:
+        return take_json(ctl);
+    case OPT_NO_PAGER:
+        ctl->no_pager = true;
+        break;
+    case OPT_NO_LEGEND:
+        ctl->no_legend = true;
+        break;
+    case OPT_NO_BLOCK:
+        ctl->no_block = true;
+        break;
+    case OPT_NO_ASK_PASSWORD:
+        ctl->no_ask_password = true;
+        break;
+    case 'q':
+        ctl->quiet = true;
+        break;
+    case 'a':
+        ctl->all = true;
+        break;
+    case OPT_FORCE:
+        ctl->force = true;
+        break;
+    case OPT_TIMEOUT:
+        return parse_duration(optarg, &ctl->timeout_usec) < 0 ? usage("--timeout", optarg, "a time, such as 30, 30s or 2min")
+                                                              : MICROVM_EXIT_OK;
+    case 's':
+        return take_signal(ctl);
+    case 'n':
+        code = take_number("--lines", 0, 1000000000, &number);
+        ctl->lines = (uint64_t)number;
+        return code;
+    case 'f':
+        ctl->follow = true;
+        break;
+    case 'b':
+        code = take_number("--boot", -1000, 0, &number);
+        ctl->boot = (int)number;
+        return code;
+    case 'p':
+        ctl->property = optarg;
+        break;
+    case OPT_VALUE:
+        ctl->value = true;
+        break;
+    case OPT_DEFINITION:
+        ctl->definition = true;
+        break;
+    case OPT_HOST_SHUTDOWN:
+        ctl->host_shutdown = true;
+        break;
+    case 'h':
+        fputs(help, stdout);
+        *ret_done = true;
+        break;
+    case OPT_VERSION:
+        printf("microvmctl %s\n", MICROVMD_VERSION);
+        *ret_done = true;
+        break;
+    default:
+        return MICROVM_EXIT_USAGE;
+    }
+    return code;
+}
+
+/* getopt says "unrecognized"; we say what was probably meant. */
+static int unknown_option(const char *word)
+{
+    const char *names[ELEMENTSOF(long_options)], *meant = NULL;
+    size_t n = 0;
+
+    for (; long_options[n].name; n++)
+        names[n] = long_options[n].name;
+    if (word && strncmp(word, "--", 2) == 0)
+        meant = did_you_mean(word + 2, names, n);
+    if (meant)
+        return fail(MICROVM_EXIT_USAGE, "there is no option %s; did you mean --%s?", word, meant);
+    return fail(MICROVM_EXIT_USAGE, "there is no option %s, or it lacks its value. See: microvmctl --help", word ? word : "like that");
+}
+
+int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
+{
+    const char *bus = getenv("MICROVM_BUS");
+    int option, code;
+
+    *ctl = (Ctl){
+        .bus_address = bus && *bus ? bus : "system",
+        .timeout_usec = UINT64_MAX,
+        .lines = UINT64_MAX,
+        .signal = SIGTERM,
+        .argc = argc,
+        .argv = argv,
+    };
+    *ret_done = false;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "H:qas:n:fb:p:h", long_options, NULL)) >= 0) {
+        if (option == '?')
+            return unknown_option(argv[optind - 1]);
+        code = take_option(ctl, option, ret_done);
+        if (code != MICROVM_EXIT_OK || *ret_done)
+            return code;
+    }
+    ctl->names = argv + optind;
+    ctl->n_names = argc - optind;
+    return MICROVM_EXIT_OK;
+}
+
+void options_help(void)
+{
+    fputs(help, stdout);
+}
