@@ -147,6 +147,9 @@ int ctl_bus_error(Ctl *ctl, const sd_bus_error *error, int number, const char *a
     if (strcmp(name, SD_BUS_ERROR_ACCESS_DENIED) == 0 || strcmp(name, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) == 0)
         return fail(MICROVM_EXIT_NOT_ALLOWED, "%s%s%s\nRun it as root (sudo), or let an administrator add you to the group \"microvm\".",
                     about ? about : "", about ? ": " : "", text);
+    /* Most of microvmd's sentences name the microVM already. */
+    if (about && strncmp(text, about, strlen(about)) == 0)
+        about = NULL;
     return fail(MICROVM_EXIT_FAILURE, "%s%s%s", about ? about : "", about ? ": " : "", text);
 }
 

@@ -83,7 +83,8 @@ typedef enum StopMode {
 
 /*
  * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such run),
- * -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
+ * -EBUSY (start: a run of that name is there), -ETIMEDOUT (an earlier call for this run is past its deadline: only
+ * STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
  */
 typedef struct DriverOps {
     /* Adds to `problems` what the definition asks for and this driver can't do. */

@@ -13,9 +13,10 @@ typedef struct AccelFacts {
     int device_error;      /* negative errno when it can't be opened read-write by the hypervisor's user, else 0 */
     bool cpu_needs_flags;  /* x86-64: vmx or svm must show */
     bool cpu_has_flags;
+    uint64_t tsc_khz;      /* x86: how fast the time stamp counter counts; 0: not known */
 } AccelFacts;
 
-/* Reads them for a hypervisor that runs as `uid` and `gid` (supplementary groups from the user database). */
+/* Reads them (in a worker: it takes 20 ms) for a hypervisor that runs as `uid` and `gid` (supplementary groups from the user database). */
 void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts);
 
 /*

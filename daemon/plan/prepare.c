@@ -6,6 +6,7 @@
 #include "resource/memory.h"
 #include "resource/volume.h"
 
+#include <inttypes.h>
 #include <sys/stat.h>
 
 static int add_step(Plan *plan, StepKind kind, const char *what, const char *from, char *to, mode_t mode,
@@ -164,7 +165,7 @@ static bool has_param(const VmSpec *spec, const char *prefix)
     return false;
 }
 
-char *kernel_command_line(const VmSpec *spec)
+char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz)
 {
     _cleanup_free_ char *line = NULL;
     size_t size;
@@ -175,6 +176,8 @@ char *kernel_command_line(const VmSpec *spec)
     fputs("console=ttyS0 reboot=t panic=-1", stream);
     if (spec->n_volumes > 0 && !spec->initrd && !has_param(spec, "root="))
         fputs(spec->volumes[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw", stream);
+    if (emulated_tsc_khz > 0 && !has_param(spec, "tsc_early_khz=") && !has_param(spec, "tsc="))
+        fprintf(stream, " tsc_early_khz=%" PRIu64, emulated_tsc_khz);
     for (size_t i = 0; i < spec->n_kernel_params; i++)
         fprintf(stream, " %s", spec->kernel_params[i]);
     if (fclose(stream) != 0)

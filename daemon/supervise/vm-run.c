@@ -42,15 +42,13 @@ void vm_admit(MicroVM *vm)
 
 /* --- launch --- */
 
-static int choose_accel(MicroVM *vm, char **ret_error)
+static int choose_accel(MicroVM *vm, const AccelFacts *facts, char **ret_error)
 {
     _cleanup_free_ char *reason = NULL;
-    AccelFacts facts;
     Accel accel;
     int r;
 
-    vm->driver->ops->accel_facts(vm->driver, &facts);
-    r = accel_choose(vm->booted->accel, &facts, vm->had_kvm, &accel, &reason);
+    r = accel_choose(vm->booted->accel, facts, vm->had_kvm, &accel, &reason);
     if (r < 0) {
         *ret_error = TAKE_PTR(reason);
         return r;
@@ -65,13 +63,15 @@ static int choose_accel(MicroVM *vm, char **ret_error)
 
 static int start_driver(MicroVM *vm, char **ret_error)
 {
-    _cleanup_free_ char *kernel = NULL, *initrd = NULL, *log = NULL;
-    _cleanup_free_ char *cmdline = kernel_command_line(vm->booted);
+    _cleanup_free_ char *kernel = NULL, *initrd = NULL, *log = NULL, *cmdline = NULL;
+    AccelFacts facts;
     int r;
 
-    r = choose_accel(vm, ret_error);
+    vm->driver->ops->accel_facts(vm->driver, &facts);
+    r = choose_accel(vm, &facts, ret_error);
     if (r < 0)
         return r;
+    cmdline = kernel_command_line(vm->booted, vm->record.accel == ACCEL_TCG ? facts.tsc_khz : 0);
     log = console_log_path(vm->state_dir, 0, -1);
     if (!cmdline || !log || asprintf(&kernel, "%s/kernel", vm->runtime_dir) < 0)
         return -ENOMEM;

@@ -39,6 +39,11 @@ struct Run {
     bool others_asked;
     ShutdownCause shutdown;
     int stopped_detail; /* of the STOPPED event; -1: none came */
+    bool waited;        /* for the STOPPED event of a run that was found gone */
+    unsigned rechecks;  /* it was found stopped, but still listed */
+    bool destroy_later; /* an end by force came before libvirt knew the domain */
+    bool unresponsive;  /* a call is past its deadline: only an end by force may follow */
+    sd_event_source *recheck;
     char *console;      /* path of the pty */
     int pidfd;
     pid_t pid;
@@ -77,17 +82,29 @@ struct Call {
     char *uuid;
     sd_id128_t generation;
     char *xml;                /* CALL_START */
+    char *fallback_xml;       /* or NULL: without the CPU feature that some hosts' KVM refuses */
     char *pid_directory;
     sd_event_source *deadline; /* loop thread */
     unsigned epoch;            /* of the connection */
     /* the answer */
     int error;
     char *text;
-    bool gone;                /* CALL_CHECK: there is no such run */
+    bool gone;                /* there is no such run (any more) */
+    bool fading;              /* CALL_CHECK: it has stopped, libvirt is about to forget it */
+    bool fell_back;           /* CALL_START: fallback_xml was needed */
     DomainFacts facts;
     uint64_t usec;
     Call *next;
 };
+
+/* Both connections with what is registered on them; opened and closed off the loop thread, since both may block. */
+typedef struct Connections {
+    virConnectPtr control, work;
+    int lifecycle_id, qmp_id; /* of event callbacks on control; -1: none */
+    bool control_watched, work_watched; /* close callbacks */
+} Connections;
+
+typedef struct Letter Letter;
 
 struct LibvirtDriver {
     Driver driver; /* first */
@@ -98,24 +115,30 @@ struct LibvirtDriver {
     char *pid_directory; /* NULL: not known for this URI */
     Workers *control_workers, *work_workers;
     Mailbox *letters;
-    virConnectPtr control, work;
+    Connections connections;
+    DomainTarget target;
     bool online, connecting;
     unsigned epoch;    /* grows with every connection: what belongs to an older one is told apart */
     unsigned in_flight; /* calls that workers have */
     uint64_t backoff_usec;
     sd_event_source *retry;
     AccelFacts accel_facts;
+    Letter *early, **early_last; /* came while the listing was under way */
     Run *runs;
 };
 
 /* connection.c */
 int libvirt_connect(LibvirtDriver *driver); /* begins */
 void libvirt_disconnected(LibvirtDriver *driver, const char *why);
-void libvirt_close(LibvirtDriver *driver);
+/* Closes what is open, waiting `grace_usec` at most: libvirt may hang. */
+void libvirt_close(Connections *connections, uint64_t grace_usec);
 void libvirt_reconnect_when_idle(LibvirtDriver *driver);
 
 /* events.c: callbacks → letters → consequences */
-int libvirt_register_events(LibvirtDriver *driver, unsigned epoch, virConnectPtr connection); /* in a worker */
+int libvirt_register_events(Mailbox *letters, unsigned epoch, Connections *connections); /* in a worker */
+void libvirt_deregister_events(Connections *connections);                                /* likewise */
+void libvirt_deliver_early(LibvirtDriver *driver);
+void libvirt_discard_early(LibvirtDriver *driver);
 int libvirt_events_start(void); /* the thread that runs libvirt's event loop; one for the process */
 void libvirt_events_stop(void);
 void libvirt_on_letter(void *letter, void *userdata);
@@ -123,11 +146,19 @@ void libvirt_letter_free(void *letter);
 void libvirt_run_ended(Run *run);
 
 /* calls.c */
-int call_submit(Run *run, CallKind kind, char *xml); /* takes xml */
+int call_submit(Run *run, CallKind kind);
+int call_submit_start(Run *run, char *xml, char *fallback_xml); /* takes both */
 void call_forget_queue(Run *run);
-/* In a worker: the facts of a domain of ours. -ENOENT: gone; -EBUSY: not ours, or not this run. */
-int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts, char **ret_text);
+void call_fail_queue(Run *run, const char *why); /* the same, and says so */
+/*
+ * In a worker: the facts of a domain of ours. -ENOENT: gone; -EBUSY: not ours; -EIO: libvirt can't say. Name, UUID and
+ * generation are always there, the rest as far as it can be found out.
+ */
+int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts);
 void domain_facts_clear(DomainFacts *facts);
+
+/* hint.c: what helps against a failed start that libvirt explains so, or NULL. */
+const char *start_hint(const char *message);
 
 /* process.c */
 char *process_pid_directory(const char *uri);

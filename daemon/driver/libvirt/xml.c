@@ -56,14 +56,14 @@ static void put_mmio_address(Writer *w)
     fputs("      <address type='virtio-mmio'/>\n", w->stream);
 }
 
-static void put_header(Writer *w, const StartRequest *request, DomainType type)
+static void put_header(Writer *w, const StartRequest *request, const DomainTarget *target)
 {
     const VmSpec *spec = request->spec;
     char generation[SD_ID128_STRING_MAX];
-    const char *kind = type == DOMAIN_TEST ? "test" : request->accel == ACCEL_KVM ? "kvm" : "qemu";
+    const char *kind = target->type == DOMAIN_TEST ? "test" : request->accel == ACCEL_KVM ? "kvm" : "qemu";
 
     fprintf(w->stream, "<domain type='%s'%s>\n", kind,
-            spec->n_forward_ports > 0 ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
+            target->type == DOMAIN_QEMU && spec->n_forward_ports > 0 ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
     put_element(w, "  ", "name", spec->name);
     put_element(w, "  ", "uuid", spec->machine_id);
     fprintf(w->stream,
@@ -72,18 +72,21 @@ static void put_header(Writer *w, const StartRequest *request, DomainType type)
             DOMAIN_METADATA_URI, sd_id128_to_string(request->generation, generation), spec->mem_mib, spec->vcpu);
 }
 
-static void put_boot(Writer *w, const StartRequest *request, DomainType type)
+static void put_boot(Writer *w, const StartRequest *request, const DomainTarget *target)
 {
     fputs("  <os>\n", w->stream);
-    fprintf(w->stream, "    <type%s>hvm</type>\n", type == DOMAIN_TEST ? "" : " arch='x86_64' machine='microvm'");
+    fprintf(w->stream, "    <type%s>hvm</type>\n", target->type == DOMAIN_TEST ? "" : " arch='x86_64' machine='microvm'");
     put_element(w, "    ", "kernel", request->kernel);
     if (request->initrd)
         put_element(w, "    ", "initrd", request->initrd);
     put_element(w, "    ", "cmdline", request->cmdline);
     /* With ACPI the machine has a power button, which a graceful stop presses, and 24 virtio-mmio slots. */
     fputs("  </os>\n  <features>\n    <acpi/>\n  </features>\n", w->stream);
-    if (type == DOMAIN_QEMU && request->accel == ACCEL_KVM)
-        fputs("  <cpu mode='host-passthrough'/>\n", w->stream);
+    if (target->type == DOMAIN_QEMU && request->accel == ACCEL_KVM)
+        fputs(target->no_arch_capabilities
+                  ? "  <cpu mode='host-passthrough'>\n    <feature policy='disable' name='arch-capabilities'/>\n  </cpu>\n"
+                  : "  <cpu mode='host-passthrough'/>\n",
+              w->stream);
     /* A reset ends the run at that very point, when the disks are at rest; microvmd starts the next one. */
     fputs("  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n  <on_crash>destroy</on_crash>\n",
           w->stream);
@@ -93,10 +96,25 @@ static bool is_foreign(const char *path, const char *state_dir)
 {
     size_t length = strlen(state_dir);
 
-    return strncmp(path, state_dir, length) != 0 || path[length] != '/';
+    return strncmp(path, state_dir, length) != 0 || path[length] != '/' || strstr(path, "/../");
 }
 
-static void put_disk(Writer *w, const StartRequest *request, size_t index)
+/* Foreign files stay foreign: libvirt would change owner and label of what it opens. Ends the <source>. */
+static void put_no_relabel(Writer *w, const DomainTarget *target, bool foreign)
+{
+    if (!foreign || !(target->dac || target->selinux)) {
+        fputs("/>\n", w->stream);
+        return;
+    }
+    fputs(">\n", w->stream);
+    if (target->dac)
+        fputs("        <seclabel model='dac' relabel='no'/>\n", w->stream);
+    if (target->selinux)
+        fputs("        <seclabel model='selinux' relabel='no'/>\n", w->stream);
+    fputs("      </source>\n", w->stream);
+}
+
+static void put_disk(Writer *w, const StartRequest *request, const DomainTarget *target, size_t index)
 {
     const VolumeSpec *volume = &request->spec->volumes[index];
     _cleanup_free_ char *path = NULL;
@@ -115,9 +133,7 @@ static void put_disk(Writer *w, const StartRequest *request, size_t index)
     fputs("    <disk type='file' device='disk'>\n", w->stream);
     fprintf(w->stream, "      <driver name='qemu' type='%s'/>\n      <source", image_type_to_string(volume->image_type));
     put_attribute(w, "file", path);
-    /* Foreign files stay foreign: libvirt would change the owner of what it opens. */
-    fputs(is_foreign(path, request->state_dir) ? ">\n        <seclabel model='dac' relabel='no'/>\n      </source>\n" : "/>\n",
-          w->stream);
+    put_no_relabel(w, target, is_foreign(path, request->state_dir));
     fprintf(w->stream, "      <target dev='%s' bus='virtio'/>\n", target);
     if (volume->read_only)
         fputs("      <readonly/>\n", w->stream);
@@ -156,15 +172,15 @@ static bool has_forwards(const VmSpec *spec, size_t interface)
     return true;
 }
 
-static void put_devices(Writer *w, const StartRequest *request)
+static void put_devices(Writer *w, const StartRequest *request, const DomainTarget *target)
 {
     const VmSpec *spec = request->spec;
 
     fputs("  <devices>\n    <controller type='usb' model='none'/>\n", w->stream);
     for (size_t i = 0; i < spec->n_volumes; i++)
-        put_disk(w, request, i);
+        put_disk(w, request, target, i);
     for (size_t i = 0; i < spec->n_interfaces; i++)
-        if (!has_forwards(spec, i))
+        if (target->type == DOMAIN_TEST || !has_forwards(spec, i))
             put_interface(w, &spec->interfaces[i]);
     put_console(w, request);
     fputs("    <memballoon model='none'/>\n  </devices>\n", w->stream);
@@ -213,7 +229,7 @@ static void put_forwarding_interface(Writer *w, const VmSpec *spec)
     }
 }
 
-int domain_xml(const StartRequest *request, DomainType type, char **ret_xml)
+int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml)
 {
     _cleanup_free_ char *xml = NULL;
     size_t size;
@@ -221,10 +237,10 @@ int domain_xml(const StartRequest *request, DomainType type, char **ret_xml)
 
     if (!writer.stream)
         return -ENOMEM;
-    put_header(&writer, request, type);
-    put_boot(&writer, request, type);
-    put_devices(&writer, request);
-    if (type == DOMAIN_QEMU)
+    put_header(&writer, request, target);
+    put_boot(&writer, request, target);
+    put_devices(&writer, request, target);
+    if (target->type == DOMAIN_QEMU)
         put_forwarding_interface(&writer, request->spec);
     fputs("</domain>\n", writer.stream);
     if (fclose(writer.stream) != 0)
@@ -286,4 +302,17 @@ int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
     *ret_uid = uid;
     *ret_gid = gid;
     return 0;
+}
+
+bool capabilities_has_security(const char *xml, const char *model)
+{
+    char element[64];
+
+    snprintf(element, sizeof(element), "<model>%s</model>", model);
+    for (const char *at = xml; (at = strstr(at, "<secmodel>")); at++) {
+        const char *end = strstr(at, "</secmodel>"), *found = strstr(at, element);
+        if (found && end && found < end)
+            return true;
+    }
+    return false;
 }

@@ -13,11 +13,18 @@ typedef enum DomainType {
     DOMAIN_TEST, /* libvirt's test driver: no machine type, no QEMU options */
 } DomainType;
 
+/* What of the libvirt that it is for matters to the XML. */
+typedef struct DomainTarget {
+    DomainType type;
+    bool dac, selinux;          /* security drivers that it has: it refuses labels of others */
+    bool no_arch_capabilities;  /* its KVM refuses MSR 0x10a, with which the CPU of the host would come */
+} DomainTarget;
+
 /*
  * The XML, the caller's. -EINVAL: a value holds characters that XML can't (control characters), so that nothing that
  * came from outside becomes structure. -ENOMEM.
  */
-int domain_xml(const StartRequest *request, DomainType type, char **ret_xml);
+int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml);
 
 /* The generation in the text of our metadata element. -EBADMSG: there is none. */
 int domain_generation_parse(const char *metadata, sd_id128_t *ret_generation);
@@ -30,5 +37,8 @@ Accel domain_accel(const char *xml);
 
 /* User and group that QEMU runs as, from the capabilities XML of the host. -ENOENT: it does not say. */
 int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid);
+
+/* Whether the capabilities XML names this security driver. */
+bool capabilities_has_security(const char *xml, const char *model);
 
 #endif
