@@ -56,6 +56,24 @@ static bool cpu_shows_virtualization(void)
 }
 #endif
 
+#if defined(__x86_64__)
+/* Counted against the clock for a moment that makes the error smaller than a crystal's. Blocks that long. */
+static uint64_t measure_tsc_khz(void)
+{
+    enum { MOMENT_NSEC = 20000000 };
+    struct timespec before, after;
+    uint64_t first, last, nsec;
+
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    first = __rdtsc();
+    nanosleep(&(struct timespec){.tv_nsec = MOMENT_NSEC}, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    last = __rdtsc();
+    nsec = (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
+    return nsec > 0 ? (uint64_t)((unsigned __int128)(last - first) * 1000000 / nsec) : 0;
+}
+#endif
+
 void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts)
 {
     AccelFacts facts = {0};
@@ -82,24 +100,6 @@ void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts)
 #endif
     *ret_facts = facts;
 }
-
-#if defined(__x86_64__)
-/* Counted against the clock for a moment that makes the error smaller than a crystal's. Blocks that long. */
-static uint64_t measure_tsc_khz(void)
-{
-    enum { MOMENT_NSEC = 20000000 };
-    struct timespec before, after;
-    uint64_t first, last, nsec;
-
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    first = __rdtsc();
-    nanosleep(&(struct timespec){.tv_nsec = MOMENT_NSEC}, NULL);
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    last = __rdtsc();
-    nsec = (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
-    return nsec > 0 ? (uint64_t)((unsigned __int128)(last - first) * 1000000 / nsec) : 0;
-}
-#endif
 
 static char *say(const char *format, ...) _printf_(1, 2);
 static char *say(const char *format, ...)
