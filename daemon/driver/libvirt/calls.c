@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Calls of libvirt that concern one domain. */
+/* Calls of libvirt that concern one domain: handed to workers, and what follows from their answers. Loop
+ * thread. */
 #include "driver/libvirt/internal.h"
 
 #include "base/log.h"
 
-#include <libvirt/virterror.h>
-#include <time.h>
+#define USEC_PER_SEC    UINT64_C(1000000)
+#define RECHECK_USEC    UINT64_C(20000)
+#define EVENT_WAIT_USEC USEC_PER_SEC
 
-#define USEC_PER_SEC UINT64_C(1000000)
+enum {
+    MAX_RECHECKS = 250,
+};
 
 static const struct {
     bool control;
@@ -22,179 +26,6 @@ static const struct {
     [CALL_CHECK] = {true, 15 * USEC_PER_SEC, "look whether it is there"},
 };
 
-char *libvirt_error_text(void)
-{
-    const char *message = virGetLastErrorMessage();
-    char *text = strdup(message ? message : "no reason given");
-
-    /* Some messages come with a line break at the end. */
-    for (size_t n = text ? strlen(text) : 0; n > 0 && text[n - 1] == '\n';)
-        text[--n] = '\0';
-    return text;
-}
-
-void domain_facts_clear(DomainFacts *facts)
-{
-    free(facts->name);
-    free(facts->uuid);
-    free(facts->console);
-    safe_close(facts->pidfd);
-    *facts = (DomainFacts){.pidfd = -EBADF};
-}
-
-/* --- in a worker --- */
-
-static int call_generation(virDomainPtr domain, sd_id128_t *ret_generation)
-{
-    _cleanup_free_ char *metadata =
-        virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, DOMAIN_METADATA_URI, VIR_DOMAIN_AFFECT_CURRENT);
-
-    return metadata ? domain_generation_parse(metadata, ret_generation) : -EBUSY;
-}
-
-int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts, char **ret_text)
-{
-    DomainFacts facts = {.pidfd = -EBADF};
-    _cleanup_free_ char *xml = NULL;
-    char uuid[VIR_UUID_STRING_BUFLEN];
-    int state = VIR_DOMAIN_NOSTATE, r;
-
-    r = call_generation(domain, &facts.generation);
-    if (r < 0)
-        return r;
-    xml = virDomainGetXMLDesc(domain, 0);
-    if (!xml || virDomainGetState(domain, &state, NULL, 0) < 0 || virDomainGetUUIDString(domain, uuid) < 0) {
-        *ret_text = libvirt_error_text();
-        return -EIO;
-    }
-    facts.name = strdup(virDomainGetName(domain));
-    facts.uuid = strdup(uuid);
-    facts.paused = state == VIR_DOMAIN_PAUSED;
-    facts.accel = domain_accel(xml);
-    facts.console = domain_console_path(xml);
-    if (process_find(pid_directory, virDomainGetName(domain), uuid, &facts.pid, &facts.pidfd) < 0)
-        facts.pidfd = -EBADF; /* shown as 0, and signals can't be sent; everything else works */
-    if (!facts.name || !facts.uuid) {
-        domain_facts_clear(&facts);
-        return -ENOMEM;
-    }
-    *ret_facts = facts;
-    return 0;
-}
-
-static int fail(Call *call, int error, const char *what)
-{
-    _cleanup_free_ char *message = libvirt_error_text();
-
-    if (!call->text && asprintf(&call->text, "%s: %s", what, message ? message : "out of memory") < 0)
-        call->text = NULL;
-    return error;
-}
-
-/* Nothing of that name may be there: a foreign domain is never touched, and an old run must be gone first. */
-static int check_free(Call *call)
-{
-    virDomainPtr other = virDomainLookupByName(call->connection, call->name);
-    sd_id128_t generation;
-    bool ours;
-
-    if (!other)
-        return 0;
-    ours = call_generation(other, &generation) >= 0;
-    virDomainFree(other);
-    if (asprintf(&call->text,
-                 ours ? "a former run of %s is still there in libvirt"
-                      : "libvirt has a domain \"%s\" that microvmd did not make; it is left alone: rename it, or this "
-                        "microVM",
-                 call->name) < 0)
-        call->text = NULL;
-    return -EBUSY;
-}
-
-static uint64_t now_usec(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
-}
-
-static int run_start(Call *call)
-{
-    virDomainPtr domain;
-    uint64_t before;
-    int r;
-
-    r = check_free(call);
-    if (r < 0)
-        return r;
-    before = now_usec();
-    domain = virDomainCreateXML(call->connection, call->xml, 0);
-    call->usec = now_usec() - before;
-    if (!domain)
-        return fail(call, -EIO, "libvirt could not start it");
-    r = domain_facts_read(domain, call->pid_directory, &call->facts, &call->text);
-    virDomainFree(domain);
-    return r;
-}
-
-/* The domain, if it is that very run. */
-static int find_run(Call *call, virDomainPtr *ret_domain)
-{
-    virDomainPtr domain = virDomainLookupByName(call->connection, call->name);
-    sd_id128_t generation;
-    virErrorPtr error;
-
-    if (!domain) {
-        error = virGetLastError();
-        call->gone = error && error->code == VIR_ERR_NO_DOMAIN;
-        return call->gone ? -ESRCH : fail(call, -EIO, "libvirt did not answer");
-    }
-    if (call_generation(domain, &generation) >= 0 && sd_id128_equal(generation, call->generation)) {
-        *ret_domain = domain;
-        return 0;
-    }
-    virDomainFree(domain);
-    call->gone = true;
-    return -ESRCH;
-}
-
-static int shut_down(virDomainPtr domain)
-{
-    /* Drivers without ACPI (libvirt's test driver) know only the plain call. */
-    return virDomainShutdownFlags(domain, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) < 0 ? virDomainShutdown(domain) : 0;
-}
-
-static int act(Call *call)
-{
-    virDomainPtr domain;
-    int r;
-
-    r = find_run(call, &domain);
-    if (r < 0)
-        return r;
-    if (call->kind == CALL_SHUTDOWN)
-        r = shut_down(domain);
-    else if (call->kind == CALL_SUSPEND)
-        r = virDomainSuspend(domain);
-    else if (call->kind == CALL_RESUME)
-        r = virDomainResume(domain);
-    else if (call->kind == CALL_DESTROY)
-        r = virDomainDestroy(domain);
-    virDomainFree(domain);
-    return r < 0 ? fail(call, -EIO, "libvirt refused") : 0;
-}
-
-static void call_run(void *argument)
-{
-    Call *call = argument;
-
-    virResetLastError();
-    call->error = call->kind == CALL_START ? run_start(call) : act(call);
-}
-
-/* --- on the loop thread --- */
-
 static void call_free(void *argument)
 {
     Call *call = argument;
@@ -204,31 +35,44 @@ static void call_free(void *argument)
         virConnectClose(call->connection);
     domain_facts_clear(&call->facts);
     free(call->name);
-    free(call->uuid);
     free(call->xml);
+    free(call->fallback_xml);
     free(call->pid_directory);
     free(call->text);
     free(call);
 }
 
+static void say_failed(LibvirtDriver *driver, const Call *call, int error, const char *why)
+{
+    _cleanup_free_ char *text = NULL;
+
+    if (asprintf(&text, "could not %s: %s", kinds[call->kind].what, why ? why : strerror(-error)) < 0)
+        text = NULL;
+    driver_say(driver, &(DriverEvent){.type = DRIVER_CALL_FAILED,
+                                      .name = call->name,
+                                      .generation = call->generation,
+                                      .error = error,
+                                      .text = text});
+}
+
 static void start_done(Call *call, Run *run)
 {
     LibvirtDriver *driver = call->driver;
-    DriverEvent event = {.name = run->name, .generation = run->generation, .call_usec = call->usec};
+    DriverEvent event = {.name = call->name, .generation = call->generation, .call_usec = call->usec};
 
     run->starting = false;
-    /* With the connection lost, nobody knows whether it started: the next listing tells (see driver.h). */
-    if (call->error < 0 && (!driver->online || call->epoch != driver->epoch)) {
-        run_free(run);
-        return;
-    }
     if (call->error < 0) {
+        run_free(run); /* before it is told: the next start may come from within */
         event.type = DRIVER_START_FAILED;
         event.error = call->error;
         event.text = call->text;
         driver_say(driver, &event);
-        run_free(run);
         return;
+    }
+    if (call->fell_back && !driver->target.no_arch_capabilities) {
+        driver->target.no_arch_capabilities = true;
+        log_notice(
+            "KVM of this host refuses MSR 0x10a: guests get the host's CPU without arch-capabilities.");
     }
     run_take_facts(run, &call->facts);
     run->announced = true;
@@ -236,35 +80,99 @@ static void start_done(Call *call, Run *run)
     event.run = (DriverRun){.pid = run->pid, .paused = call->facts.paused, .accel = call->facts.accel};
     driver_say(driver, &event);
     run = run_find(driver, call->name, call->generation);
-    if (run && run->stopped_early)
-        call_submit(run, CALL_CHECK, NULL);
+    if (run && run->destroy_later)
+        call_submit(run, CALL_DESTROY);
+    if (run && (run->stopped_early || !call->facts.name))
+        call_submit(run, CALL_CHECK);
+}
+
+static int on_recheck(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Run *run = userdata;
+
+    run->recheck = sd_event_source_disable_unref(run->recheck);
+    call_submit(run, CALL_CHECK);
+    return 0;
+}
+
+static void check_later(Run *run, uint64_t delay_usec)
+{
+    int r;
+
+    run->recheck = sd_event_source_disable_unref(run->recheck);
+    r = sd_event_add_time_relative(run->driver->event, &run->recheck, CLOCK_MONOTONIC, delay_usec, 1000,
+                                   on_recheck, run);
+    if (r < 0)
+        log_vm_warning(run->name, "Can't time a look whether it has ended.");
+}
+
+/* libvirt has it no more. Why it ended is told by events, which may come after the answer to a call. */
+static void run_gone(Call *call, Run *run)
+{
+    if (run->starting) {
+        run->destroy_later = call->kind == CALL_DESTROY; /* it is not there yet */
+        return;
+    }
+    if (!run->announced)
+        return;
+    if (run->stopped_detail == -1 && !run->waited) {
+        run->waited = true;
+        check_later(run, EVENT_WAIT_USEC);
+        return;
+    }
+    libvirt_run_ended(run);
 }
 
 static void other_done(Call *call, Run *run)
 {
-    DriverEvent event = {.type = DRIVER_CALL_FAILED, .name = run->name, .generation = run->generation};
-    _cleanup_free_ char *text = NULL;
-
     if (call->gone) {
-        /* It went without a STOPPED event that we saw: the query counts. */
-        if (run->announced)
+        run_gone(call, run);
+        return;
+    }
+    if (call->fading) {
+        if (run->rechecks++ < MAX_RECHECKS)
+            check_later(run, RECHECK_USEC);
+        else
             libvirt_run_ended(run);
         return;
     }
-    if (call->error >= 0 || !run->announced)
+    if (call->error >= 0)
         return;
     if (call->kind == CALL_SHUTDOWN)
         run->we_asked = false;
-    if (call->kind == CALL_CHECK)
-        return;
-    if (asprintf(&text, "could not %s: %s", kinds[call->kind].what, call->text ? call->text : strerror(-call->error)) < 0)
-        text = NULL;
-    event.error = call->error;
-    event.text = text;
-    driver_say(call->driver, &event);
+    if (call->kind == CALL_CHECK) /* it is said to have stopped, so that it will be asked again */
+        check_later(run, EVENT_WAIT_USEC);
+    else if (run->announced || run->starting)
+        say_failed(call->driver, call, call->error, call->text);
+}
+
+/*
+ * The connection was lost meanwhile. Whether a start did its work, the next listing tells (see driver.h); who
+ * waits for something else must not wait for ever.
+ */
+static void done_too_late(Call *call, Run *run)
+{
+    if (call->kind == CALL_START)
+        run_free(run);
+    else if (call->kind != CALL_CHECK)
+        say_failed(call->driver, call, -EHOSTDOWN, "libvirt went away");
 }
 
 static int submit(Call *call, Run *run);
+
+static void submit_next(Run *run)
+{
+    Call *next = run->queue;
+    int r;
+
+    if (!next || run->in_flight)
+        return;
+    run->queue = next->next;
+    next->next = NULL;
+    r = submit(next, run);
+    if (r < 0)
+        log_full(LOG_ERR, run->name, r, "Can't hand work to a thread: %m");
+}
 
 static void call_done(void *argument)
 {
@@ -275,16 +183,17 @@ static void call_done(void *argument)
     driver->in_flight--;
     if (run && run->in_flight == call) {
         run->in_flight = NULL;
-        if (run->queue) {
-            Call *next = run->queue;
-            run->queue = next->next;
-            submit(next, run);
-        }
+        run->unresponsive = false;
     }
-    if (run && call->kind == CALL_START)
+    if (run && (!driver->online || call->epoch != driver->epoch))
+        done_too_late(call, run);
+    else if (run && call->kind == CALL_START)
         start_done(call, run);
     else if (run)
         other_done(call, run);
+    run = run_find(driver, call->name, call->generation); /* it may have gone from within */
+    if (run)
+        submit_next(run);
     call_free(call);
     libvirt_reconnect_when_idle(driver);
 }
@@ -292,28 +201,33 @@ static void call_done(void *argument)
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
     Call *call = userdata;
+    Run *run = run_find(call->driver, call->name, call->generation);
     char text[128];
 
     call->deadline = sd_event_source_disable_unref(call->deadline);
-    snprintf(text, sizeof(text), "libvirt does not answer (asked %u s ago to %s)",
-             (unsigned)(kinds[call->kind].deadline_usec / USEC_PER_SEC), kinds[call->kind].what);
-    driver_say(call->driver, &(DriverEvent){.type = DRIVER_CALL_FAILED,
-                                            .name = call->name,
-                                            .generation = call->generation,
-                                            .error = -ETIMEDOUT,
-                                            .text = text});
+    if (!run)
+        return 0;
+    if (run->in_flight == call)
+        run->unresponsive = true;
+    snprintf(text, sizeof(text), "libvirt has not answered for %u s",
+             (unsigned)(kinds[call->kind].deadline_usec / USEC_PER_SEC));
+    if (call->kind == CALL_CHECK)
+        log_vm_warning(call->name, "Can't find out whether it ended: %s.", text);
+    else
+        say_failed(call->driver, call, -ETIMEDOUT, text);
     return 0;
 }
 
+/* Takes the call in every case. */
 static int submit(Call *call, Run *run)
 {
-    LibvirtDriver *driver = call->driver;
+    LibvirtDriver *driver = run->driver;
     bool control = kinds[call->kind].control;
     Work work = {call_run, call_done, call_free, call};
     int r;
 
-    r = sd_event_add_time_relative(driver->event, &call->deadline, CLOCK_MONOTONIC, kinds[call->kind].deadline_usec, 0,
-                                   on_deadline, call);
+    r = sd_event_add_time_relative(driver->event, &call->deadline, CLOCK_MONOTONIC,
+                                   kinds[call->kind].deadline_usec, 0, on_deadline, call);
     if (r >= 0)
         r = workers_submit(control ? driver->control_workers : driver->work_workers, &work);
     if (r < 0) {
@@ -335,29 +249,70 @@ void call_forget_queue(Run *run)
     }
 }
 
-int call_submit(Run *run, CallKind kind, char *xml)
+void call_fail_queue(Run *run, const char *why)
+{
+    for (const Call *call = run->queue; call; call = call->next)
+        say_failed(run->driver, call, -EHOSTDOWN, why);
+    call_forget_queue(run);
+}
+
+static Call *call_new(Run *run, CallKind kind)
 {
     LibvirtDriver *driver = run->driver;
-    Call *call = calloc(1, sizeof(*call)), **last;
+    Call *call = calloc(1, sizeof(*call));
 
-    if (!call || !driver->online) {
-        free(call);
-        free(xml);
-        return driver->online ? -ENOMEM : -EHOSTDOWN;
-    }
-    *call = (Call){.driver = driver, .kind = kind, .generation = run->generation, .xml = xml, .epoch = driver->epoch};
+    if (!call)
+        return NULL;
+    *call = (Call){.driver = driver, .kind = kind, .generation = run->generation, .epoch = driver->epoch};
     call->facts.pidfd = -EBADF;
-    call->connection = kinds[kind].control ? driver->control : driver->work;
-    virConnectRef(call->connection);
-    if (!(call->name = strdup(run->name)) || (run->uuid && !(call->uuid = strdup(run->uuid))) ||
-        (driver->pid_directory && !(call->pid_directory = strdup(driver->pid_directory)))) {
+    call->name = strdup(run->name);
+    call->pid_directory = driver->pid_directory ? strdup(driver->pid_directory) : NULL;
+    if (!call->name || (driver->pid_directory && !call->pid_directory)) {
         call_free(call);
-        return -ENOMEM;
+        return NULL;
     }
-    if (kinds[kind].control || !run->in_flight)
+    call->connection = kinds[kind].control ? driver->connections.control : driver->connections.work;
+    virConnectRef(call->connection);
+    return call;
+}
+
+/* One call for each domain at a time on the work connection, so that one that hangs holds one thread. */
+static int submit_or_queue(Call *call, Run *run)
+{
+    Call **last = &run->queue;
+
+    if (kinds[call->kind].control || !run->in_flight)
         return submit(call, run);
-    for (last = &run->queue; *last; last = &(*last)->next)
-        ;
+    if (run->unresponsive) {
+        call_free(call);
+        return -ETIMEDOUT;
+    }
+    while (*last)
+        last = &(*last)->next;
     *last = call;
     return 0;
+}
+
+int call_submit(Run *run, CallKind kind)
+{
+    Call *call;
+
+    if (!run->driver->online)
+        return -EHOSTDOWN;
+    call = call_new(run, kind);
+    return call ? submit_or_queue(call, run) : -ENOMEM;
+}
+
+int call_submit_start(Run *run, char *xml, char *fallback_xml)
+{
+    Call *call = run->driver->online ? call_new(run, CALL_START) : NULL;
+
+    if (!call) {
+        free(xml);
+        free(fallback_xml);
+        return run->driver->online ? -ENOMEM : -EHOSTDOWN;
+    }
+    call->xml = xml;
+    call->fallback_xml = fallback_xml;
+    return submit_or_queue(call, run);
 }

@@ -5,22 +5,30 @@
 #include "base/log.h"
 
 #include <libvirt/virterror.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
 
-#define USEC_PER_SEC   UINT64_C(1000000)
-#define BACKOFF_FIRST  USEC_PER_SEC
+#define USEC_PER_SEC    UINT64_C(1000000)
+#define BACKOFF_FIRST   USEC_PER_SEC
 #define BACKOFF_LONGEST (30 * USEC_PER_SEC)
+#define CLOSE_GRACE     (2 * USEC_PER_SEC)
 
 enum {
     KEEPALIVE_INTERVAL = 5, /* s; after KEEPALIVE_COUNT unanswered ones the connection is closed */
     KEEPALIVE_COUNT = 3,
 };
 
+#define NO_CONNECTIONS ((Connections){.lifecycle_id = -1, .qmp_id = -1})
+
 /* One attempt: made by a worker, values only. */
 typedef struct Attempt {
-    LibvirtDriver *driver;
+    LibvirtDriver *driver; /* loop thread only */
+    Mailbox *letters;
     char *uri, *pid_directory;
     unsigned epoch;
-    virConnectPtr control, work;
+    Connections connections;
+    DomainTarget target;
     AccelFacts accel_facts;
     DomainFacts *found;
     size_t n_found;
@@ -28,21 +36,80 @@ typedef struct Attempt {
     char *text;
 } Attempt;
 
-static void attempt_free(void *argument)
-{
-    Attempt *attempt = argument;
+/* --- closing, which may block: taking leave of libvirtd is a call like others --- */
 
+static void close_now(Connections *connections)
+{
+    libvirt_deregister_events(connections); /* each holds a reference of the connection */
+    if (connections->work)
+        virConnectClose(connections->work);
+    if (connections->control)
+        virConnectClose(connections->control);
+    *connections = NO_CONNECTIONS;
+}
+
+static void *closing_thread(void *userdata)
+{
+    close_now(userdata);
+    free(userdata);
+    return NULL;
+}
+
+void libvirt_close(Connections *connections, uint64_t grace_usec)
+{
+    Connections *copy;
+    struct timespec deadline;
+    sigset_t all, before;
+    pthread_t thread;
+    int r;
+
+    if (!connections->control && !connections->work)
+        return;
+    copy = malloc(sizeof(*copy));
+    if (!copy) {
+        log_oom();
+        return;
+    }
+    *copy = *connections;
+    *connections = NO_CONNECTIONS;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&thread, NULL, closing_thread, copy);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        log_warning_errno(-r, "Can't close the connections to libvirt: %m");
+        free(copy);
+        return;
+    }
+    if (grace_usec == 0) {
+        pthread_detach(thread);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += (time_t)(grace_usec / USEC_PER_SEC);
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &deadline) != 0)
+        pthread_detach(thread);
+}
+
+static void attempt_free(Attempt *attempt)
+{
+    libvirt_close(&attempt->connections, CLOSE_GRACE);
     for (size_t i = 0; i < attempt->n_found; i++)
         domain_facts_clear(&attempt->found[i]);
     free(attempt->found);
-    if (attempt->work)
-        virConnectClose(attempt->work);
-    if (attempt->control)
-        virConnectClose(attempt->control);
     free(attempt->uri);
     free(attempt->pid_directory);
     free(attempt->text);
     free(attempt);
+}
+
+/* Its worker is through with it, but the driver is going. */
+static void attempt_discard(void *argument)
+{
+    Attempt *attempt = argument;
+
+    attempt->driver->connecting = false;
+    attempt_free(attempt);
 }
 
 /* --- in a worker --- */
@@ -53,33 +120,47 @@ static int attempt_failed(Attempt *attempt)
     return -EHOSTDOWN;
 }
 
-/* Who runs QEMU, and so who must be able to open /dev/kvm. Drivers that do not say so run it as themselves. */
-static void read_owner(Attempt *attempt)
+/* What kind of libvirt this is, and who runs its QEMU, so must be able to open /dev/kvm: itself, where it
+ * does not say. */
+static void read_host(Attempt *attempt)
 {
-    _cleanup_free_ char *capabilities = virConnectGetCapabilities(attempt->control);
+    _cleanup_free_ char *capabilities = virConnectGetCapabilities(attempt->connections.control);
+    const char *type = virConnectGetType(attempt->connections.control);
     uid_t uid = geteuid();
     gid_t gid = getegid();
 
-    if (capabilities)
+    attempt->target.type = streq(type, "Test") || streq(type, "TEST") ? DOMAIN_TEST : DOMAIN_QEMU;
+    if (capabilities) {
+        attempt->target.dac = capabilities_has_security(capabilities, "dac");
+        attempt->target.selinux = capabilities_has_security(capabilities, "selinux");
         (void)capabilities_owner(capabilities, &uid, &gid);
+    }
     accel_facts_read(uid, gid, &attempt->accel_facts);
 }
 
+/* Foreign domains, and what went this moment, are passed over; what can't be read can't be: it may be ours.
+ */
 static int list_ours(Attempt *attempt)
 {
     virDomainPtr *domains = NULL;
-    int n = virConnectListAllDomains(attempt->control, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE), r = 0;
+    int n, r = 0;
 
+    n = virConnectListAllDomains(attempt->connections.control, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
     if (n < 0)
         return attempt_failed(attempt);
     attempt->found = calloc((size_t)n + 1, sizeof(*attempt->found));
     if (!attempt->found)
         r = -ENOMEM;
     for (int i = 0; i < n; i++) {
-        _cleanup_free_ char *text = NULL;
-        /* What is not ours, or went this moment, is passed over. */
-        if (r >= 0 && domain_facts_read(domains[i], attempt->pid_directory, &attempt->found[attempt->n_found], &text) >= 0)
+        int k =
+            r < 0 ? r
+                  : domain_facts_read(domains[i], attempt->pid_directory, &attempt->found[attempt->n_found]);
+        if (k >= 0)
             attempt->n_found++;
+        else if (r >= 0 && k == -EIO)
+            r = attempt_failed(attempt);
+        else if (k == -ENOMEM)
+            r = k;
         virDomainFree(domains[i]);
     }
     free(domains);
@@ -88,21 +169,20 @@ static int list_ours(Attempt *attempt)
 
 static int open_connections(Attempt *attempt)
 {
-    int r;
+    Connections *connections = &attempt->connections;
 
-    attempt->control = virConnectOpen(attempt->uri);
-    if (!attempt->control)
+    connections->control = virConnectOpen(attempt->uri);
+    if (!connections->control)
         return attempt_failed(attempt);
-    attempt->work = virConnectOpen(attempt->uri);
-    if (!attempt->work)
+    connections->work = virConnectOpen(attempt->uri);
+    if (!connections->work)
         return attempt_failed(attempt);
     /* Not every driver has keep-alive messages (the embedded one needs none). */
-    virConnectSetKeepAlive(attempt->control, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
-    virConnectSetKeepAlive(attempt->work, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
-    r = libvirt_register_events(attempt->driver, attempt->epoch, attempt->control);
-    if (r < 0)
+    virConnectSetKeepAlive(connections->control, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
+    virConnectSetKeepAlive(connections->work, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
+    if (libvirt_register_events(attempt->letters, attempt->epoch, connections) < 0)
         return attempt_failed(attempt);
-    read_owner(attempt);
+    read_host(attempt);
     return list_ours(attempt); /* after the events are on: nothing falls between */
 }
 
@@ -112,6 +192,8 @@ static void attempt_run(void *argument)
 
     virResetLastError();
     attempt->error = open_connections(attempt);
+    if (attempt->error < 0)
+        close_now(&attempt->connections);
 }
 
 /* --- on the loop thread --- */
@@ -126,7 +208,7 @@ static void found(LibvirtDriver *driver, DomainFacts *facts)
     };
 
     if (!run)
-        run = run_new(driver, facts->name, facts->uuid, facts->generation);
+        run = run_new(driver, facts->name, facts->generation);
     if (!run) {
         log_oom();
         return;
@@ -137,7 +219,8 @@ static void found(LibvirtDriver *driver, DomainFacts *facts)
     driver_say(driver, &event);
 }
 
-/* Runs that are tracked but were not found ended unseen; the manager concludes that from the silence about them. */
+/* Runs that are tracked but were not found ended unseen; the manager concludes that from the silence about
+ * them. */
 static void forget_missing(LibvirtDriver *driver, const Attempt *attempt)
 {
     for (Run *run = driver->runs, *next; run; run = next) {
@@ -152,8 +235,12 @@ static void forget_missing(LibvirtDriver *driver, const Attempt *attempt)
 
 static void connected(LibvirtDriver *driver, Attempt *attempt)
 {
-    driver->control = TAKE_PTR(attempt->control);
-    driver->work = TAKE_PTR(attempt->work);
+    bool quirk = driver->target.no_arch_capabilities;
+
+    driver->connections = attempt->connections;
+    attempt->connections = NO_CONNECTIONS;
+    driver->target = attempt->target;
+    driver->target.no_arch_capabilities = quirk;
     driver->accel_facts = attempt->accel_facts;
     driver->online = true;
     driver->backoff_usec = 0;
@@ -162,12 +249,7 @@ static void connected(LibvirtDriver *driver, Attempt *attempt)
     for (size_t i = 0; i < attempt->n_found; i++)
         found(driver, &attempt->found[i]);
     driver_say(driver, &(DriverEvent){.type = DRIVER_SYNCED});
-    /* Who ended between the listing and now sent an event before anybody knew the run: ask again. */
-    for (Run *run = driver->runs, *next; run; run = next) {
-        next = run->next;
-        if (!run->starting)
-            call_submit(run, CALL_CHECK, NULL);
-    }
+    libvirt_deliver_early(driver); /* what happened between the listing and now */
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -186,10 +268,11 @@ static void retry_later(LibvirtDriver *driver)
 {
     int r;
 
-    driver->backoff_usec = driver->backoff_usec ? MIN(2 * driver->backoff_usec, BACKOFF_LONGEST) : BACKOFF_FIRST;
+    driver->backoff_usec =
+        driver->backoff_usec ? MIN(2 * driver->backoff_usec, BACKOFF_LONGEST) : BACKOFF_FIRST;
     driver->retry = sd_event_source_disable_unref(driver->retry);
-    r = sd_event_add_time_relative(driver->event, &driver->retry, CLOCK_MONOTONIC, driver->backoff_usec, 0, on_retry,
-                                   driver);
+    r = sd_event_add_time_relative(driver->event, &driver->retry, CLOCK_MONOTONIC, driver->backoff_usec, 0,
+                                   on_retry, driver);
     if (r < 0)
         log_error_errno(r, "Can't time the next try to reach libvirt: %m");
 }
@@ -199,10 +282,12 @@ static void say_offline(LibvirtDriver *driver, const char *why)
     _cleanup_free_ char *text = NULL;
     bool system = strncmp(driver->uri, "qemu:///system", 14) == 0;
 
-    if (asprintf(&text, "libvirt at %s can't be reached: %s%s", driver->uri, why ? why : "no reason given",
-                 system ? " (is it installed and running? Debian: apt install libvirt-daemon-system; then: systemctl "
-                          "start libvirtd)"
-                        : "") < 0)
+    if (asprintf(
+            &text, "libvirt at %s can't be reached: %s%s", driver->uri, why ? why : "no reason given",
+            system
+                ? " (is it installed and running? Debian: apt install libvirt-daemon-system; then: systemctl "
+                  "start libvirtd)"
+                : "") < 0)
         text = NULL;
     driver_say(driver, &(DriverEvent){.type = DRIVER_OFFLINE, .text = text});
 }
@@ -214,6 +299,7 @@ static void attempt_done(void *argument)
 
     driver->connecting = false;
     if (attempt->error < 0) {
+        libvirt_discard_early(driver);
         say_offline(driver, attempt->text ? attempt->text : strerror(-attempt->error));
         retry_later(driver);
     } else {
@@ -232,8 +318,10 @@ int libvirt_connect(LibvirtDriver *driver)
         return 0;
     attempt = calloc(1, sizeof(*attempt));
     if (attempt) {
-        Work work = {attempt_run, attempt_done, attempt_free, attempt};
+        Work work = {attempt_run, attempt_done, attempt_discard, attempt};
         attempt->driver = driver;
+        attempt->letters = driver->letters;
+        attempt->connections = NO_CONNECTIONS;
         attempt->epoch = ++driver->epoch;
         attempt->uri = strdup(driver->uri);
         attempt->pid_directory = driver->pid_directory ? strdup(driver->pid_directory) : NULL;
@@ -252,23 +340,14 @@ void libvirt_reconnect_when_idle(LibvirtDriver *driver)
         retry_later(driver);
 }
 
-void libvirt_close(LibvirtDriver *driver)
-{
-    if (driver->work)
-        virConnectClose(driver->work);
-    if (driver->control)
-        virConnectClose(driver->control);
-    driver->work = driver->control = NULL;
-}
-
 void libvirt_disconnected(LibvirtDriver *driver, const char *why)
 {
     if (!driver->online)
         return;
     driver->online = false;
+    libvirt_close(&driver->connections, 0);
     for (Run *run = driver->runs; run; run = run->next)
-        call_forget_queue(run);
-    libvirt_close(driver);
+        call_fail_queue(run, "libvirt went away");
     say_offline(driver, why);
     retry_later(driver);
 }

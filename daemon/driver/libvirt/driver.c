@@ -44,7 +44,7 @@ Run *run_find(LibvirtDriver *driver, const char *name, sd_id128_t generation)
     return run && sd_id128_equal(run->generation, generation) ? run : NULL;
 }
 
-Run *run_new(LibvirtDriver *driver, const char *name, const char *uuid, sd_id128_t generation)
+Run *run_new(LibvirtDriver *driver, const char *name, sd_id128_t generation)
 {
     Run *run = calloc(1, sizeof(*run));
 
@@ -55,10 +55,9 @@ Run *run_new(LibvirtDriver *driver, const char *name, const char *uuid, sd_id128
     run->pidfd = -EBADF;
     run->stopped_detail = -1;
     run->name = strdup(name);
-    run->uuid = strdup(uuid);
     run->next = driver->runs;
     driver->runs = run;
-    if (run->name && run->uuid)
+    if (run->name)
         return run;
     run_free(run);
     return NULL;
@@ -72,9 +71,9 @@ void run_free(Run *run)
             break;
         }
     call_forget_queue(run);
+    sd_event_source_disable_unref(run->recheck);
     safe_close(run->pidfd);
     free(run->console);
-    free(run->uuid);
     free(run->name);
     free(run);
 }
@@ -96,15 +95,15 @@ static void check(const VmSpec *spec, ProblemList *problems)
 
     if (slots > MMIO_SLOTS)
         problem_add(problems, PROBLEM_ERROR, spec->path, "", 0, 0,
-                    "%zu volumes and interfaces are more than QEMU's machine \"microvm\" has slots for (%d)", slots,
-                    MMIO_SLOTS);
+                    "%zu volumes and interfaces are more than QEMU's machine \"microvm\" has slots for (%d)",
+                    slots, MMIO_SLOTS);
 }
 
 static int start(Driver *base, const StartRequest *request)
 {
     LibvirtDriver *driver = of(base);
-    bool test = strncmp(driver->uri, "test:", 5) == 0;
-    char *xml;
+    DomainTarget target = driver->target;
+    _cleanup_free_ char *xml = NULL, *fallback = NULL;
     Run *run;
     int r;
 
@@ -112,16 +111,18 @@ static int start(Driver *base, const StartRequest *request)
         return -EHOSTDOWN;
     if (run_find_name(driver, request->spec->name))
         return -EBUSY;
-    r = domain_xml(request, test ? DOMAIN_TEST : DOMAIN_QEMU, &xml);
+    r = domain_xml(request, &target, &xml);
+    if (r >= 0 && request->accel == ACCEL_KVM && target.type == DOMAIN_QEMU && !target.no_arch_capabilities) {
+        target.no_arch_capabilities = true;
+        r = domain_xml(request, &target, &fallback);
+    }
     if (r < 0)
         return r;
-    run = run_new(driver, request->spec->name, request->spec->machine_id, request->generation);
-    if (!run) {
-        free(xml);
+    run = run_new(driver, request->spec->name, request->generation);
+    if (!run)
         return -ENOMEM;
-    }
     run->starting = true;
-    r = call_submit(run, CALL_START, xml);
+    r = call_submit_start(run, TAKE_PTR(xml), TAKE_PTR(fallback));
     if (r < 0)
         run_free(run);
     return r;
@@ -130,21 +131,25 @@ static int start(Driver *base, const StartRequest *request)
 static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode mode)
 {
     Run *run = run_find(of(base), name, generation);
+    int r;
 
     if (!of(base)->online)
         return -EHOSTDOWN;
     if (!run)
         return -ESRCH;
-    if (mode == STOP_GRACEFUL)
+    r = call_submit(run, mode == STOP_FORCE ? CALL_DESTROY : CALL_SHUTDOWN);
+    if (r >= 0 && mode == STOP_GRACEFUL)
         run->we_asked = true;
-    return call_submit(run, mode == STOP_FORCE ? CALL_DESTROY : CALL_SHUTDOWN, NULL);
+    return r;
 }
 
 static int set_paused(Driver *base, const char *name, sd_id128_t generation, bool paused)
 {
     Run *run = run_find(of(base), name, generation);
 
-    return run ? call_submit(run, paused ? CALL_SUSPEND : CALL_RESUME, NULL) : -ESRCH;
+    if (!of(base)->online)
+        return -EHOSTDOWN;
+    return run ? call_submit(run, paused ? CALL_SUSPEND : CALL_RESUME) : -ESRCH;
 }
 
 static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
@@ -192,16 +197,20 @@ static Driver *libvirt_driver_free(Driver *base)
         return NULL;
     driver->epoch++; /* what still comes is of the past */
     sd_event_source_disable_unref(driver->retry);
-    workers_stop(driver->work_workers, GRACE_USEC);
-    workers_stop(driver->control_workers, GRACE_USEC);
-    libvirt_close(driver);
-    libvirt_events_stop();
     while (driver->runs)
         run_free(driver->runs);
-    mailbox_free(driver->letters);
+    workers_stop(driver->work_workers, GRACE_USEC);
+    workers_stop(driver->control_workers, GRACE_USEC);
+    libvirt_close(&driver->connections, GRACE_USEC);
+    libvirt_events_stop();
+    libvirt_discard_early(driver);
     sd_event_unref(driver->event);
     free(driver->pid_directory);
     free(driver->uri);
+    if (driver->connecting)
+        return NULL; /* a worker hangs in the attempt and still has the mailbox in hand; the process is ending
+                      */
+    mailbox_free(driver->letters);
     free(driver);
     return NULL;
 }
@@ -225,8 +234,8 @@ static void silence(void *userdata, virErrorPtr error)
 }
 
 /*
- * The QEMU driver inside our process reads ROOT/etc/qemu.conf. As root: QEMU is probed once and runs as root; there
- * is no virtlogd, so that the console is logged by QEMU itself and bounded by us.
+ * The QEMU driver inside our process reads ROOT/etc/qemu.conf. As root: QEMU is probed once and runs as root;
+ * there is no virtlogd, so that the console is logged by QEMU itself and bounded by us.
  */
 static int prepare_embed(const char *uri)
 {
@@ -255,6 +264,8 @@ int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
 
     if (!driver)
         return -ENOMEM;
+    driver->early_last = &driver->early;
+    driver->connections = (Connections){.lifecycle_id = -1, .qmp_id = -1};
     driver->driver = (Driver){.ops = &libvirt_driver_ops, .kind = DRIVER_KIND_LIBVIRT};
     driver->event = sd_event_ref(setup->event);
     driver->handler = setup->handler;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What libvirt tells of itself. Its callbacks run on the thread of its event loop; they post letters, and the loop
- * thread draws the conclusions. Events are hints: the end of a run is believed after a query.
+ * What libvirt tells of itself. Its callbacks run on the thread of its event loop; they post letters, and the
+ * loop thread draws the conclusions. Events are hints: the end of a run is believed after a query.
  */
 #include "driver/libvirt/internal.h"
 
@@ -19,13 +19,14 @@ typedef enum LetterKind {
     LETTER_QMP,
 } LetterKind;
 
-typedef struct Letter {
+struct Letter {
     LetterKind kind;
     unsigned epoch;
     char *name;
     int event, detail; /* LIFECYCLE; CLOSED: reason in detail */
     char *qmp_event, *qmp_data;
-} Letter;
+    Letter *next;
+};
 
 /* What a callback knows. */
 typedef struct Subscription {
@@ -45,8 +46,8 @@ void libvirt_letter_free(void *argument)
 
 /* --- on libvirt's thread --- */
 
-static void post(const Subscription *subscription, LetterKind kind, virDomainPtr domain, int event, int detail,
-                 const char *qmp_event, const char *qmp_data)
+static void post(const Subscription *subscription, LetterKind kind, virDomainPtr domain, int event,
+                 int detail, const char *qmp_event, const char *qmp_data)
 {
     Letter *letter = calloc(1, sizeof(*letter));
 
@@ -73,44 +74,74 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
     return 0;
 }
 
-static void on_qmp(virConnectPtr connection, virDomainPtr domain, const char *event, long long seconds, unsigned micros,
-                   const char *details, void *userdata)
+static void on_qmp(virConnectPtr connection, virDomainPtr domain, const char *event, long long seconds,
+                   unsigned micros, const char *details, void *userdata)
 {
     post(userdata, LETTER_QMP, domain, 0, 0, event, details);
 }
 
 /* --- in a worker --- */
 
-static Subscription *subscribe(LibvirtDriver *driver, unsigned epoch)
+static Subscription *subscribe(Mailbox *letters, unsigned epoch)
 {
-    Subscription *subscription = calloc(1, sizeof(*subscription));
+    Subscription *subscription = malloc(sizeof(*subscription));
 
     if (subscription)
-        *subscription = (Subscription){driver->letters, epoch};
+        *subscription = (Subscription){letters, epoch};
     return subscription;
 }
 
-int libvirt_register_events(LibvirtDriver *driver, unsigned epoch, virConnectPtr connection)
+/* A driver inside our process has no connection that could close, and says so by an error. */
+static bool watch(Mailbox *letters, unsigned epoch, virConnectPtr connection)
 {
-    Subscription *subscription = subscribe(driver, epoch);
+    Subscription *subscription = subscribe(letters, epoch);
+
+    if (!subscription)
+        return false;
+    if (virConnectRegisterCloseCallback(connection, on_close, subscription, free) >= 0)
+        return true;
+    free(subscription);
+    return false;
+}
+
+int libvirt_register_events(Mailbox *letters, unsigned epoch, Connections *connections)
+{
+    Subscription *subscription = subscribe(letters, epoch);
 
     if (!subscription)
         return -ENOMEM;
-    if (virConnectDomainEventRegisterAny(connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, free) < 0) {
+    connections->lifecycle_id =
+        virConnectDomainEventRegisterAny(connections->control, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, free);
+    if (connections->lifecycle_id < 0) {
         free(subscription);
         return -EIO;
     }
-    subscription = subscribe(driver, epoch);
-    if (subscription && virConnectRegisterCloseCallback(connection, on_close, subscription, free) < 0)
-        free(subscription); /* a driver inside our process has no connection that could close */
-    /* QEMU's own words say more than libvirt's events: why a guest shut down, and whether somebody asked it to. */
-    subscription = subscribe(driver, epoch);
-    if (subscription && virConnectDomainQemuMonitorEventRegister(
-                            connection, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription, free,
-                            VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX) < 0)
+    connections->control_watched = watch(letters, epoch, connections->control);
+    connections->work_watched = watch(letters, epoch, connections->work);
+    /* QEMU's own words say more than libvirt's events: why a guest shut down, and whether somebody asked it
+     * to. */
+    subscription = subscribe(letters, epoch);
+    if (!subscription)
+        return -ENOMEM;
+    connections->qmp_id = virConnectDomainQemuMonitorEventRegister(
+        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription, free,
+        VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
+    if (connections->qmp_id < 0)
         free(subscription); /* libvirt's test driver, say */
     return 0;
+}
+
+void libvirt_deregister_events(Connections *connections)
+{
+    if (connections->qmp_id >= 0)
+        virConnectDomainQemuMonitorEventDeregister(connections->control, connections->qmp_id);
+    if (connections->lifecycle_id >= 0)
+        virConnectDomainEventDeregisterAny(connections->control, connections->lifecycle_id);
+    if (connections->work_watched)
+        virConnectUnregisterCloseCallback(connections->work, on_close);
+    if (connections->control_watched)
+        virConnectUnregisterCloseCallback(connections->control, on_close);
 }
 
 /* --- on the loop thread --- */
@@ -123,6 +154,9 @@ static EndCause cause_of(const Run *run)
         return END_PANIC;
     switch (run->stopped_detail) {
     case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+    case VIR_DOMAIN_EVENT_STOPPED_SAVED: /* these, too, only happen because somebody asks libvirt */
+    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
+    case VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT:
         return END_DESTROYED;
     case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
     case VIR_DOMAIN_EVENT_STOPPED_FAILED:
@@ -162,21 +196,37 @@ void libvirt_run_ended(Run *run)
 static void on_stopped(Run *run, int detail)
 {
     run->stopped_detail = detail;
+    run->rechecks = 0;
     if (run->starting)
         run->stopped_early = true; /* the call that starts it knows */
-    else if (call_submit(run, CALL_CHECK, NULL) < 0)
+    else if (call_submit(run, CALL_CHECK) < 0)
         log_vm_warning(run->name, "It stopped, and libvirt can't be asked about it; waiting for its return.");
 }
 
 static void say_paused(Run *run, DriverEventType type)
 {
     if (run->announced)
-        driver_say(run->driver, &(DriverEvent){.type = type, .name = run->name, .generation = run->generation});
+        driver_say(run->driver,
+                   &(DriverEvent){.type = type, .name = run->name, .generation = run->generation});
+}
+
+/* The machine begins anew: what was heard of its end was about another one, or came to nothing. */
+static void forget_hints(Run *run)
+{
+    run->shutdown = SHUTDOWN_UNKNOWN;
+    run->others_asked = false;
+    run->stopped_detail = -1;
+    run->stopped_early = false;
 }
 
 static void take_lifecycle(Run *run, const Letter *letter)
 {
     switch (letter->event) {
+    case VIR_DOMAIN_EVENT_STARTED:
+        /* Late letters about an earlier run of that name are behind us now. */
+        if (run->starting)
+            forget_hints(run);
+        break;
     case VIR_DOMAIN_EVENT_SUSPENDED:
         say_paused(run, DRIVER_PAUSED);
         break;
@@ -185,7 +235,8 @@ static void take_lifecycle(Run *run, const Letter *letter)
         break;
     case VIR_DOMAIN_EVENT_SHUTDOWN:
         if (run->shutdown == SHUTDOWN_UNKNOWN)
-            run->shutdown = letter->detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST ? SHUTDOWN_BY_HOST : SHUTDOWN_BY_GUEST;
+            run->shutdown =
+                letter->detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST ? SHUTDOWN_BY_HOST : SHUTDOWN_BY_GUEST;
         break;
     case VIR_DOMAIN_EVENT_STOPPED:
         on_stopped(run, letter->detail);
@@ -228,6 +279,11 @@ static void take_qmp(Run *run, const Letter *letter)
         run->shutdown = SHUTDOWN_PANIC;
         return;
     }
+    if (streq(letter->qmp_event, "RESET")) {
+        forget_hints(
+            run); /* one that the run survives: "virsh reset", or a reboot that libvirt carries out */
+        return;
+    }
     cause = shutdown_cause(letter->qmp_data);
     if (cause != SHUTDOWN_UNKNOWN && run->shutdown != SHUTDOWN_PANIC)
         run->shutdown = cause;
@@ -247,10 +303,8 @@ static const char *close_reason(int reason)
     }
 }
 
-void libvirt_on_letter(void *argument, void *userdata)
+static void deliver(LibvirtDriver *driver, Letter *letter)
 {
-    LibvirtDriver *driver = userdata;
-    Letter *letter = argument;
     Run *run = letter->name ? run_find_name(driver, letter->name) : NULL;
 
     if (letter->epoch == driver->epoch) {
@@ -262,6 +316,41 @@ void libvirt_on_letter(void *argument, void *userdata)
             take_qmp(run, letter);
     }
     libvirt_letter_free(letter);
+}
+
+void libvirt_on_letter(void *argument, void *userdata)
+{
+    LibvirtDriver *driver = userdata;
+    Letter *letter = argument;
+
+    if (!driver->connecting || letter->epoch != driver->epoch) {
+        deliver(driver, letter);
+        return;
+    }
+    /* It is being found out which runs there are. */
+    *driver->early_last = letter;
+    driver->early_last = &letter->next;
+}
+
+static Letter *take_early(LibvirtDriver *driver)
+{
+    Letter *letter = driver->early;
+
+    if (letter && !(driver->early = letter->next))
+        driver->early_last = &driver->early;
+    return letter;
+}
+
+void libvirt_deliver_early(LibvirtDriver *driver)
+{
+    for (Letter *letter; (letter = take_early(driver));)
+        deliver(driver, letter);
+}
+
+void libvirt_discard_early(LibvirtDriver *driver)
+{
+    for (Letter *letter; (letter = take_early(driver));)
+        libvirt_letter_free(letter);
 }
 
 /* --- the thread of libvirt's event loop: libvirt has one for the process --- */

@@ -11,17 +11,23 @@ static const struct {
     /* QEMU, net/slirp.c */
     {"Could not set up host forwarding rule", "another process listens on that port of the host"},
     /* QEMU, accel/kvm/kvm-all.c */
-    {"Could not access KVM kernel module", "the user that runs QEMU can't use /dev/kvm; \"accel\": \"tcg\" needs none"},
-    {"failed to set MSR", "this host's KVM can't give the guest the CPU of the host; \"accel\": \"tcg\" needs no KVM"},
+    {"Could not access KVM kernel module",
+     "the user that runs QEMU can't use /dev/kvm; \"accel\": \"tcg\" needs none"},
+    {"failed to set MSR",
+     "this host's KVM can't give the guest the CPU of the host; \"accel\": \"tcg\" needs no KVM"},
     /* QEMU, util/oslib-posix.c and softmmu/physmem.c */
-    {"Cannot allocate memory", "the host has too little free memory: make \"mem\" smaller or stop another microVM"},
-    {"cannot set up guest memory", "the host has too little free memory: make \"mem\" smaller or stop another microVM"},
+    {"Cannot allocate memory",
+     "the host has too little free memory: make \"mem\" smaller or stop another microVM"},
+    {"cannot set up guest memory",
+     "the host has too little free memory: make \"mem\" smaller or stop another microVM"},
     /* libvirt, logging/log_manager.c */
     {"virtlogd-sock", "libvirt's log daemon does not run: systemctl start virtlogd.socket"},
-    {"Cannot find 'qemu-system", "QEMU is not installed (Debian: apt install qemu-system-x86)"},
-    {"unsupported machine type", "this QEMU has no machine \"microvm\" (Debian: apt install qemu-system-x86)"},
-    {"Permission denied", "the user that runs QEMU must be able to open it; microvmd changes no owner or mode of files "
-                          "outside its state directory"},
+    {"could not find capabilities for", "QEMU is not installed (Debian: apt install qemu-system-x86)"},
+    {"does not support machine type",
+     "this QEMU has no machine \"microvm\" (Debian: apt install qemu-system-x86)"},
+    {"Permission denied",
+     "the user that runs QEMU must be able to open it; microvmd changes no owner or mode of files "
+     "outside its state directory"},
 };
 
 const char *start_hint(const char *message)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Inside the libvirt driver. libvirt's calls block, so they are made by workers; its callbacks come on a thread of
- * their own, so they only post letters. All state below is touched on the loop thread alone.
+ * Inside the libvirt driver. libvirt's calls block, so they are made by workers; its callbacks come on a
+ * thread of their own, so they only post letters. All state below is touched on the loop thread alone.
  */
 #ifndef DRIVER_LIBVIRT_INTERNAL_H
 #define DRIVER_LIBVIRT_INTERNAL_H
@@ -22,7 +22,7 @@ typedef enum ShutdownCause {
     SHUTDOWN_BY_GUEST, /* a power-off or a reset, not known which */
     SHUTDOWN_POWEROFF,
     SHUTDOWN_RESET,
-    SHUTDOWN_BY_HOST,  /* a signal */
+    SHUTDOWN_BY_HOST, /* a signal */
     SHUTDOWN_PANIC,
 } ShutdownCause;
 
@@ -31,7 +31,6 @@ struct Run {
     LibvirtDriver *driver;
     char *name;
     sd_id128_t generation;
-    char *uuid;
     bool starting;      /* virDomainCreateXML is under way */
     bool announced;     /* STARTED or FOUND was said */
     bool stopped_early; /* it stopped before that */
@@ -44,11 +43,11 @@ struct Run {
     bool destroy_later; /* an end by force came before libvirt knew the domain */
     bool unresponsive;  /* a call is past its deadline: only an end by force may follow */
     sd_event_source *recheck;
-    char *console;      /* path of the pty */
+    char *console; /* path of the pty */
     int pidfd;
     pid_t pid;
-    Call *in_flight;    /* on the work connection: one at a time for each domain */
-    Call *queue;        /* waiting for that */
+    Call *in_flight; /* on the work connection: one at a time for each domain */
+    Call *queue;     /* waiting for that */
     Run *next;
 };
 
@@ -79,28 +78,28 @@ struct Call {
     CallKind kind;
     virConnectPtr connection; /* a reference of its own */
     char *name;
-    char *uuid;
     sd_id128_t generation;
-    char *xml;                /* CALL_START */
-    char *fallback_xml;       /* or NULL: without the CPU feature that some hosts' KVM refuses */
+    char *xml;          /* CALL_START */
+    char *fallback_xml; /* or NULL: without the CPU feature that some hosts' KVM refuses */
     char *pid_directory;
     sd_event_source *deadline; /* loop thread */
     unsigned epoch;            /* of the connection */
     /* the answer */
     int error;
     char *text;
-    bool gone;                /* there is no such run (any more) */
-    bool fading;              /* CALL_CHECK: it has stopped, libvirt is about to forget it */
-    bool fell_back;           /* CALL_START: fallback_xml was needed */
+    bool gone;      /* there is no such run (any more) */
+    bool fading;    /* CALL_CHECK: it has stopped, libvirt is about to forget it */
+    bool fell_back; /* CALL_START: fallback_xml was needed */
     DomainFacts facts;
     uint64_t usec;
     Call *next;
 };
 
-/* Both connections with what is registered on them; opened and closed off the loop thread, since both may block. */
+/* Both connections with what is registered on them; opened and closed off the loop thread, since both may
+ * block. */
 typedef struct Connections {
     virConnectPtr control, work;
-    int lifecycle_id, qmp_id; /* of event callbacks on control; -1: none */
+    int lifecycle_id, qmp_id;           /* of event callbacks on control; -1: none */
     bool control_watched, work_watched; /* close callbacks */
 } Connections;
 
@@ -118,7 +117,7 @@ struct LibvirtDriver {
     Connections connections;
     DomainTarget target;
     bool online, connecting;
-    unsigned epoch;    /* grows with every connection: what belongs to an older one is told apart */
+    unsigned epoch;     /* grows with every connection: what belongs to an older one is told apart */
     unsigned in_flight; /* calls that workers have */
     uint64_t backoff_usec;
     sd_event_source *retry;
@@ -151,11 +150,14 @@ int call_submit_start(Run *run, char *xml, char *fallback_xml); /* takes both */
 void call_forget_queue(Run *run);
 void call_fail_queue(Run *run, const char *why); /* the same, and says so */
 /*
- * In a worker: the facts of a domain of ours. -ENOENT: gone; -EBUSY: not ours; -EIO: libvirt can't say. Name, UUID and
- * generation are always there, the rest as far as it can be found out.
+ * In a worker: the facts of a domain of ours. -ENOENT: gone; -EBUSY: not ours; -EIO: libvirt can't say. Name,
+ * UUID and generation are always there, the rest as far as it can be found out.
  */
 int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts);
 void domain_facts_clear(DomainFacts *facts);
+
+/* work.c, beside the facts above: makes the call */
+void call_run(void *argument);
 
 /* hint.c: what helps against a failed start that libvirt explains so, or NULL. */
 const char *start_hint(const char *message);
@@ -163,12 +165,13 @@ const char *start_hint(const char *message);
 /* process.c */
 char *process_pid_directory(const char *uri);
 /* The QEMU of a domain: its pid, and a pidfd so that the pid can't come to mean another process. */
-int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid, int *ret_pidfd);
+int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid,
+                 int *ret_pidfd);
 
 /* driver.c */
 Run *run_find(LibvirtDriver *driver, const char *name, sd_id128_t generation);
 Run *run_find_name(LibvirtDriver *driver, const char *name);
-Run *run_new(LibvirtDriver *driver, const char *name, const char *uuid, sd_id128_t generation);
+Run *run_new(LibvirtDriver *driver, const char *name, sd_id128_t generation);
 void run_free(Run *run);
 void run_take_facts(Run *run, DomainFacts *facts); /* empties facts */
 void driver_say(LibvirtDriver *driver, const DriverEvent *event);

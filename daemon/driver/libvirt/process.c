@@ -11,10 +11,11 @@ enum {
     CMDLINE_MAX = 256 * 1024,
 };
 
-/* Where the QEMU driver keeps its run-time state: docs of libvirt, "Driver URIs", and virpidfile.c's callers. */
+/* Where the QEMU driver keeps its run-time state: docs of libvirt, "Driver URIs", and virpidfile.c's callers.
+ */
 char *process_pid_directory(const char *uri)
 {
-    const char *runtime = getenv("XDG_RUNTIME_DIR"), *root = strstr(uri, "root=");
+    const char *runtime = getenv("XDG_RUNTIME_DIR"), *root = strstr(uri, "root="), *home = getenv("HOME");
     char *directory = NULL;
     int r = -1;
 
@@ -22,6 +23,8 @@ char *process_pid_directory(const char *uri)
         r = asprintf(&directory, "/run/libvirt/qemu");
     else if (strncmp(uri, "qemu:///session", 15) == 0 && runtime)
         r = asprintf(&directory, "%s/libvirt/qemu/run", runtime);
+    else if (strncmp(uri, "qemu:///session", 15) == 0 && home) /* where it goes without one */
+        r = asprintf(&directory, "%s/.cache/libvirt/qemu/run", home);
     else if (strncmp(uri, "qemu:///embed", 13) == 0 && root)
         r = asprintf(&directory, "%.*s/run/qemu", (int)strcspn(root + 5, "&"), root + 5);
     return r < 0 ? NULL : directory;
@@ -37,7 +40,8 @@ static bool belongs(pid_t pid, const char *uuid)
     return read_file(path, CMDLINE_MAX, &cmdline, &size) >= 0 && memmem(cmdline, size, uuid, strlen(uuid));
 }
 
-int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid, int *ret_pidfd)
+int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid,
+                 int *ret_pidfd)
 {
     _cleanup_free_ char *path = NULL, *text = NULL;
     _cleanup_close_ int pidfd = -EBADF;

@@ -8,7 +8,8 @@ typedef struct Writer {
     bool invalid; /* something that XML can't hold was to be written */
 } Writer;
 
-/* Text or an attribute's value. XML 1.0 has no control characters but tab and line ends; we want none of them. */
+/* Text or an attribute's value. XML 1.0 has no control characters but tab and line ends; we want none of
+ * them. */
 static void put_escaped(Writer *w, const char *text)
 {
     for (; *text; text++) {
@@ -63,19 +64,23 @@ static void put_header(Writer *w, const StartRequest *request, const DomainTarge
     const char *kind = target->type == DOMAIN_TEST ? "test" : request->accel == ACCEL_KVM ? "kvm" : "qemu";
 
     fprintf(w->stream, "<domain type='%s'%s>\n", kind,
-            target->type == DOMAIN_QEMU && spec->n_forward_ports > 0 ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
+            target->type == DOMAIN_QEMU && spec->n_forward_ports > 0
+                ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+                : "");
     put_element(w, "  ", "name", spec->name);
     put_element(w, "  ", "uuid", spec->machine_id);
     fprintf(w->stream,
             "  <metadata>\n    <microvmd:run xmlns:microvmd='%s' generation='%s'/>\n  </metadata>\n"
             "  <memory unit='MiB'>%" PRIu64 "</memory>\n  <vcpu>%" PRIu64 "</vcpu>\n",
-            DOMAIN_METADATA_URI, sd_id128_to_string(request->generation, generation), spec->mem_mib, spec->vcpu);
+            DOMAIN_METADATA_URI, sd_id128_to_string(request->generation, generation), spec->mem_mib,
+            spec->vcpu);
 }
 
 static void put_boot(Writer *w, const StartRequest *request, const DomainTarget *target)
 {
     fputs("  <os>\n", w->stream);
-    fprintf(w->stream, "    <type%s>hvm</type>\n", target->type == DOMAIN_TEST ? "" : " arch='x86_64' machine='microvm'");
+    fprintf(w->stream, "    <type%s>hvm</type>\n",
+            target->type == DOMAIN_TEST ? "" : " arch='x86_64' machine='microvm'");
     put_element(w, "    ", "kernel", request->kernel);
     if (request->initrd)
         put_element(w, "    ", "initrd", request->initrd);
@@ -83,12 +88,13 @@ static void put_boot(Writer *w, const StartRequest *request, const DomainTarget 
     /* With ACPI the machine has a power button, which a graceful stop presses, and 24 virtio-mmio slots. */
     fputs("  </os>\n  <features>\n    <acpi/>\n  </features>\n", w->stream);
     if (target->type == DOMAIN_QEMU && request->accel == ACCEL_KVM)
-        fputs(target->no_arch_capabilities
-                  ? "  <cpu mode='host-passthrough'>\n    <feature policy='disable' name='arch-capabilities'/>\n  </cpu>\n"
-                  : "  <cpu mode='host-passthrough'/>\n",
+        fputs(target->no_arch_capabilities ? "  <cpu mode='host-passthrough'>\n    <feature policy='disable' "
+                                             "name='arch-capabilities'/>\n  </cpu>\n"
+                                           : "  <cpu mode='host-passthrough'/>\n",
               w->stream);
     /* A reset ends the run at that very point, when the disks are at rest; microvmd starts the next one. */
-    fputs("  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n  <on_crash>destroy</on_crash>\n",
+    fputs("  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n  "
+          "<on_crash>destroy</on_crash>\n",
           w->stream);
 }
 
@@ -118,23 +124,24 @@ static void put_disk(Writer *w, const StartRequest *request, const DomainTarget 
 {
     const VolumeSpec *volume = &request->spec->volumes[index];
     _cleanup_free_ char *path = NULL;
-    char target[16] = "vda";
+    char device[16] = "vda";
 
-    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : request->state_dir, volume->image[0] == '/' ? "" : "/",
-                 volume->image) < 0) {
+    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : request->state_dir,
+                 volume->image[0] == '/' ? "" : "/", volume->image) < 0) {
         path = NULL;
         w->invalid = true;
         return;
     }
     if (index < 26)
-        target[2] = (char)('a' + index);
+        device[2] = (char)('a' + index);
     else
-        snprintf(target, sizeof(target), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
+        snprintf(device, sizeof(device), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
     fputs("    <disk type='file' device='disk'>\n", w->stream);
-    fprintf(w->stream, "      <driver name='qemu' type='%s'/>\n      <source", image_type_to_string(volume->image_type));
+    fprintf(w->stream, "      <driver name='qemu' type='%s'/>\n      <source",
+            image_type_to_string(volume->image_type));
     put_attribute(w, "file", path);
     put_no_relabel(w, target, is_foreign(path, request->state_dir));
-    fprintf(w->stream, "      <target dev='%s' bus='virtio'/>\n", target);
+    fprintf(w->stream, "      <target dev='%s' bus='virtio'/>\n", device);
     if (volume->read_only)
         fputs("      <readonly/>\n", w->stream);
     if (volume->serial)
@@ -186,7 +193,8 @@ static void put_devices(Writer *w, const StartRequest *request, const DomainTarg
     fputs("    <memballoon model='none'/>\n  </devices>\n", w->stream);
 }
 
-/* In QEMU's option strings a comma in a value is doubled (qemu(1)). Addresses and MACs hold none; ids may not either. */
+/* In QEMU's option strings a comma in a value is doubled (qemu(1)). Addresses and MACs hold none; ids may not
+ * either. */
 static void put_option_value(Writer *w, const char *value)
 {
     for (char one[2] = ""; *value; value++) {
@@ -220,10 +228,13 @@ static void put_forwarding_interface(Writer *w, const VmSpec *spec)
     for (size_t i = 0; i < spec->n_interfaces; i++) {
         if (!has_forwards(spec, i))
             continue;
-        fputs("  <qemu:commandline>\n    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward", w->stream);
+        fputs("  <qemu:commandline>\n    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward",
+              w->stream);
         for (size_t k = 0; k < spec->n_forward_ports; k++)
             put_forward(w, &spec->forward_ports[k]);
-        fputs("'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='virtio-net-device,netdev=forward,mac=", w->stream);
+        fputs("'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg "
+              "value='virtio-net-device,netdev=forward,mac=",
+              w->stream);
         put_option_value(w, spec->interfaces[i].mac);
         fputs("'/>\n  </qemu:commandline>\n", w->stream);
     }

@@ -16,13 +16,13 @@ typedef enum DomainType {
 /* What of the libvirt that it is for matters to the XML. */
 typedef struct DomainTarget {
     DomainType type;
-    bool dac, selinux;          /* security drivers that it has: it refuses labels of others */
-    bool no_arch_capabilities;  /* its KVM refuses MSR 0x10a, with which the CPU of the host would come */
+    bool dac, selinux;         /* security drivers that it has: it refuses labels of others */
+    bool no_arch_capabilities; /* its KVM refuses MSR 0x10a, with which the CPU of the host would come */
 } DomainTarget;
 
 /*
- * The XML, the caller's. -EINVAL: a value holds characters that XML can't (control characters), so that nothing that
- * came from outside becomes structure. -ENOMEM.
+ * The XML, the caller's. -EINVAL: a value holds characters that XML can't (control characters), so that
+ * nothing that came from outside becomes structure. -ENOMEM.
  */
 int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml);
 

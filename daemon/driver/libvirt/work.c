@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What workers do with libvirt: calls that may block. They touch nothing but the call. */
+#include "driver/libvirt/internal.h"
+
+#include <libvirt/virterror.h>
+#include <time.h>
+
+#define USEC_PER_SEC UINT64_C(1000000)
+
+char *libvirt_error_text(void)
+{
+    const char *message = virGetLastErrorMessage();
+    char *text = strdup(message ? message : "no reason given");
+
+    /* Some messages come with a line break at the end. */
+    for (size_t n = text ? strlen(text) : 0; n > 0 && text[n - 1] == '\n';)
+        text[--n] = '\0';
+    return text;
+}
+
+void domain_facts_clear(DomainFacts *facts)
+{
+    free(facts->name);
+    free(facts->uuid);
+    free(facts->console);
+    safe_close(facts->pidfd);
+    *facts = (DomainFacts){.pidfd = -EBADF};
+}
+
+/* 0, -ENOENT: gone; -EBUSY: not ours; -EIO: libvirt can't say, and nothing may be concluded. */
+static int read_generation(virDomainPtr domain, sd_id128_t *ret_generation)
+{
+    _cleanup_free_ char *metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                                         DOMAIN_METADATA_URI, VIR_DOMAIN_AFFECT_CURRENT);
+
+    if (metadata)
+        return domain_generation_parse(metadata, ret_generation) < 0 ? -EBUSY : 0;
+    switch (virGetLastErrorCode()) {
+    case VIR_ERR_NO_DOMAIN:
+        return -ENOENT;
+    case VIR_ERR_NO_DOMAIN_METADATA:
+    case VIR_ERR_ACCESS_DENIED: /* libvirt's own rules hide it from us */
+        return -EBUSY;
+    default:
+        return -EIO;
+    }
+}
+
+int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts)
+{
+    DomainFacts facts = {.pidfd = -EBADF, .accel = ACCEL_AUTO};
+    _cleanup_free_ char *xml = NULL;
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    int state = VIR_DOMAIN_NOSTATE, r;
+
+    r = read_generation(domain, &facts.generation);
+    if (r < 0)
+        return r;
+    /* Name and UUID are in the handle; what has to be asked for may fail, and the run is no less there. */
+    if (virDomainGetUUIDString(domain, uuid) < 0)
+        return -EIO;
+    facts.name = strdup(virDomainGetName(domain));
+    facts.uuid = strdup(uuid);
+    if (!facts.name || !facts.uuid) {
+        domain_facts_clear(&facts);
+        return -ENOMEM;
+    }
+    if (virDomainGetState(domain, &state, NULL, 0) >= 0)
+        facts.paused = state == VIR_DOMAIN_PAUSED;
+    xml = virDomainGetXMLDesc(domain, 0);
+    if (xml) {
+        facts.accel = domain_accel(xml);
+        facts.console = domain_console_path(xml);
+    }
+    if (process_find(pid_directory, facts.name, uuid, &facts.pid, &facts.pidfd) < 0)
+        facts.pidfd = -EBADF; /* shown as 0, and signals can't be sent; everything else works */
+    *ret_facts = facts;
+    return 0;
+}
+
+static int fail(Call *call, int error, const char *what)
+{
+    _cleanup_free_ char *message = libvirt_error_text();
+
+    if (!call->text && asprintf(&call->text, "%s: %s", what, message ? message : "out of memory") < 0)
+        call->text = NULL;
+    return error;
+}
+
+static int say_busy(Call *call, const char *before, const char *after)
+{
+    if (asprintf(&call->text, "%s \"%s\" %s", before, call->name, after) < 0)
+        call->text = NULL;
+    return -EBUSY;
+}
+
+/* Nothing of that name may be there: a foreign domain is never touched, and an old run must be gone first. */
+static int check_free(Call *call)
+{
+    virDomainPtr other = virDomainLookupByName(call->connection, call->name);
+    sd_id128_t generation;
+    bool ours, kept;
+
+    if (!other)
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : fail(call, -EIO, "libvirt did not answer");
+    ours = read_generation(other, &generation) >= 0;
+    kept = virDomainIsActive(other) == 0;
+    virDomainFree(other);
+    if (!ours)
+        return say_busy(call, "libvirt has a domain",
+                        "that microvmd did not make; it is left alone: rename it, or this microVM");
+    if (kept)
+        return say_busy(call, "somebody made libvirt keep the domain",
+                        "beyond its run; it is left alone: virsh undefine it");
+    return say_busy(call, "a former run of", "still runs in libvirt");
+}
+
+static uint64_t now_usec(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+static int start_failed(Call *call)
+{
+    const char *hint = start_hint(virGetLastErrorMessage());
+    int r = fail(call, -EIO, "libvirt could not start it");
+    char *longer;
+
+    if (hint && call->text && asprintf(&longer, "%s (%s)", call->text, hint) >= 0) {
+        free(call->text);
+        call->text = longer;
+    }
+    return r;
+}
+
+static int run_start(Call *call)
+{
+    virDomainPtr domain;
+    uint64_t before;
+    int r;
+
+    r = check_free(call);
+    if (r < 0)
+        return r;
+    before = now_usec();
+    domain = virDomainCreateXML(call->connection, call->xml, 0);
+    /* QEMU aborts where its CPU has an MSR that the host's KVM refuses: seen with 0x10a on hosts that are
+     * guests. */
+    if (!domain && call->fallback_xml && strstr(virGetLastErrorMessage(), "failed to set MSR 0x10a")) {
+        call->fell_back = true;
+        domain = virDomainCreateXML(call->connection, call->fallback_xml, 0);
+    }
+    call->usec = now_usec() - before;
+    if (!domain)
+        return start_failed(call);
+    /* It has started, whatever can be found out of it; it may even have ended. */
+    if (domain_facts_read(domain, call->pid_directory, &call->facts) < 0)
+        call->facts = (DomainFacts){.pidfd = -EBADF};
+    virDomainFree(domain);
+    return 0;
+}
+
+/* The domain, if it is that very run. */
+static int find_run(Call *call, virDomainPtr *ret_domain)
+{
+    virDomainPtr domain = virDomainLookupByName(call->connection, call->name);
+    sd_id128_t generation;
+    int r;
+
+    if (!domain) {
+        call->gone = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+        return call->gone ? -ESRCH : fail(call, -EIO, "libvirt did not answer");
+    }
+    r = read_generation(domain, &generation);
+    if (r >= 0 && sd_id128_equal(generation, call->generation)) {
+        *ret_domain = domain;
+        return 0;
+    }
+    virDomainFree(domain);
+    if (r == -EIO)
+        return fail(call, -EIO, "libvirt did not answer");
+    call->gone = true; /* what has its name now is another one */
+    return -ESRCH;
+}
+
+static int shut_down(virDomainPtr domain)
+{
+    int r = virDomainShutdownFlags(domain, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
+    int code = r < 0 ? virGetLastErrorCode() : VIR_ERR_OK;
+
+    /* Drivers without ACPI (libvirt's test driver) know only the plain call. */
+    if (code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED || code == VIR_ERR_NO_SUPPORT)
+        r = virDomainShutdown(domain);
+    return r;
+}
+
+/* A transient domain that has stopped stays listed for a moment; one that somebody made persistent, for ever.
+ */
+static int look(Call *call, virDomainPtr domain)
+{
+    if (virDomainIsActive(domain) != 0)
+        return 0;
+    if (virDomainIsPersistent(domain) > 0)
+        call->gone = true;
+    else
+        call->fading = true;
+    return 0;
+}
+
+static int act(Call *call)
+{
+    virDomainPtr domain;
+    int r;
+
+    r = find_run(call, &domain);
+    if (r < 0)
+        return r;
+    if (call->kind == CALL_CHECK)
+        r = look(call, domain);
+    else if (call->kind == CALL_SHUTDOWN)
+        r = shut_down(domain);
+    else if (call->kind == CALL_SUSPEND)
+        r = virDomainSuspend(domain);
+    else if (call->kind == CALL_RESUME)
+        r = virDomainResume(domain);
+    else if (call->kind == CALL_DESTROY)
+        r = virDomainDestroy(domain);
+    virDomainFree(domain);
+    return r < 0 ? fail(call, -EIO, "libvirt refused") : 0;
+}
+
+void call_run(void *argument)
+{
+    Call *call = argument;
+
+    virResetLastError();
+    call->error = call->kind == CALL_START ? run_start(call) : act(call);
+    /* Here, not on the loop thread: the last reference says good-bye to libvirtd, which may hang. */
+    virConnectClose(call->connection);
+    call->connection = NULL;
+}
