@@ -13,6 +13,7 @@ enum {
 #define USEC_PER_SEC     UINT64_C(1000000)
 #define READY_LATEST     (5 * USEC_PER_SEC)
 #define STOP_GRACE_USEC  (2 * USEC_PER_SEC)
+#define ASK_AGAIN_USEC   (5 * USEC_PER_SEC)
 
 /* --- the set --- */
 
@@ -381,6 +382,7 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
         .event = event,
         .state_dir = settings->state_dir,
         .runtime_dir = settings->runtime_dir,
+        .ask_again_usec = ASK_AGAIN_USEC,
         .admit = manager_admit,
         .changed = on_vm_changed,
         .job_removed = on_job_removed,

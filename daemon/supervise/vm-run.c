@@ -143,6 +143,10 @@ static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
     MicroVM *vm = userdata;
 
     vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
+    if (!vm->forced && now_boottime_usec() < vm->record.stop_deadline_boot_usec) {
+        vm_act(vm, VM_ACTION_ASK);
+        return 0;
+    }
     if (vm->forced) {
         log_vm_error(vm->name, "The hypervisor was ordered to end 30 s ago and has not; ordering it again.");
         vm_finish_job(vm, MICROVM_JOB_TIMEOUT, "the hypervisor does not end; see the log of its driver");
@@ -163,11 +167,16 @@ static void arm_stop_timer(MicroVM *vm, uint64_t deadline_boot_usec)
         log_full(LOG_ERR, vm->name, r, "Can't time its stop: %m");
 }
 
+/*
+ * Asked again from time to time: a guest that is still booting does not hear the first time, and one that is shutting
+ * down already does not mind.
+ */
 static void ask_to_stop(MicroVM *vm)
 {
+    uint64_t again = now_boottime_usec() + vm->host->ask_again_usec;
     int r;
 
-    arm_stop_timer(vm, vm->record.stop_deadline_boot_usec);
+    arm_stop_timer(vm, MIN(again, vm->record.stop_deadline_boot_usec));
     if (vm->settling)
         return;
     r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_GRACEFUL);

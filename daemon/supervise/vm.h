@@ -26,6 +26,7 @@ typedef struct VmHost {
     Workers *files;          /* for file work */
     const char *state_dir;   /* of all: STATE_DIR/vm/NAME is one's own */
     const char *runtime_dir;
+    uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     uint64_t last_job_id;
     /*
      * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when that

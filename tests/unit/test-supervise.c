@@ -156,6 +156,7 @@ static int setup(void **context)
         .event = world->event,
         .state_dir = world->state_dir,
         .runtime_dir = world->runtime_dir,
+        .ask_again_usec = 20000,
         .admit = on_admit,
         .changed = on_changed,
         .job_removed = on_job_removed,
@@ -319,6 +320,20 @@ static void test_stop_timeout_forces(void **context)
     wait_for(MICROVM_INACTIVE);
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
     assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_FORCED);
+}
+
+/* A guest that was still booting has not heard the first time. */
+static void test_stop_is_asked_again(void **context)
+{
+    run_it();
+    stop(false);
+    for (int i = 0; i < 500 && world->graceful < 3; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_true(world->graceful >= 3);
+    assert_int_equal(world->forced, 0);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_CLEAN);
 }
 
 static void test_force(void **context)
@@ -614,6 +629,7 @@ int main(void)
         TEST(test_stop_during_preparation),
         TEST(test_start_during_stop),
         TEST(test_stop_timeout_forces),
+        TEST(test_stop_is_asked_again),
         TEST(test_force),
         TEST(test_crash_restarts_after_the_delay),
         TEST(test_somebody_elses_stop_stays),
