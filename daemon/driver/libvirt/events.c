@@ -285,7 +285,8 @@ static void take_qmp(Run *run, const Letter *letter)
         return;
     }
     cause = shutdown_cause(letter->qmp_data);
-    if (cause != SHUTDOWN_UNKNOWN && run->shutdown != SHUTDOWN_PANIC)
+    /* The first word counts: after a guest's end libvirt signals QEMU, which then says that the host did it. */
+    if (run->shutdown == SHUTDOWN_UNKNOWN || run->shutdown == SHUTDOWN_BY_GUEST)
         run->shutdown = cause;
 }
 
