@@ -1,0 +1,451 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""microvmd on a private bus, with libvirt's test driver. Prints TAP. MICROVMD_BUILD names the build tree."""
+
+import json
+import os
+import re
+import signal
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "dev"))
+DAEMON = os.path.join(BUILD, "microvmd")
+CTL = os.path.join(BUILD, "microvmctl")
+NAME, MANAGER, VM = "org.microvm1", "org.microvm1.Manager", "org.microvm1.MicroVM"
+
+BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/></policy></busconfig>"""
+
+
+def wait_for(what, condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+class Host:
+    """One daemon with directories and a bus of its own."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="microvmd-bus.")
+        os.chmod(self.dir, 0o755)
+        self.definitions = self.path("vms")
+        os.mkdir(self.definitions)
+        self.kernel = self.path("vmlinuz")
+        self.write("vmlinuz", "a kernel")
+        self.address = "unix:path=" + self.path("bus")
+        self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
+        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file", self.path("bus.conf")],
+                                    stderr=subprocess.DEVNULL)
+        wait_for("the bus", lambda: os.path.exists(self.path("bus")))
+        self.daemon = None
+        self.config({})
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as file:
+            file.write(text)
+
+    def config(self, more):
+        self.write("host.json", json.dumps({"libvirt": {"uri": "test:///default"}, **more}))
+
+    def define(self, name, **keys):
+        self.write(f"vms/{name}.json", json.dumps({"kernel": self.kernel, "autostart": False, **keys}))
+
+    def argv(self, *more):
+        return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions, "--state-dir",
+                self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
+
+    def start(self):
+        self.log = open(self.path("log"), "a")
+        self.daemon = subprocess.Popen(self.argv(), stderr=self.log, stdout=self.log)
+        wait_for("the daemon", lambda: self.busctl("status", NAME, check=False).returncode == 0 or self.daemon.poll() is not None)
+        assert self.daemon.poll() is None, self.read_log()
+        wait_for("the driver", lambda: self.get("/org/microvm1", MANAGER, "Drivers")[0][1])
+
+    def stop(self, number=signal.SIGTERM):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(number)
+            self.daemon.wait(20)
+        code = self.daemon.returncode if self.daemon else 0
+        self.daemon = None
+        return code
+
+    def close(self):
+        self.stop()
+        self.bus.terminate()
+        self.bus.wait()
+        shutil.rmtree(self.dir)
+
+    def read_log(self):
+        with open(self.path("log")) as file:
+            return file.read()
+
+    def busctl(self, *args, check=True, prefix=()):
+        run = subprocess.run([*prefix, "busctl", "--address=" + self.address, "--json=short", *args],
+                             capture_output=True, text=True, timeout=60)
+        if check and run.returncode != 0:
+            raise AssertionError(f"busctl {' '.join(args)}: {run.stderr}")
+        return run
+
+    def call(self, path, interface, method, *args):
+        out = self.busctl("call", NAME, path, interface, method, *args).stdout
+        return json.loads(out)["data"] if out.strip() else None
+
+    def error(self, path, interface, method, *args, prefix=()):
+        run = self.busctl("call", NAME, path, interface, method, *args, check=False, prefix=prefix)
+        assert run.returncode != 0, f"{method} was accepted"
+        return run.stderr
+
+    def get(self, path, interface, name):
+        return json.loads(self.busctl("get-property", NAME, path, interface, name).stdout)["data"]
+
+    def vm(self, name, prop):
+        return self.get(f"/org/microvm1/vm/{name}", VM, prop)
+
+    def ctl(self, *args, prefix=()):
+        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=60)
+
+    def reload(self):
+        return self.call("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")[0]
+
+    def monitor(self):
+        process = subprocess.Popen(["gdbus", "monitor", "--address", self.address, "--dest", NAME], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert "Monitoring" in process.stdout.readline()
+        process.stdout.readline()
+        return process
+
+
+# --- tests: each gets a host with two definitions, running ---
+
+
+def interface_of(root, name):
+    """What counts of an interface: members with their signatures and argument names."""
+    node = next(node for node in root.iter("interface") if node.get("name") == name)
+    members = {}
+    for member in node:
+        if member.tag == "annotation":
+            continue
+        args = [(arg.get("name"), arg.get("type"), arg.get("direction") or "out") for arg in member if arg.tag == "arg"]
+        emits = [a.get("value") for a in member if a.tag == "annotation" and "EmitsChanged" in a.get("name")]
+        members[(member.tag, member.get("name"))] = (args, member.get("type"), member.get("access"), emits)
+    return members
+
+
+def test_installed_xml_is_what_is_there(host):
+    for path, interface in (("/org/microvm1", MANAGER), ("/org/microvm1/vm/a", VM)):
+        live = host.call(path, "org.freedesktop.DBus.Introspectable", "Introspect")[0]
+        with open(os.path.join(SOURCE, "units", interface + ".xml")) as file:
+            installed = re.sub(r"<!DOCTYPE.*?>", "", file.read(), flags=re.S)
+        live = re.sub(r"<!DOCTYPE.*?>", "", live, flags=re.S)
+        there, wanted = (interface_of(ElementTree.fromstring(text), interface) for text in (live, installed))
+        assert there.keys() == wanted.keys(), there.keys() ^ wanted.keys()
+        for member in wanted:
+            assert there[member] == wanted[member], f"{member}: {there[member]} is not {wanted[member]}"
+
+
+def test_object_manager(host):
+    objects = host.call("/org/microvm1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")[0]
+    assert {"/org/microvm1/vm/a", "/org/microvm1/vm/b_2dc"} <= set(objects), objects.keys()
+    assert objects["/org/microvm1/vm/a"][VM]["State"]["data"] == "inactive"
+    run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", "/org/microvm1",
+                          "--method", "org.freedesktop.DBus.ObjectManager.GetManagedObjects"], capture_output=True, text=True)
+    assert run.returncode == 0 and "b-c" in run.stdout
+    assert host.busctl("introspect", NAME, "/org/microvm1/vm/a").returncode == 0
+    assert "/org/microvm1/vm/b_2dc" in host.busctl("tree", NAME, "--list").stdout
+
+
+def test_list_and_get(host):
+    rows = host.call("/org/microvm1", MANAGER, "ListMicroVMs", "a{sv}", "0")[0]
+    assert [row[0] for row in rows] == ["a", "b-c"] and rows[0][2] == "inactive", rows
+    assert host.call("/org/microvm1", MANAGER, "GetMicroVM", "s", "b-c") == ["/org/microvm1/vm/b_2dc"]
+    assert "No microVM is called" in host.error("/org/microvm1", MANAGER, "GetMicroVM", "s", "nobody")
+
+
+def test_start_is_a_job_and_is_told(host):
+    monitor = host.monitor()
+    job = host.call("/org/microvm1/vm/a", VM, "Start", "a{sv}", "0")[0]
+    wait_for("running", lambda: host.vm("a", "State") == "running")
+    assert host.vm("a", "Job") == 0
+    host.call("/org/microvm1/vm/a", VM, "Stop", "a{sv}", "1", "force", "b", "true")
+    wait_for("inactive", lambda: host.vm("a", "State") == "inactive")
+    time.sleep(0.3)
+    monitor.terminate()
+    lines = monitor.communicate()[0].splitlines()
+    removed = [line for line in lines if "JobRemoved" in line]
+    assert len(removed) == 2, lines
+    assert f"uint64 {job}, 'a', 'start', 'done'" in removed[0], removed
+    changed = [index for index, line in enumerate(lines) if "PropertiesChanged" in line and "'running'" in line]
+    assert changed and changed[0] < lines.index(removed[0]), "the job was told before the state"
+
+
+def test_no_op_jobs_are_done(host):
+    monitor = host.monitor()
+    host.call("/org/microvm1/vm/a", VM, "Stop", "a{sv}", "0")
+    time.sleep(0.3)
+    monitor.terminate()
+    assert re.search(r"JobRemoved.*'stop', 'done'", monitor.communicate()[0])
+
+
+def test_errors_have_names_and_sentences(host):
+    path = "/org/microvm1/vm/a"
+    assert "nothing to pause" in host.error(path, VM, "Pause", "a{sv}", "0")
+    assert "nothing to kill" in host.error(path, VM, "Kill", "i", "9")
+    assert 'no option "frobnicate"' in host.error(path, VM, "Start", "a{sv}", "1", "frobnicate", "b", "true")
+    assert 'must be of type "b"' in host.error(path, VM, "Stop", "a{sv}", "1", "force", "s", "yes")
+    assert "no readiness" in host.error(path, VM, "Start", "a{sv}", "1", "wait", "s", "ready")
+    run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", path, "--method",
+                          VM + ".Pause", "{}"], capture_output=True, text=True)
+    assert "org.microvm1.Error.NotRunning" in run.stderr, run.stderr
+    run = host.busctl("set-property", NAME, path, VM, "State", "s", "running", check=False)
+    assert run.returncode != 0
+
+
+def test_validate(host):
+    problems = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k",\n "vpcu": 2, "mem": []}')[0]
+    assert problems[0][0] == "error" and problems[0][1] == "/vpcu" and problems[0][3:] == [2, 2], problems
+    assert 'did you mean "vcpu"' in problems[0][2] and len(problems) == 2
+    assert host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k"} // good')[0] == []
+
+
+def test_reload(host):
+    host.define("new")
+    os.unlink(host.path("vms/a.json"))
+    host.define("b-c", mem=1024)
+    host.write("vms/broken.json", "{")
+    changes = sorted(map(tuple, host.reload()))
+    assert changes == [("a", "removed"), ("b-c", "changed"), ("broken", "invalid"), ("new", "added")], changes
+    assert host.vm("broken", "State") == "failed" and host.vm("broken", "Result") == "config"
+    assert "broken.json:1:" in host.vm("broken", "StateReason")
+    assert "can't be used" in host.error("/org/microvm1/vm/broken", VM, "Start", "a{sv}", "0")
+    wait_for("a is gone", lambda: "/vm/a\n" not in host.busctl("tree", NAME, "--list").stdout + "\n")
+    assert host.reload() == []
+    os.kill(host.daemon.pid, signal.SIGHUP)
+
+
+def test_reload_while_running(host):
+    host.ctl("start", "a", "b-c")
+    host.define("a", mem=1024)
+    os.unlink(host.path("vms/b-c.json"))
+    assert sorted(map(tuple, host.reload())) == [("a", "changed"), ("b-c", "undeclared")]
+    assert host.vm("a", "State") == "running" and host.vm("a", "Outdated") is True
+    assert host.vm("b_2dc", "State") == "running" and host.vm("b_2dc", "Undeclared") is True
+    host.write("vms/a.json", "{ broken")
+    host.reload()
+    assert host.vm("a", "State") == "running", "a broken definition touches nothing that runs"
+    assert host.ctl("stop", "--force", "b-c").returncode == 0
+    wait_for("b-c is gone", lambda: host.busctl("call", NAME, "/org/microvm1", MANAGER, "GetMicroVM", "s", "b-c",
+                                                check=False).returncode != 0)
+
+
+def test_host_turns_guest(host):
+    host.ctl("start", "a")
+    host.config({"guest": {"enable": True}})
+    run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", "/org/microvm1",
+                          "--method", MANAGER + ".Reload", "{}"], capture_output=True, text=True)
+    assert "org.microvm1.Error.GuestMode" in run.stderr and "/guest/enable" in run.stderr, run.stderr
+    assert host.get("/org/microvm1", MANAGER, "HostRole") == "conflict"
+    assert host.vm("a", "State") == "running", "what runs is left alone"
+    assert "guest mode" in host.error("/org/microvm1/vm/b_2dc", VM, "Start", "a{sv}", "0")
+    assert host.vm("b_2dc", "State") == "inactive"
+    host.config({})
+    host.reload()
+    assert host.get("/org/microvm1", MANAGER, "HostRole") == "host"
+    assert host.ctl("start", "b-c").returncode == 0
+
+
+def test_broken_configuration_is_not_taken(host):
+    host.write("host.json", "{ this is no JSON")
+    assert "can't be used" in host.error("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")
+    assert host.get("/org/microvm1", MANAGER, "HostRole") == "host"
+    assert host.ctl("start", "a").returncode == 0, "the old configuration stays"
+
+
+GUARD = [
+    ("main file", {"host.json": '{"guest": {"enable": true}}'}),
+    ("under microvm", {"host.json": '{"microvm": {"guest": {"enable": true}, "stateDir": "/x"}}'}),
+    ("drop-in", {"host.json": "{}", "host.json.d/50-x.json": '{"guest": {"enable": true}}'}),
+    ("drop-in can't take it back", {"host.json": '{"guest": {"enable": true}}',
+                                    "host.json.d/50-x.json": '{"guest": {"enable": false}}'}),
+    ("host mode off", {"host.json": '{"host": {"enable": false}}'}),
+    ("host mode off under microvm", {"host.json": '{"microvm": {"host": {"enable": false}}}'}),
+    ("unparsable", {"host.json": '{"guest": '}),
+    ("unknown key", {"host.json": '{"geust": {"enable": true}}'}),
+    ("wrong type", {"host.json": '{"guest": {"enable": "yes"}}'}),
+    ("broken drop-in", {"host.json": "{}", "host.json.d/50-x.json": "nonsense"}),
+]
+
+
+def test_guard_refuses_before_the_name_is_taken(host):
+    host.stop()
+    os.mkdir(host.path("host.json.d"))
+    watcher = subprocess.Popen(["gdbus", "monitor", "--address", host.address, "--dest", NAME], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for what, files in GUARD:
+        for name, text in files.items():
+            host.write(name, text)
+        run = subprocess.run(host.argv(), capture_output=True, text=True, timeout=20)
+        assert run.returncode == 78, f"{what}: exit code {run.returncode}: {run.stderr}"
+        assert host.dir in run.stderr and "To mend it" in run.stderr, f"{what}: {run.stderr}"
+        check = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+        assert check.returncode == 78 and "To mend it" in check.stdout, f"{what}: {check.stdout}"
+        if os.path.exists(host.path("host.json.d/50-x.json")):
+            os.unlink(host.path("host.json.d/50-x.json"))
+    os.unlink(host.path("host.json"))
+    os.mkdir(host.path("host.json"))
+    assert subprocess.run(host.argv(), capture_output=True, timeout=20).returncode == 78, "a directory"
+    os.rmdir(host.path("host.json"))
+    os.symlink("/nowhere", host.path("host.json"))
+    assert subprocess.run(host.argv(), capture_output=True, timeout=20).returncode == 78, "a dangling link"
+    watcher.terminate()
+    told = watcher.communicate()[0]
+    assert told.count("is owned by") <= 1, "it took its name: " + told
+
+
+def test_no_configuration_means_defaults(host):
+    host.stop()
+    os.unlink(host.path("host.json"))
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    assert run.returncode == 0 and "good" in run.stdout, run.stdout
+
+
+def test_check(host):
+    host.stop()
+    host.write("vms/bad.json", '{"kernel": "/k", "mem": -1, "vpcu": 2}')
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    assert run.returncode == 1 and run.stdout.count("bad.json:1:") == 2, run.stdout
+    run = subprocess.run(host.argv("--check", host.path("vms/a.json")), capture_output=True, text=True, timeout=20)
+    assert run.returncode == 0, run.stdout
+    assert subprocess.run([DAEMON, "--frobnicate"], capture_output=True).returncode == 2
+    assert subprocess.run([DAEMON, "surplus"], capture_output=True).returncode == 2
+    for what in ("vm", "host"):
+        schema = subprocess.run([DAEMON, "--dump-schema", what], capture_output=True, text=True)
+        assert json.loads(schema.stdout)["$schema"].endswith("2020-12/schema")
+
+
+def test_only_one_daemon(host):
+    run = subprocess.run(host.argv(), capture_output=True, text=True, timeout=20)
+    assert run.returncode == 1 and "Another microvmd" in run.stderr, run.stderr
+
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def test_others_may_look_but_not_touch(host):
+    path = "/org/microvm1/vm/a"
+    assert host.busctl("get-property", NAME, path, VM, "State", prefix=NOBODY).returncode == 0
+    for method, args in (("Start", ("a{sv}", "0")), ("Stop", ("a{sv}", "0")), ("Kill", ("i", "9")),
+                         ("OpenConsole", ("a{sv}", "0")), ("OpenLog", ("a{sv}", "0")), ("GetDefinition", ("a{sv}", "0")),
+                         ("ResetFailed", ())):
+        refusal = host.error(path, VM, method, *args, prefix=NOBODY)
+        assert "Access denied" in refusal, f"{method}: {refusal}"
+    assert "Access denied" in host.error("/org/microvm1", MANAGER, "Reload", "a{sv}", "0", prefix=NOBODY)
+    for verb in ("start", "stop", "kill", "console", "logs"):
+        run = host.ctl(verb, "a", prefix=NOBODY)
+        assert run.returncode == 77 and "only root may" in run.stderr, f"{verb}: {run}"
+    assert host.ctl("list", prefix=NOBODY).returncode == 0
+    assert host.vm("a", "State") == "inactive"
+
+
+def test_outlives_nothing_but_its_records(host):
+    host.ctl("start", "a")
+    host.ctl("stop", "--force", "a")
+    assert host.stop() == 0, "a clean stop"
+    host.start()
+    assert host.vm("a", "State") == "inactive" and "by force" in host.vm("a", "StateReason")
+
+
+def test_autostart_once_a_boot(host):
+    host.stop()
+    shutil.rmtree(host.path("run"))
+    host.define("a", autostart=True)
+    host.start()
+    wait_for("autostart", lambda: host.vm("a", "State") == "running")
+    host.ctl("stop", "--force", "a")
+    host.define("b-c", autostart=True)
+    host.stop(signal.SIGKILL)
+    host.start()
+    time.sleep(0.5)
+    assert host.vm("a", "State") == "inactive", "stopped by hand"
+    assert host.vm("b_2dc", "State") == "inactive", "it appeared later"
+
+
+def test_thirty_broken_files_and_a_good_one(host):
+    broken = {
+        "trunc1": "{", "trunc2": '{"kernel"', "trunc3": '{"kernel": "/k', "deep": "[" * (1 << 20), "array": "[]", "word": "hello",
+        "string": '"x"', "number": "1", "null": "null", "type1": '{"kernel": 1}', "type2": '{"kernel": "/k", "mem": {}}',
+        "type3": '{"kernel": "/k", "volumes": 1}', "type4": '{"kernel": "/k", "autostart": "yes"}', "unknown": '{"kernel": "/k", "x": 1}',
+        "nested": '{"kernel": "/k", "restart": {"polciy": "no"}}', "nul": '{"kernel": "/k\0"}', "nulescape": '{"kernel": "/k\\u0000"}',
+        "twice": '{"kernel": "/k", "kernel": "/k"}', "zero": '{"kernel": "/k", "vcpu": 01}', "range": '{"kernel": "/k", "vcpu": 0}',
+        "huge": '{"kernel": "/k", "mem": 99999999999999999999}', "relative": '{"kernel": "k"}', "missing": "{}",
+        "newline": '{"kernel": "/k\n"}', "trailing": '{"kernel": "/k"} x', "comment": "/* {", "mac": '{"kernel": "/k", "interfaces": [{"type": "user", "mac": "1"}]}',
+        "dotdot": '{"kernel": "/k", "volumes": ["../x"]}', "forward": '{"kernel": "/k", "forwardPorts": [{"host": {"port": 1}, "guest": {"port": 1}}]}',
+        "long": " " * ((1 << 20) + 1),
+    }
+    for name, text in broken.items():
+        host.write(f"vms/{name}.json", text)
+    with open(host.path("vms/latin1.json"), "wb") as file:
+        file.write(b'{"kernel": "/\xe4"}')
+    os.mkfifo(host.path("vms/fifo.json"))
+    os.mkdir(host.path("vms/directory.json"))
+    os.symlink("/nowhere", host.path("vms/dangling.json"))
+    os.symlink("/proc/1/mem", host.path("vms/unreadable.json"))
+    bad = [*broken, "latin1", "fifo", "directory", "dangling", "unreadable"]
+    host.reload()
+    log = host.read_log()
+    for name in bad:
+        lines = [line for line in log.splitlines() if f"/{name}.json" in line and "error:" in line]
+        assert len(lines) == 1, f"{name}: {lines}"
+        assert host.vm(name, "Result") == "config", name
+    assert host.ctl("start", "a").returncode == 0, "the good one runs"
+    before = len(host.read_log().splitlines())
+    for _ in range(20):
+        host.reload()
+    grown = [line for line in host.read_log().splitlines()[before:] if "error:" in line]
+    assert not grown, f"told again: {grown[:3]}"
+
+
+def main():
+    tests = [(name, value) for name, value in globals().items() if name.startswith("test_") and callable(value)]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, (name, test) in enumerate(tests, 1):
+        host = None
+        try:
+            host = Host()
+            host.define("a")
+            host.define("b-c")
+            host.start()
+            test(host)
+            code = host.stop()
+            assert code == 0, f"the daemon ended with {code}: {host.read_log()[-3000:]}"
+            print(f"ok {number} - {name[5:].replace('_', ' ')}")
+        except (AssertionError, subprocess.TimeoutExpired, ValueError, OSError) as error:
+            failed += 1
+            print(f"not ok {number} - {name[5:].replace('_', ' ')}")
+            print("# " + str(error).replace("\n", "\n# "))
+        finally:
+            if host:
+                host.close()
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
