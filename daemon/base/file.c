@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -63,6 +63,20 @@ int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size)
     return 0;
 }
 
+const char *read_file_problem(int error)
+{
+    switch (error) {
+    case -EISDIR:
+        return "this is a directory, not a file";
+    case -EINVAL:
+        return "this is not a regular file";
+    case -EFBIG:
+        return "the file is too large to be what it should be";
+    default:
+        return strerror(-error);
+    }
+}
+
 static int write_all(int fd, const char *data, size_t size)
 {
     while (size > 0) {
@@ -115,55 +129,112 @@ int write_file_atomic(const char *path, const void *data, size_t size, mode_t mo
     if (fd < 0)
         return fd;
     r = write_all(fd, data, size);
-    if (r >= 0 && fdatasync(fd) < 0) /* free on tmpfs, and elsewhere a power cut must not leave an empty file */
+    if (r >= 0 &&
+        fdatasync(fd) < 0) /* free on tmpfs, and elsewhere a power cut must not leave an empty file */
         r = -errno;
     return finish_temporary(r, temporary, path);
+}
+
+static int make_directory(const char *path, mode_t mode)
+{
+    struct stat st;
+
+    if (mkdir(path, mode) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -errno;
+    if (stat(path, &st) < 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 int mkdir_parents(const char *path, mode_t mode)
 {
     _cleanup_free_ char *copy = strdup(path);
+    int r;
 
     if (!copy)
         return -ENOMEM;
+    if (!*copy)
+        return -ENOENT;
     for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(copy, mode) < 0 && errno != EEXIST)
-            return -errno;
+        r = make_directory(copy, mode);
+        if (r < 0)
+            return r;
         *slash = '/';
     }
-    return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+    return make_directory(copy, mode);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *place)
+static int remove_content(int fd, unsigned depth);
+
+/* Through the descriptor of its directory: whoever owns that can't swap a link in to lead us elsewhere. */
+static int remove_entry(int directory, const char *name, unsigned depth)
 {
-    return remove(path) < 0 && errno != ENOENT ? -errno : 0;
+    int fd, r;
+
+    if (unlinkat(directory, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR)
+        return -errno;
+    fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    r = remove_content(fd, depth);
+    if (r < 0)
+        return r;
+    return unlinkat(directory, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Closes `fd`. Goes on after an error, so that as much as possible is gone, and returns the first. */
+static int remove_content(int fd, unsigned depth)
+{
+    enum {
+        DEPTH_MAX = 128
+    };
+    const struct dirent *entry;
+    DIR *stream = depth < DEPTH_MAX ? fdopendir(fd) : NULL;
+    int first = 0;
+
+    if (!stream) {
+        first = depth < DEPTH_MAX ? -errno : -ELOOP;
+        close(fd);
+        return first;
+    }
+    while ((entry = readdir(stream))) {
+        int r;
+        if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+            continue;
+        r = remove_entry(dirfd(stream), entry->d_name, depth + 1);
+        if (first == 0)
+            first = r;
+    }
+    closedir(stream);
+    return first;
 }
 
 int remove_tree(const char *path)
 {
-    enum { DESCRIPTORS = 16 };
-    int r = nftw(path, remove_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-
-    if (r == -1)
-        return errno == ENOENT ? 0 : -errno;
-    return r;
+    return remove_entry(AT_FDCWD, path, 0);
 }
 
 static int copy_content(int from, int to)
 {
+    enum {
+        AT_ONCE = 0x7ffff000
+    };
     ssize_t n;
 
     if (ioctl(to, FICLONE, from) == 0)
         return 0;
-    while ((n = copy_file_range(from, NULL, to, NULL, 0x7ffff000, 0)) > 0)
+    while ((n = copy_file_range(from, NULL, to, NULL, AT_ONCE, 0)) > 0 || (n < 0 && errno == EINTR))
         ;
-    if (n == 0)
-        return 0;
-    if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
+    if (n < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
         return -errno;
-    /* From one file system to another, on kernels that do not copy between them: sendfile(2) goes on. */
-    while ((n = sendfile(to, from, NULL, 0x7ffff000)) > 0)
+    /* From one file system to another, or where the kernel claims too early to be through: sendfile(2) goes
+     * on. */
+    while ((n = sendfile(to, from, NULL, AT_ONCE)) > 0 || (n < 0 && errno == EINTR))
         ;
     return n < 0 ? -errno : 0;
 }

@@ -8,18 +8,23 @@
 #include <sys/types.h>
 
 /*
- * Reads a regular file of at most `max` bytes, whole. Never blocks on a FIFO or a device: -EISDIR, -EINVAL (not a
- * regular file), -EFBIG. The text is NUL-terminated beyond its size, the caller's.
+ * Reads a regular file of at most `max` bytes, whole. Never blocks on a FIFO or a device: -EISDIR, -EINVAL
+ * (not a regular file), -EFBIG. The text is NUL-terminated beyond its size, the caller's.
  */
 int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size);
+
+/* What a person is told of an error of read_file(). */
+const char *read_file_problem(int error);
 
 /* Replaces the file at `path`: a reader sees the old content or the new one, never half of it. */
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
 
-/* Makes a directory and those above it that are missing, each with `mode`; one that exists stays as it is. */
+/* Makes a directory and those above it that are missing, each with `mode`; one that exists stays as it is.
+ * -ENOTDIR. */
 int mkdir_parents(const char *path, mode_t mode);
 
-/* Removes a file or a directory with all that is in it, without following links. None: 0. */
+/* Removes a file or a directory with all that is in it; follows no link, not even one swapped in meanwhile.
+ * None: 0. */
 int remove_tree(const char *path);
 
 /* Copies a regular file, replacing the target; shares blocks (reflink) where the file system can. */

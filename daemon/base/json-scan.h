@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A strict scanner of JSON (RFC 8259, UTF-8) with comments and trailing commas. cJSON, which builds the tree,
- * accepts too much and knows no positions: duplicate keys, 01, raw newlines, invalid UTF-8, strings cut at \u0000,
- * digits of large integers lost.
+ * accepts too much and knows no positions: duplicate keys, 01, raw newlines, invalid UTF-8, strings cut at
+ * \u0000, digits of large integers lost.
  */
 #ifndef BASE_JSON_SCAN_H
 #define BASE_JSON_SCAN_H
@@ -14,14 +14,17 @@
 enum {
     JSON_MAX_DEPTH = 64,
     JSON_MAX_VALUES = 100000,
+    JSON_MAX_POINTERS = 16 * 1024 * 1024, /* bytes of all pointers together: long keys above many values */
+    JSON_MAX_NUMBER = 60,                 /* digits; cJSON reads numbers into a small buffer */
 };
 
 typedef struct JsonPlace {
-    char *pointer; /* RFC 6901 */
-    size_t offset; /* of the value */
+    char *pointer;                 /* RFC 6901 */
+    size_t offset;                 /* of the value */
     unsigned line, column;         /* of the value, from 1; the column in bytes */
     unsigned key_line, key_column; /* of its key; 0: it is in an array, or the document */
-    char *number;  /* as written; NULL: it is none */
+    char *number;                  /* as written; NULL: it is none */
+    bool flawed; /* a problem with the value itself has been told: the tree holds a filler */
 } JsonPlace;
 
 typedef struct JsonDocument {
@@ -33,10 +36,15 @@ typedef struct JsonDocument {
 void json_document_clear(JsonDocument *document);
 
 /*
- * Scans `text`; every problem goes to `problems` with `file` as its name. Returns 0 when there is a tree, even if
- * there were problems (duplicate keys, say) beside; -EBADMSG when there is none, -ENOMEM.
+ * Scans `text`; every problem goes to `problems` with `file` as its name. Returns 0 when there is a tree,
+ * even if there were problems (duplicate keys, say) beside; -EBADMSG when there is none, -ENOMEM.
  */
-int json_scan(const char *text, size_t size, const char *file, ProblemList *problems, JsonDocument *ret_document);
+int json_scan(const char *text, size_t size, const char *file, ProblemList *problems,
+              JsonDocument *ret_document);
+
+/* For json_scan(): sorts the places and tells of keys that are there twice. Linear for many keys in one
+ * object. */
+void json_document_index(JsonDocument *document, const char *file, ProblemList *problems);
 
 /* The place of a pointer; NULL: there is none. */
 const JsonPlace *json_find(const JsonDocument *document, const char *pointer);

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <inttypes.h>
+#include <strings.h>
 
 enum {
     FRACTION_DIGITS = 6,
@@ -15,23 +16,39 @@ typedef struct Unit {
 } Unit;
 
 static const Unit size_units[] = {
-    {"B", 1},
-    {"K", 1ull << 10}, {"KiB", 1ull << 10}, {"KB", 1ull << 10},
-    {"M", 1ull << 20}, {"MiB", 1ull << 20}, {"MB", 1ull << 20},
-    {"G", 1ull << 30}, {"GiB", 1ull << 30}, {"GB", 1ull << 30},
-    {"T", 1ull << 40}, {"TiB", 1ull << 40}, {"TB", 1ull << 40},
+    {"B", 1},           {"K", 1ull << 10}, {"KiB", 1ull << 10},
+    {"KB", 1ull << 10}, {"M", 1ull << 20}, {"MiB", 1ull << 20},
+    {"MB", 1ull << 20}, {"G", 1ull << 30}, {"GiB", 1ull << 30},
+    {"GB", 1ull << 30}, {"T", 1ull << 40}, {"TiB", 1ull << 40},
+    {"TB", 1ull << 40},
 };
 
 #define SEC UINT64_C(1000000)
 
 /* Those of systemd.time(7), up to weeks. */
 static const Unit time_units[] = {
-    {"us", 1}, {"usec", 1}, {"ms", 1000}, {"msec", 1000},
-    {"s", SEC}, {"sec", SEC}, {"second", SEC}, {"seconds", SEC},
-    {"m", 60 * SEC}, {"min", 60 * SEC}, {"minute", 60 * SEC}, {"minutes", 60 * SEC},
-    {"h", 3600 * SEC}, {"hr", 3600 * SEC}, {"hour", 3600 * SEC}, {"hours", 3600 * SEC},
-    {"d", 86400 * SEC}, {"day", 86400 * SEC}, {"days", 86400 * SEC},
-    {"w", 604800 * SEC}, {"week", 604800 * SEC}, {"weeks", 604800 * SEC},
+    {"us", 1},
+    {"usec", 1},
+    {"ms", 1000},
+    {"msec", 1000},
+    {"s", SEC},
+    {"sec", SEC},
+    {"second", SEC},
+    {"seconds", SEC},
+    {"m", 60 * SEC},
+    {"min", 60 * SEC},
+    {"minute", 60 * SEC},
+    {"minutes", 60 * SEC},
+    {"h", 3600 * SEC},
+    {"hr", 3600 * SEC},
+    {"hour", 3600 * SEC},
+    {"hours", 3600 * SEC},
+    {"d", 86400 * SEC},
+    {"day", 86400 * SEC},
+    {"days", 86400 * SEC},
+    {"w", 604800 * SEC},
+    {"week", 604800 * SEC},
+    {"weeks", 604800 * SEC},
 };
 
 static const Unit *find_unit(const Unit *units, size_t n, const char *name, size_t length)
@@ -43,7 +60,8 @@ static const Unit *find_unit(const Unit *units, size_t n, const char *name, size
 }
 
 /* "NUMBER[.FRACTION] [UNIT]", from *at on, without floating point. */
-static int parse_term(const char **at, const Unit *units, size_t n_units, uint64_t default_factor, uint64_t *ret_value)
+static int parse_term(const char **at, const Unit *units, size_t n_units, uint64_t default_factor,
+                      uint64_t *ret_value)
 {
     uint64_t whole = 0, fraction = 0, scale = 1, factor = default_factor, value;
     const char *p = *at, *name;
@@ -51,7 +69,8 @@ static int parse_term(const char **at, const Unit *units, size_t n_units, uint64
     if (!isdigit((unsigned char)*p))
         return -EINVAL;
     for (; isdigit((unsigned char)*p); p++)
-        if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, (uint64_t)(*p - '0'), &whole))
+        if (__builtin_mul_overflow(whole, 10, &whole) ||
+            __builtin_add_overflow(whole, (uint64_t)(*p - '0'), &whole))
             return -ERANGE;
     if (*p == '.') {
         if (!isdigit((unsigned char)*++p))
@@ -115,8 +134,9 @@ int parse_duration(const char *text, uint64_t *ret_usec)
 
 void format_duration(uint64_t usec, char *buffer, size_t size)
 {
-    static const Unit units[] = {{"w", 604800 * SEC}, {"d", 86400 * SEC}, {"h", 3600 * SEC}, {"min", 60 * SEC},
-                                 {"s", SEC},          {"ms", 1000},       {"us", 1}};
+    static const Unit units[] = {
+        {"w", 604800 * SEC}, {"d", 86400 * SEC}, {"h", 3600 * SEC}, {"min", 60 * SEC},
+        {"s", SEC},          {"ms", 1000},       {"us", 1}};
     size_t used = 0;
 
     snprintf(buffer, size, "0");
@@ -124,7 +144,8 @@ void format_duration(uint64_t usec, char *buffer, size_t size)
         uint64_t n = usec / units[i].factor;
         if (n == 0)
             continue;
-        used += (size_t)snprintf(buffer + used, size - used, "%s%" PRIu64 "%s", used ? " " : "", n, units[i].name);
+        used += (size_t)snprintf(buffer + used, size - used, "%s%" PRIu64 "%s", used ? " " : "", n,
+                                 units[i].name);
         usec %= units[i].factor;
     }
 }
@@ -135,8 +156,8 @@ int parse_mac(const char *text, char *ret_mac)
     int end = 0;
 
     if (strlen(text) != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5],
-               &end) != 6 ||
+        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
+               &bytes[5], &end) != 6 ||
         end != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17)
         return -EINVAL;
     for (size_t i = 0; i < ELEMENTSOF(bytes); i++)
@@ -179,7 +200,9 @@ bool ipv4_valid(const char *text)
 /* Optimal string alignment distance: insertions, deletions, substitutions, swaps of neighbours. */
 static size_t distance(const char *a, const char *b)
 {
-    enum { LONGEST = 48 };
+    enum {
+        LONGEST = 48
+    };
     size_t n = strlen(a), m = strlen(b), row[3][LONGEST + 1];
 
     if (n > LONGEST || m > LONGEST)
@@ -201,6 +224,18 @@ static size_t distance(const char *a, const char *b)
     return row[1][m];
 }
 
+/* "memory" for "mem": the word goes on where the candidate ends, or the other way round. */
+static bool goes_on(const char *word, const char *candidate)
+{
+    enum {
+        SHORTEST = 3,
+        MORE_MAX = 3
+    };
+    size_t n = strlen(word), m = strlen(candidate), common = MIN(n, m);
+
+    return common >= SHORTEST && MAX(n, m) - common <= MORE_MAX && strncasecmp(word, candidate, common) == 0;
+}
+
 const char *did_you_mean(const char *word, const char *const *candidates, size_t n)
 {
     const char *best = NULL;
@@ -214,5 +249,10 @@ const char *did_you_mean(const char *word, const char *const *candidates, size_t
         }
     }
     /* One error in three letters is a typing error; more is another word. */
-    return nearest <= MAX(strlen(word) / 3, (size_t)1) ? best : NULL;
+    if (nearest <= MAX(strlen(word) / 3, (size_t)1))
+        return best;
+    for (size_t i = 0; i < n; i++)
+        if (goes_on(word, candidates[i]))
+            return candidates[i];
+    return NULL;
 }

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/problem.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
+
+enum {
+    TEXT_MAX = 1024,     /* a value of a megabyte is quoted in part */
+    SAME_FILE_MAX = 200, /* as many does nobody read */
+};
 
 void problem_list_clear(ProblemList *list)
 {
@@ -14,6 +21,36 @@ void problem_list_clear(ProblemList *list)
     *list = (ProblemList){0};
 }
 
+/* For a person, a terminal and D-Bus, whatever was in the file. */
+static void tidy(char *text)
+{
+    if (!text)
+        return;
+    if (strlen(text) > TEXT_MAX)
+        memcpy(text + TEXT_MAX - 3, "...", 4);
+    utf8_make_printable(text);
+}
+
+/* Whether the list has enough of this file: the last one then says so. */
+static bool is_full(ProblemList *list, ProblemSeverity severity, const char *file)
+{
+    Problem *last = list->count > 0 ? &list->items[list->count - 1] : NULL;
+    char *text;
+
+    if (!last || !streq(last->file, file)) {
+        list->same_file = 0;
+        return false;
+    }
+    if (++list->same_file < SAME_FILE_MAX)
+        return false;
+    if (list->same_file == SAME_FILE_MAX && (text = strdup("there are more problems here than are shown"))) {
+        free(last->text);
+        last->text = text;
+    }
+    last->severity = MAX(last->severity, severity);
+    return true;
+}
+
 void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, const char *pointer,
                  unsigned line, unsigned column, const char *format, ...)
 {
@@ -21,12 +58,19 @@ void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, 
     Problem *grown;
     va_list arguments;
 
+    problem.file = file ? strdup(file) : NULL;
+    tidy(problem.file);
+    if (is_full(list, severity, problem.file)) {
+        free(problem.file);
+        return;
+    }
     va_start(arguments, format);
     if (vasprintf(&problem.text, format, arguments) < 0)
         problem.text = NULL;
     va_end(arguments);
-    problem.file = file ? strdup(file) : NULL;
     problem.pointer = pointer ? strdup(pointer) : NULL;
+    tidy(problem.text);
+    tidy(problem.pointer);
 
     grown = reallocarray(list->items, list->count + 1, sizeof(*grown));
     if (grown) {

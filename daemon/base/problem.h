@@ -22,18 +22,23 @@ typedef struct Problem {
 typedef struct ProblemList {
     Problem *items;
     size_t count;
+    size_t same_file; /* how many more the last one's file had */
 } ProblemList;
 
 void problem_list_clear(ProblemList *list);
 #define _cleanup_problems_ _cleanup_(problem_list_clear)
 
-/* Appends; all strings are copied. Memory running out drops the text, never the fact: errors stay countable. */
+/*
+ * Appends; all strings are copied, what is not printable UTF-8 as '?'. Memory running out drops the text,
+ * never the fact: errors stay countable. Some 200 problems in a row from one file are kept.
+ */
 void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, const char *pointer,
                  unsigned line, unsigned column, const char *format, ...) _printf_(7, 8);
 
 size_t problem_count(const ProblemList *list, ProblemSeverity severity);
 
-/* "FILE:LINE:COLUMN: error: TEXT (at /pointer)"; parts that are not known are left out. NULL: out of memory. */
+/* "FILE:LINE:COLUMN: error: TEXT (at /pointer)"; parts that are not known are left out. NULL: out of memory.
+ */
 char *problem_format(const Problem *problem);
 
 #endif

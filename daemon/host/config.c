@@ -24,7 +24,8 @@ typedef struct ConfigFile {
 static const char *take_uri(const char *text, char **ret_value)
 {
     if (strncmp(text, "qemu:///", 8) != 0 && strncmp(text, "test:///", 8) != 0)
-        return "this must be the URI of a local libvirt: qemu:///system, qemu:///session, qemu:///embed?root=DIR";
+        return "this must be the URI of a local libvirt: qemu:///system, qemu:///session, "
+               "qemu:///embed?root=DIR";
     *ret_value = strdup(text);
     return NULL;
 }
@@ -42,27 +43,66 @@ static const char *accel_name(int value)
 #define AT(field) .offset = offsetof(ConfigFile, field)
 
 static const KeyRow config_rows[] = {
-    {.key = "host.enable", .type = KEY_BOOL, AT(host_enable), .fallback = "true",
+    {.key = "host.enable",
+     .type = KEY_BOOL,
+     AT(host_enable),
+     .fallback = "true",
      .doc = "This system is a host of microVMs. false: microvmd refuses to run."},
-    {.key = "host.maxConcurrentStarts", .type = KEY_NUMBER, AT(config.max_concurrent_starts), .maximum = 10000,
-     .fallback = "0", .doc = "How many microVMs may be starting at the same time; 0: twice the number of processors, at "
-                             "least 4."},
-    {.key = "host.memoryReserve", .type = KEY_SIZE, AT(config.memory_reserve_mib), .fallback = "0",
-     .maximum = UINT64_C(16) << 20, .doc = "Memory that is kept for the host itself."},
-    {.key = "guest.enable", .type = KEY_BOOL, AT(guest_enable), .fallback = "false",
+    {.key = "host.maxConcurrentStarts",
+     .type = KEY_NUMBER,
+     AT(config.max_concurrent_starts),
+     .maximum = 10000,
+     .fallback = "0",
+     .doc = "How many microVMs may be starting at the same time; 0: twice the number of processors, at "
+            "least 4."},
+    {.key = "host.memoryReserve",
+     .type = KEY_SIZE,
+     AT(config.memory_reserve_mib),
+     .fallback = "0",
+     .maximum = UINT64_C(16) << 20,
+     .doc = "Memory that is kept for the host itself."},
+    {.key = "guest.enable",
+     .type = KEY_BOOL,
+     AT(guest_enable),
+     .fallback = "false",
      .doc = "This system is a microVM guest. true: microvmd refuses to run."},
-    {.key = "microvm.host.enable", .type = KEY_BOOL, AT(nix_host_enable), .fallback = "true",
+    {.key = "microvm.host.enable",
+     .type = KEY_BOOL,
+     AT(nix_host_enable),
+     .fallback = "true",
      .doc = "The same as host.enable, as a NixOS host's config.microvm says it."},
-    {.key = "microvm.guest.enable", .type = KEY_BOOL, AT(nix_guest_enable), .fallback = "false",
+    {.key = "microvm.guest.enable",
+     .type = KEY_BOOL,
+     AT(nix_guest_enable),
+     .fallback = "false",
      .doc = "The same as guest.enable, as a NixOS host's config.microvm says it."},
-    {.key = "libvirt.uri", .type = KEY_STRING, AT(config.libvirt_uri), .fallback = "qemu:///system", .take = take_uri,
-     .pattern = "^(qemu|test):///", .doc = "Which libvirt runs the microVMs; local ones only."},
-    {.key = "defaults.driver", .type = KEY_ENUM, AT(config.defaults.driver), .fallback = "libvirt",
-     .enum_name = driver_name, .enum_value = driver_kind_from_string, .enum_max = DRIVER_KIND_MAX,
+    {.key = "libvirt.uri",
+     .type = KEY_STRING,
+     AT(config.libvirt_uri),
+     .fallback = "qemu:///system",
+     .take = take_uri,
+     .pattern = "^(qemu|test):///",
+     .doc = "Which libvirt runs the microVMs; local ones only."},
+    {.key = "defaults.driver",
+     .type = KEY_ENUM,
+     AT(config.defaults.driver),
+     .fallback = "libvirt",
+     .enum_name = driver_name,
+     .enum_value = driver_kind_from_string,
+     .enum_max = DRIVER_KIND_MAX,
      .doc = "The driver of definitions that name none."},
-    {.key = "defaults.accel", .type = KEY_ENUM, AT(config.defaults.accel), .fallback = "auto", .enum_name = accel_name,
-     .enum_value = accel_from_string, .enum_max = ACCEL_MAX, .doc = "accel of definitions that say nothing."},
-    {.key = "definitions.watch", .type = KEY_BOOL, AT(config.watch_definitions), .fallback = "false",
+    {.key = "defaults.accel",
+     .type = KEY_ENUM,
+     AT(config.defaults.accel),
+     .fallback = "auto",
+     .enum_name = accel_name,
+     .enum_value = accel_from_string,
+     .enum_max = ACCEL_MAX,
+     .doc = "accel of definitions that say nothing."},
+    {.key = "definitions.watch",
+     .type = KEY_BOOL,
+     AT(config.watch_definitions),
+     .fallback = "false",
      .doc = "Reload by itself when a definition changes."},
 };
 
@@ -93,7 +133,8 @@ void host_config_clear(HostConfig *config)
 /* --- refusals --- */
 
 static const char why[] =
-    "A system is a host of microVMs or a microVM guest, never both: guest optimisations switch off what a host needs\n"
+    "A system is a host of microVMs or a microVM guest, never both: guest optimisations switch off what a "
+    "host needs\n"
     "(on NixOS system.switch.enable: switch-to-configuration is gone, and the host can't be rebuilt).";
 
 static char *say(const char *format, ...) _printf_(1, 2);
@@ -109,23 +150,28 @@ static char *say(const char *format, ...)
     return text;
 }
 
-/* What a role key in one file leads to; NULL when it leaves the host in peace. */
+/* A key that says which role the system has: what a wrong one leads to, and how a right one is written. */
 typedef struct RoleKey {
     const char *pointer;
     bool wrong;
     HostVerdict verdict;
+    const char *mended;
 } RoleKey;
 
 static char *refuse_role(const char *path, const JsonPlace *place, const RoleKey *role)
 {
-    if (role->verdict == HOST_GUEST_MODE)
-        return say("This host's configuration enables guest mode, so microvmd does not run here.\n"
-                   "%s:%u:%u says true at %s.\n%s\nTo mend it, set it to false or remove it, then: systemctl restart "
-                   "microvmd",
-                   path, place->line, place->column, role->pointer, why);
-    return say("This host's configuration says that it is no host of microVMs, so microvmd does not run here.\n"
-               "%s:%u:%u says false at %s.\nTo mend it, set it to true or remove it, then: systemctl restart microvmd",
-               path, place->line, place->column, role->pointer);
+    bool guest = role->verdict == HOST_GUEST_MODE;
+
+    return say("%s, so microvmd does not run here.\n"
+               "%s:%u:%u says %s at %s.\n"
+               "%s%s"
+               "To mend it, write there instead (or remove it):\n"
+               "    %s\n"
+               "and then: systemctl restart microvmd",
+               guest ? "This host's configuration enables guest mode"
+                     : "This host's configuration says that it is no host of microVMs",
+               path, place->line, place->column, guest ? "true" : "false", role->pointer, guest ? why : "",
+               guest ? "\n" : "", role->mended);
 }
 
 static char *refuse_unreadable(const ProblemList *problems, size_t first)
@@ -136,7 +182,8 @@ static char *refuse_unreadable(const ProblemList *problems, size_t first)
     while (at < problems->count && problems->items[at].severity != PROBLEM_ERROR)
         at++;
     problem = at < problems->count ? problem_format(&problems->items[at]) : NULL;
-    return say("The host configuration can't be used, so microvmd does not run: it might say that this is a guest.\n%s\n"
+    return say("The host configuration can't be used, so microvmd does not run: it might say that this is a "
+               "guest.\n%s\n"
                "To mend it, correct the file, check with: microvmd --check, then: systemctl restart microvmd",
                problem ? problem : "out of memory");
 }
@@ -147,40 +194,50 @@ static HostVerdict judge_roles(const char *path, const JsonDocument *document, c
                                ProblemList *problems, char **ret_refusal)
 {
     const RoleKey roles[] = {
-        {"/guest/enable", file->guest_enable, HOST_GUEST_MODE},
-        {"/microvm/guest/enable", file->nix_guest_enable, HOST_GUEST_MODE},
-        {"/host/enable", !file->host_enable, HOST_DISABLED},
-        {"/microvm/host/enable", !file->nix_host_enable, HOST_DISABLED},
+        {"/guest/enable", file->guest_enable, HOST_GUEST_MODE, "\"guest\": { \"enable\": false }"},
+        {"/microvm/guest/enable", file->nix_guest_enable, HOST_GUEST_MODE,
+         "\"microvm\": { \"guest\": { \"enable\": false } }"},
+        {"/host/enable", !file->host_enable, HOST_DISABLED, "\"host\": { \"enable\": true }"},
+        {"/microvm/host/enable", !file->nix_host_enable, HOST_DISABLED,
+         "\"microvm\": { \"host\": { \"enable\": true } }"},
     };
+    HostVerdict verdict = HOST_OK;
 
     for (size_t i = 0; i < ELEMENTSOF(roles); i++) {
         const JsonPlace *place = json_find(document, roles[i].pointer);
         if (!roles[i].wrong || !place)
             continue;
         problem_add(problems, PROBLEM_ERROR, path, roles[i].pointer, place->line, place->column, "%s",
-                    roles[i].verdict == HOST_GUEST_MODE ? "guest mode is enabled: a host of microVMs can't be a guest"
-                                                        : "host mode is disabled");
+                    roles[i].verdict == HOST_GUEST_MODE
+                        ? "guest mode is enabled: a host of microVMs can't be a guest"
+                        : "host mode is disabled");
+        if (verdict != HOST_OK)
+            continue;
         *ret_refusal = refuse_role(path, place, &roles[i]);
-        return roles[i].verdict;
+        verdict = roles[i].verdict;
     }
-    return HOST_OK;
+    return verdict;
 }
 
-static void merge(cJSON *target, const cJSON *patch)
+static int merge(cJSON *target, const cJSON *patch)
 {
     const cJSON *child;
 
-    cJSON_ArrayForEach(child, patch)
-    {
-        cJSON *present = cJSON_GetObjectItemCaseSensitive(target, child->string);
+    cJSON_ArrayForEach (child, patch) {
+        cJSON *present = cJSON_GetObjectItemCaseSensitive(target, child->string), *copy;
         if (cJSON_IsObject(child) && cJSON_IsObject(present)) {
-            merge(present, child);
+            if (merge(present, child) < 0)
+                return -ENOMEM;
             continue;
         }
         cJSON_DeleteItemFromObjectCaseSensitive(target, child->string);
-        if (!cJSON_IsNull(child))
-            cJSON_AddItemToObject(target, child->string, cJSON_Duplicate(child, true));
+        copy = cJSON_Duplicate(child, true);
+        if (!copy || !cJSON_AddItemToObject(target, child->string, copy)) {
+            cJSON_Delete(copy);
+            return -ENOMEM;
+        }
     }
+    return 0;
 }
 
 static int unusable(ProblemList *problems, size_t first, HostVerdict *ret_verdict, char **ret_refusal)
@@ -193,7 +250,8 @@ static int unusable(ProblemList *problems, size_t first, HostVerdict *ret_verdic
 static int judge_text(const char *path, const char *text, size_t size, cJSON *merged, ProblemList *problems,
                       HostVerdict *ret_verdict, char **ret_refusal)
 {
-    _cleanup_(json_document_clear) JsonDocument document = {0};
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
     TableReader reader = {.document = &document, .file = path, .problems = problems};
     size_t first = problems->count, errors = problem_count(problems, PROBLEM_ERROR);
     ConfigFile file = {0};
@@ -212,13 +270,13 @@ static int judge_text(const char *path, const char *text, size_t size, cJSON *me
         return 0;
     if (problem_count(problems, PROBLEM_ERROR) > errors)
         return unusable(problems, first, ret_verdict, ret_refusal);
-    merge(merged, document.root);
-    return 0;
+    return merge(merged, document.root);
 }
 
-/* Judges one file by itself and merges it. A role that forbids running counts even if something else is wrong. */
-static int judge_file(const char *path, bool must_exist, cJSON *merged, ProblemList *problems, HostVerdict *ret_verdict,
-                      char **ret_refusal)
+/* Judges one file by itself and merges it. A role that forbids running counts even if something else is
+ * wrong. */
+static int judge_file(const char *path, bool must_exist, cJSON *merged, ProblemList *problems,
+                      HostVerdict *ret_verdict, char **ret_refusal)
 {
     _cleanup_free_ char *text = NULL;
     size_t size, first = problems->count;
@@ -233,7 +291,8 @@ static int judge_file(const char *path, bool must_exist, cJSON *merged, ProblemL
     if (r == -ENOMEM)
         return r;
     if (r < 0) {
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file can't be read: %s", strerror(-r));
+        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file can't be read: %s",
+                    read_file_problem(r));
         return unusable(problems, first, ret_verdict, ret_refusal);
     }
     return judge_text(path, text, size, merged, problems, ret_verdict, ret_refusal);
@@ -253,9 +312,9 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* The first file that forbids running gives the message; the others' problems are told all the same. */
-static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemList *problems, HostVerdict *verdict,
-                      char **refusal)
+/* One file gives the message; the others' problems are told all the same. */
+static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemList *problems,
+                      HostVerdict *verdict, char **refusal)
 {
     _cleanup_free_ char *text = NULL;
     HostVerdict next;
@@ -264,8 +323,8 @@ static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemL
     r = judge_file(path, must_exist, merged, problems, &next, &text);
     if (r < 0 || next == HOST_OK)
         return r;
-    /* Guest mode is the graver news than a broken file. */
-    if (*verdict == HOST_OK || (*verdict == HOST_UNREADABLE && next != HOST_UNREADABLE)) {
+    /* The gravest news first, in the order of the verdicts. */
+    if (*verdict == HOST_OK || next < *verdict) {
         free(*refusal);
         *refusal = TAKE_PTR(text);
         *verdict = next;
@@ -273,17 +332,20 @@ static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemL
     return 0;
 }
 
-static int judge_drop_ins(const char *directory, cJSON *merged, ProblemList *problems, HostVerdict *verdict, char **refusal)
+static int judge_drop_ins(const char *directory, cJSON *merged, ProblemList *problems, HostVerdict *verdict,
+                          char **refusal)
 {
     struct dirent **entries;
+    char first_byte;
     int n, r = 0;
 
     n = scandir(directory, &entries, is_drop_in, by_name);
-    if (n < 0 && errno == ENOENT)
+    if (n < 0 && errno == ENOENT && readlink(directory, &first_byte, 1) < 0)
         return 0;
     if (n < 0) {
         size_t first = problems->count;
-        problem_add(problems, PROBLEM_ERROR, directory, "", 0, 0, "the directory can't be read: %s", strerror(errno));
+        problem_add(problems, PROBLEM_ERROR, directory, "", 0, 0, "the directory can't be read: %s",
+                    strerror(errno));
         if (*verdict != HOST_OK)
             return 0;
         return unusable(problems, first, verdict, refusal);
@@ -300,15 +362,19 @@ static int judge_drop_ins(const char *directory, cJSON *merged, ProblemList *pro
     return r;
 }
 
-static int read_merged(const cJSON *merged, HostConfig *ret_config)
+static int read_merged(cJSON *merged, HostConfig *ret_config)
 {
-    _cleanup_free_ char *text = cJSON_Print(merged);
-    _cleanup_(json_document_clear) JsonDocument document = {0};
+    _cleanup_free_ char *text = NULL;
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
     _cleanup_problems_ ProblemList none = {0};
     TableReader reader = {.document = &document, .problems = &none};
     ConfigFile file = {0};
     int r;
 
+    /* The roles have been judged, and what else somebody has there may be long. */
+    cJSON_DeleteItemFromObjectCaseSensitive(merged, "microvm");
+    text = cJSON_Print(merged);
     if (!text)
         return -ENOMEM;
     r = json_scan(text, strlen(text), NULL, &none, &document);
@@ -353,8 +419,10 @@ char *host_nixos_warning(const char *root)
     tool = say("%s/bin/switch-to-configuration", system);
     if (!tool || access(tool, F_OK) == 0)
         return NULL;
-    return say("this is NixOS, but %s is missing: the host can't be rebuilt. Most likely it imports MicroVM.nix's guest "
-               "module (microvm.nixosModules.microvm), which switches system.switch.enable off; a host imports only "
-               "microvm.nixosModules.host",
-               tool);
+    return say(
+        "this is NixOS, but %s is missing: the host can't be rebuilt. Most likely it imports MicroVM.nix's "
+        "guest "
+        "module (microvm.nixosModules.microvm), which switches system.switch.enable off; a host imports only "
+        "microvm.nixosModules.host",
+        tool);
 }

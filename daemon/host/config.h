@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The host configuration (host.json and drop-ins) and the guard: a system is a host or a guest, never both. */
+/* The host configuration (host.json and drop-ins) and the guard: a system is a host or a guest, never both.
+ */
 #ifndef HOST_CONFIG_H
 #define HOST_CONFIG_H
 
@@ -7,9 +8,9 @@
 #include "spec/loader.h"
 
 typedef struct HostConfig {
-    uint64_t max_concurrent_starts;  /* 0: from the number of cores */
+    uint64_t max_concurrent_starts; /* 0: from the number of cores */
     uint64_t memory_reserve_mib;
-    char *libvirt_uri;               /* local ones only: qemu:///..., test:///... */
+    char *libvirt_uri; /* local ones only: qemu:///..., test:///... */
     SpecDefaults defaults;
     bool watch_definitions;
 } HostConfig;
@@ -18,17 +19,17 @@ void host_config_clear(HostConfig *config);
 
 typedef enum HostVerdict {
     HOST_OK,
-    HOST_GUEST_MODE,    /* guest.enable is true somewhere */
-    HOST_DISABLED,      /* host.enable is false somewhere */
-    HOST_UNREADABLE,    /* a file can't be read, parsed, or has errors: fail closed */
+    HOST_GUEST_MODE, /* guest.enable is true somewhere */
+    HOST_DISABLED,   /* host.enable is false somewhere */
+    HOST_UNREADABLE, /* a file can't be read, parsed, or has errors: fail closed */
 } HostVerdict;
 
 /*
- * Reads `path` and the drop-ins `path`.d/NAME.json in name order. Each file is judged by itself before merging. No file at all
- * means defaults. `problems` gets every problem with its place; for the verdicts other than HOST_OK,
- * `ret_refusal` is the complete message for a person: which file and JSON pointer, what breaks, the line that
- * mends it (several lines, no trailing newline). Returns 0 with *ret_verdict set, or -ENOMEM. `ret_config` is set
- * only for HOST_OK.
+ * Reads `path` and the drop-ins `path`.d/NAME.json in name order. Each file is judged by itself before
+ * merging. No file at all means defaults. `problems` gets every problem with its place; for the verdicts
+ * other than HOST_OK, `ret_refusal` is the complete message for a person: which file and JSON pointer, what
+ * breaks, the line that mends it (several lines, no trailing newline). Returns 0 with *ret_verdict set, or
+ * -ENOMEM. `ret_config` is set only for HOST_OK.
  */
 int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_verdict, char **ret_refusal,
                      HostConfig *ret_config);

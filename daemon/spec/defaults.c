@@ -23,8 +23,9 @@ char *default_machine_id(const char *name)
     char *uuid = NULL;
 
     digest_of("microvm.nix:", name, 0, d);
-    if (asprintf(&uuid, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", d[0], d[1], d[2], d[3],
-                 d[4], d[5], d[6], d[7], d[8], d[9], d[10], d[11], d[12], d[13], d[14], d[15]) < 0)
+    if (asprintf(&uuid, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", d[0], d[1],
+                 d[2], d[3], d[4], d[5], d[6], d[7], d[8], d[9], d[10], d[11], d[12], d[13], d[14],
+                 d[15]) < 0)
         return NULL;
     return uuid;
 }

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "spec/spec-table.h"
 
-#include <stdarg.h>
+#include <sys/stat.h>
 
 static void check_volumes(const TableReader *reader, const VmSpec *spec)
 {
@@ -14,11 +14,12 @@ static void check_volumes(const TableReader *reader, const VmSpec *spec)
         const VolumeSpec *volume = &spec->volumes[i];
         snprintf(pointer, sizeof(pointer), "/volumes/%zu", i);
         if (volume->auto_create && volume->size_mib == 0)
-            table_problem(reader, PROBLEM_ERROR, pointer, false, "\"autoCreate\" needs a \"size\", such as \"1G\"");
+            table_problem(reader, PROBLEM_ERROR, pointer, false,
+                          "\"autoCreate\" needs a \"size\", such as \"1G\"");
         for (size_t k = 0; k < i; k++)
             if (volume->image && streq(volume->image, spec->volumes[k].image))
-                table_problem(reader, PROBLEM_ERROR, pointer, false, "image %s is here twice (also at /volumes/%zu)",
-                              volume->image, k);
+                table_problem(reader, PROBLEM_ERROR, pointer, false,
+                              "image %s is here twice (also at /volumes/%zu)", volume->image, k);
     }
 }
 
@@ -31,11 +32,17 @@ static void check_interfaces(const TableReader *reader, const VmSpec *spec)
             snprintf(pointer, sizeof(pointer), "/interfaces/%zu", i);
             if (streq(spec->interfaces[i].mac, spec->interfaces[k].mac))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "MAC address %s is here twice (also at /interfaces/%zu)", spec->interfaces[i].mac, k);
+                              "MAC address %s is here twice (also at /interfaces/%zu)",
+                              spec->interfaces[i].mac, k);
             if (streq(spec->interfaces[i].id, spec->interfaces[k].id))
-                table_problem(reader, PROBLEM_ERROR, pointer, false, "id %s is here twice (also at /interfaces/%zu)",
-                              spec->interfaces[i].id, k);
+                table_problem(reader, PROBLEM_ERROR, pointer, false,
+                              "id %s is here twice (also at /interfaces/%zu)", spec->interfaces[i].id, k);
         }
+}
+
+static bool addresses_overlap(const char *a, const char *b)
+{
+    return streq(a, b) || streq(a, "0.0.0.0") || streq(b, "0.0.0.0");
 }
 
 static void check_forwards(const TableReader *reader, const VmSpec *spec)
@@ -46,8 +53,9 @@ static void check_forwards(const TableReader *reader, const VmSpec *spec)
     for (size_t i = 0; i < spec->n_interfaces; i++)
         user |= spec->interfaces[i].type == INTERFACE_USER;
     if (spec->n_forward_ports > 0 && !user)
-        table_problem(reader, PROBLEM_ERROR, "/forwardPorts", true,
-                      "ports are forwarded through an interface of type \"user\"; add \"interfaces\": [\"user\"]");
+        table_problem(
+            reader, PROBLEM_ERROR, "/forwardPorts", true,
+            "ports are forwarded through an interface of type \"user\"; add \"interfaces\": [\"user\"]");
     for (size_t i = 0; i < spec->n_forward_ports; i++) {
         const ForwardSpec *forward = &spec->forward_ports[i];
         snprintf(pointer, sizeof(pointer), "/forwardPorts/%zu", i);
@@ -57,7 +65,7 @@ static void check_forwards(const TableReader *reader, const VmSpec *spec)
             const ForwardSpec *other = &spec->forward_ports[k];
             if (forward->from == FORWARD_FROM_HOST && other->from == FORWARD_FROM_HOST &&
                 forward->proto == other->proto && forward->host_port == other->host_port &&
-                forward->host_port != 0 && streq(forward->host_address, other->host_address))
+                forward->host_port != 0 && addresses_overlap(forward->host_address, other->host_address))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
                               "the host's port %u is here twice (also at /forwardPorts/%zu)",
                               (unsigned)forward->host_port, k);
@@ -82,7 +90,8 @@ static int fill_names(VmSpec *spec)
 
 static int parse_into(VmSpec *spec, const char *text, size_t size, ProblemList *problems)
 {
-    _cleanup_(json_document_clear) JsonDocument document = {0};
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
     TableReader reader = {.document = &document, .file = spec->path, .problems = problems};
     size_t before = problem_count(problems, PROBLEM_ERROR);
     int r;
@@ -101,10 +110,11 @@ static int parse_into(VmSpec *spec, const char *text, size_t size, ProblemList *
     return problem_count(problems, PROBLEM_ERROR) > before ? -EBADMSG : 0;
 }
 
-int vm_spec_parse(const char *name, const char *path, const char *text, size_t size, const SpecDefaults *defaults,
-                  ProblemList *problems, VmSpec **ret_spec)
+int vm_spec_parse(const char *name, const char *path, const char *text, size_t size,
+                  const SpecDefaults *defaults, ProblemList *problems, VmSpec **ret_spec)
 {
-    _cleanup_(vm_spec_unrefp) VmSpec *spec = calloc(1, sizeof(*spec));
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = calloc(1, sizeof(*spec));
     int r;
 
     if (!spec)
@@ -127,23 +137,18 @@ static int unreadable(ProblemList *problems, const char *path, int error)
 {
     if (error == -ENOMEM)
         return error;
-    if (error == -EISDIR)
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "this is a directory, not a file");
-    else if (error == -EINVAL)
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "this is not a regular file");
-    else if (error == -EFBIG)
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file is larger than 1 MiB, so it is no definition");
-    else
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file can't be read: %s", strerror(-error));
+    problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file can't be read: %s",
+                read_file_problem(error));
     return -EBADMSG;
 }
 
 /* A link to /dev/null masks, as with systemd's units. */
 static bool is_masked(const char *path)
 {
-    _cleanup_free_ char *target = realpath(path, NULL);
+    struct stat st, null;
 
-    return streq(target, "/dev/null");
+    return stat(path, &st) == 0 && S_ISCHR(st.st_mode) && stat("/dev/null", &null) == 0 &&
+           st.st_rdev == null.st_rdev;
 }
 
 int vm_spec_load(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,

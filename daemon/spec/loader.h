@@ -18,16 +18,17 @@ typedef struct SpecDefaults {
 #define SPEC_FILE_MAX (1024 * 1024)
 
 /*
- * Loads the definition of `name` from `text` (`size` bytes; `path` only for messages and VmSpec.path, may be NULL).
- * Every problem goes to `problems`, not just the first. Returns 0, -EBADMSG when there is an error among them, or
- * -ENOMEM. The spec is a new reference.
+ * Loads the definition of `name` from `text` (`size` bytes; `path` only for messages and VmSpec.path, may be
+ * NULL). Every problem goes to `problems`, not just the first. Returns 0, -EBADMSG when there is an error
+ * among them, or -ENOMEM. The spec is a new reference.
  */
 int vm_spec_parse(const char *name, const char *path, const char *text, size_t size,
                   const SpecDefaults *defaults, ProblemList *problems, VmSpec **ret_spec);
 
 /*
  * As above from a regular file, read without blocking on FIFOs or devices and up to SPEC_FILE_MAX bytes.
- * A file that can't be read is a problem too (-EBADMSG). An empty file or /dev/null masks: -ENOENT, no problem.
+ * A file that can't be read is a problem too (-EBADMSG). An empty file or /dev/null masks: -ENOENT, no
+ * problem.
  */
 int vm_spec_load(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,
                  VmSpec **ret_spec);

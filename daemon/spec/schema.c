@@ -19,17 +19,23 @@ static bool add_u64(cJSON *schema, const char *key, uint64_t value)
     return cJSON_AddRawToObject(schema, key, text);
 }
 
+static cJSON *row_schema(const KeyRow *row);
+
 /* A bare number, or a string with units. The number is in whole seconds or MiB. */
 static bool add_quantity(cJSON *schema, const KeyRow *row)
 {
     uint64_t unit = row->type == KEY_DURATION ? 1000000 : 1;
     cJSON *either = cJSON_AddArrayToObject(schema, "oneOf");
     cJSON *number = cJSON_CreateObject(), *string = cJSON_CreateObject();
-    bool ok = either && number && string && add_type(number, "integer") && add_u64(number, "minimum", row->minimum / unit) &&
-              (row->maximum == 0 || add_u64(number, "maximum", row->maximum / unit)) && add_type(string, "string") &&
+    bool ok = either && number && string &&
+              add_type(number, row->type == KEY_DURATION ? "number" : "integer") &&
+              add_u64(number, "minimum", row->minimum / unit) &&
+              (row->maximum == 0 || add_u64(number, "maximum", row->maximum / unit)) &&
+              add_type(string, "string") &&
               cJSON_AddStringToObject(string, "pattern",
-                                      row->type == KEY_DURATION ? "^ *[0-9]+(\\.[0-9]+)? *[a-z]*( *[0-9]+(\\.[0-9]+)? *[a-z]*)*$"
-                                                                : "^[0-9]+(\\.[0-9]+)? *([KMGT](i?B)?|B)?$");
+                                      row->type == KEY_DURATION
+                                          ? "^ *[0-9]+(\\.[0-9]+)? *[a-z]*( *[0-9]+(\\.[0-9]+)? *[a-z]*)*$"
+                                          : "^[0-9]+(\\.[0-9]+)? *([KMGT](i?B)?|B)?$");
 
     if (!either || !cJSON_AddItemToArray(either, number))
         cJSON_Delete(number);
@@ -50,23 +56,38 @@ static bool add_enum(cJSON *schema, const KeyRow *row)
 
 static bool add_string(cJSON *schema, const KeyRow *row)
 {
-    return add_type(schema, "string") && (!row->pattern || cJSON_AddStringToObject(schema, "pattern", row->pattern));
+    return add_type(schema, "string") &&
+           (!row->pattern || cJSON_AddStringToObject(schema, "pattern", row->pattern));
+}
+
+/* Of the string that stands for an object. */
+static cJSON *short_schema(const KeyTable *table)
+{
+    for (size_t i = 0; i < table->n_rows; i++)
+        if (streq(table->rows[i].key, table->short_key))
+            return row_schema(&table->rows[i]);
+    return NULL;
 }
 
 static bool add_list(cJSON *schema, const KeyRow *row)
 {
-    cJSON *items = row->type == KEY_STRINGS ? cJSON_CreateObject() : table_schema(row->items), *either, *string;
+    cJSON *items = row->type == KEY_STRINGS ? cJSON_CreateObject() : table_schema(row->items), *either,
+          *string;
 
     if (!items || !add_type(schema, "array") || (row->type == KEY_STRINGS && !add_string(items, row))) {
         cJSON_Delete(items);
         return false;
     }
+    if (row->maximum > 0 && !add_u64(schema, "maxItems", row->maximum)) {
+        cJSON_Delete(items);
+        return false;
+    }
     if (row->type == KEY_STRINGS || !row->items->short_key)
         return cJSON_AddItemToObject(schema, "items", items);
-    string = cJSON_CreateObject();
+    string = short_schema(row->items);
     schema = cJSON_AddObjectToObject(schema, "items");
     either = schema ? cJSON_AddArrayToObject(schema, "oneOf") : NULL;
-    if (!either || !string || !add_type(string, "string")) {
+    if (!either || !string) {
         cJSON_Delete(items);
         cJSON_Delete(string);
         return false;
@@ -116,7 +137,8 @@ static cJSON *row_schema(const KeyRow *row)
 }
 
 /* Properties of the object that a dotted key goes into; made on the way. */
-static cJSON *object_schema(cJSON *schema, const char *key, bool required, const char **ret_leaf, cJSON **ret_object)
+static cJSON *object_schema(cJSON *schema, const char *key, bool required, const char **ret_leaf,
+                            cJSON **ret_object)
 {
     for (const char *dot;; key = dot + 1) {
         cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema, "properties"), *inner, *names;
@@ -133,7 +155,8 @@ static cJSON *object_schema(cJSON *schema, const char *key, bool required, const
         inner = name ? cJSON_GetObjectItemCaseSensitive(properties, name) : NULL;
         if (name && !inner) {
             inner = cJSON_AddObjectToObject(properties, name);
-            if (!inner || !add_type(inner, "object") || !cJSON_AddFalseToObject(inner, "additionalProperties") ||
+            if (!inner || !add_type(inner, "object") ||
+                !cJSON_AddFalseToObject(inner, "additionalProperties") ||
                 !cJSON_AddObjectToObject(inner, "properties"))
                 return NULL;
             if (required) {
@@ -173,15 +196,15 @@ static void open_groups(cJSON *properties, const char *group)
     cJSON *object = cJSON_GetObjectItemCaseSensitive(properties, group), *inner;
 
     cJSON_DeleteItemFromObjectCaseSensitive(object, "additionalProperties");
-    cJSON_ArrayForEach(inner, cJSON_GetObjectItemCaseSensitive(object, "properties"))
+    cJSON_ArrayForEach (inner, cJSON_GetObjectItemCaseSensitive(object, "properties"))
         cJSON_DeleteItemFromObjectCaseSensitive(inner, "additionalProperties");
 }
 
 cJSON *table_schema(const KeyTable *table)
 {
     cJSON *schema = cJSON_CreateObject();
-    bool ok = schema && cJSON_AddStringToObject(schema, "title", table->title) && add_type(schema, "object") &&
-              cJSON_AddFalseToObject(schema, "additionalProperties") &&
+    bool ok = schema && cJSON_AddStringToObject(schema, "title", table->title) &&
+              add_type(schema, "object") && cJSON_AddFalseToObject(schema, "additionalProperties") &&
               cJSON_AddObjectToObject(schema, "properties");
 
     for (size_t i = 0; ok && i < table->n_rows; i++)

@@ -9,8 +9,8 @@
 extern const KeyTable vm_table;
 
 /* defaults.c: what is made from the name of a microVM. Each is stable: the same name gives the same value. */
-char *default_machine_id(const char *name);               /* MicroVM.nix's rule: SHA-256 of "microvm.nix:NAME" */
-char *default_mac(const char *name, size_t index);        /* locally administered, 02:… */
+char *default_machine_id(const char *name);        /* MicroVM.nix's rule: SHA-256 of "microvm.nix:NAME" */
+char *default_mac(const char *name, size_t index); /* locally administered, 02:… */
 char *default_interface_id(const char *name, size_t index); /* 15 bytes at most, as an interface name */
 
 #endif

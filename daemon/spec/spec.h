@@ -103,7 +103,8 @@ DEFINE_CLEANUP(VmSpec *, vm_spec_unref)
 /* Whether two specs say the same (name and path aside). */
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b);
 
-/* Whether `name` may name a microVM (design: letters, digits, '.', '_', '-' inside; '@' for instances; <= 64). */
+/* Whether `name` may name a microVM (design: letters, digits, '.', '_', '-' inside; '@' for instances; <=
+ * 64). */
 bool vm_name_valid(const char *name);
 
 #endif

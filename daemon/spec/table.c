@@ -6,20 +6,40 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+/* Cuts `pointer` down to what is in the document: the inside of a short form is not, the string itself is. */
+static const JsonPlace *nearest_place(const JsonDocument *document, char *pointer)
+{
+    const JsonPlace *place;
+
+    for (;;) {
+        char *slash = strrchr(pointer, '/');
+        place = json_find(document, pointer);
+        if (place || !slash)
+            return place;
+        *slash = '\0';
+    }
+}
+
 void table_problem(const TableReader *reader, ProblemSeverity severity, const char *pointer, bool at_key,
                    const char *format, ...)
 {
-    const JsonPlace *place = json_find(reader->document, pointer);
-    _cleanup_free_ char *text = NULL;
-    va_list arguments;
+    _cleanup_free_ char *text = NULL, *at = strdup(pointer);
+    const JsonPlace *place = at ? nearest_place(reader->document, at) : NULL;
     bool key = at_key && place && place->key_line > 0;
+    va_list arguments;
 
     va_start(arguments, format);
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL;
     va_end(arguments);
-    problem_add(reader->problems, severity, reader->file, pointer, !place ? 0 : key ? place->key_line : place->line,
-                !place ? 0 : key ? place->key_column : place->column, "%s", text ? text : "out of memory");
+    problem_add(reader->problems, severity, reader->file, at ? at : "",
+                !place ? 0
+                : key  ? place->key_line
+                       : place->line,
+                !place ? 0
+                : key  ? place->key_column
+                       : place->column,
+                "%s", text ? text : "out of memory");
 }
 
 static const char *kind_of(const cJSON *json)
@@ -70,7 +90,16 @@ static void format_number(const KeyRow *row, uint64_t value, char *buffer, size_
         snprintf(buffer, size, "%" PRIu64 "%s", value, row->type == KEY_SIZE ? " MiB" : "");
 }
 
-static void read_number(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+/* A problem with the value itself has been told by the scanner: what the tree holds is a filler. */
+static bool is_flawed(const TableReader *reader, const char *pointer)
+{
+    const JsonPlace *place = json_find(reader->document, pointer);
+
+    return place && place->flawed;
+}
+
+static void read_number(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                        void *target)
 {
     const JsonPlace *place = json_find(reader->document, pointer);
     const char *text = cJSON_IsNumber(json) && place ? place->number : NULL;
@@ -92,14 +121,15 @@ static void read_number(const TableReader *reader, const KeyRow *row, const cJSO
     if (r < 0 || value < row->minimum || (row->maximum > 0 && value > row->maximum)) {
         format_number(row, row->minimum, least, sizeof(least));
         format_number(row, row->maximum, most, sizeof(most));
-        table_problem(reader, PROBLEM_ERROR, pointer, false, "%s is out of range: it can be from %s to %s", text, least,
-                      row->maximum > 0 ? most : "as much as there is");
+        table_problem(reader, PROBLEM_ERROR, pointer, false, "%s is out of range: it can be from %s to %s",
+                      text, least, row->maximum > 0 ? most : "as much as there is");
         return;
     }
     FIELD(row, target, uint64_t) = value;
 }
 
-static void read_enum(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+static void read_enum(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                      void *target)
 {
     _cleanup_free_ char *all = NULL;
     size_t size;
@@ -121,8 +151,8 @@ static void read_enum(const TableReader *reader, const KeyRow *row, const cJSON 
     for (int i = 0; i < row->enum_max; i++)
         fprintf(stream, "%s\"%s\"", i ? ", " : "", row->enum_name(i));
     if (fclose(stream) == 0)
-        table_problem(reader, PROBLEM_ERROR, pointer, false, "\"%s\" is not known here; it can be %s", json->valuestring,
-                      all);
+        table_problem(reader, PROBLEM_ERROR, pointer, false, "\"%s\" is not known here; it can be %s",
+                      json->valuestring, all);
 }
 
 static int take_string(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
@@ -130,6 +160,8 @@ static int take_string(const TableReader *reader, const KeyRow *row, const cJSON
 {
     const char *wrong;
 
+    if (is_flawed(reader, pointer))
+        return 0;
     if (!cJSON_IsString(json)) {
         wrong_type(reader, json, pointer, "a string");
         return 0;
@@ -146,7 +178,8 @@ static int take_string(const TableReader *reader, const KeyRow *row, const cJSON
     return *ret_value ? 1 : -ENOMEM;
 }
 
-static int read_string(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+static int read_string(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                       void *target)
 {
     char *value = NULL;
     int r = take_string(reader, row, json, pointer, &value);
@@ -167,7 +200,19 @@ static char *element_pointer(const char *pointer, size_t index)
     return asprintf(&joined, "%s/%zu", pointer, index) < 0 ? NULL : joined;
 }
 
-static int read_strings(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+static bool has_room(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer)
+{
+    int n = cJSON_GetArraySize(json);
+
+    if (row->maximum == 0 || (uint64_t)n <= row->maximum)
+        return true;
+    table_problem(reader, PROBLEM_ERROR, pointer, false, "this list has %d entries; %" PRIu64 " is the most",
+                  n, row->maximum);
+    return false;
+}
+
+static int read_strings(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                        void *target)
 {
     const cJSON *element;
     size_t n = 0;
@@ -176,13 +221,15 @@ static int read_strings(const TableReader *reader, const KeyRow *row, const cJSO
         wrong_type(reader, json, pointer, "a list of strings");
         return 0;
     }
+    if (!has_room(reader, row, json, pointer))
+        return 0;
     FIELD(row, target, char **) = calloc((size_t)cJSON_GetArraySize(json) + 1, sizeof(char *));
     if (!FIELD(row, target, char **))
         return -ENOMEM;
-    cJSON_ArrayForEach(element, json)
-    {
+    cJSON_ArrayForEach (element, json) {
         _cleanup_free_ char *at = element_pointer(pointer, n);
-        int r = at ? take_string(reader, row, element, at, &FIELD(row, target, char **)[COUNT(row, target)]) : -ENOMEM;
+        int r = at ? take_string(reader, row, element, at, &FIELD(row, target, char **)[COUNT(row, target)])
+                   : -ENOMEM;
         if (r < 0)
             return r;
         COUNT(row, target) += (size_t)r;
@@ -192,7 +239,8 @@ static int read_strings(const TableReader *reader, const KeyRow *row, const cJSO
 }
 
 /* "IMAGE" stands for {"image": "IMAGE"}. */
-static int read_short(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer, void *item)
+static int read_short(const TableReader *reader, const KeyTable *table, const cJSON *json,
+                      const char *pointer, void *item)
 {
     cJSON *object = cJSON_CreateObject();
     int r = -ENOMEM;
@@ -203,7 +251,8 @@ static int read_short(const TableReader *reader, const KeyTable *table, const cJ
     return r;
 }
 
-static int read_objects(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+static int read_objects(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                        void *target)
 {
     const cJSON *element;
 
@@ -211,17 +260,20 @@ static int read_objects(const TableReader *reader, const KeyRow *row, const cJSO
         wrong_type(reader, json, pointer, "a list");
         return 0;
     }
+    if (!has_room(reader, row, json, pointer))
+        return 0;
     FIELD(row, target, char *) = calloc((size_t)cJSON_GetArraySize(json) + 1, row->items->item_size);
     if (!FIELD(row, target, char *))
         return -ENOMEM;
-    cJSON_ArrayForEach(element, json)
-    {
+    cJSON_ArrayForEach (element, json) {
         void *item = FIELD(row, target, char *) + COUNT(row, target) * row->items->item_size;
         _cleanup_free_ char *at = element_pointer(pointer, COUNT(row, target));
         int r;
         COUNT(row, target)++;
         if (!at)
             return -ENOMEM;
+        if (is_flawed(reader, at))
+            continue;
         if (cJSON_IsString(element) && row->items->short_key)
             r = read_short(reader, row->items, element, at, item);
         else
@@ -234,8 +286,11 @@ static int read_objects(const TableReader *reader, const KeyRow *row, const cJSO
 
 /* --- objects --- */
 
-static int read_row(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer, void *target)
+static int read_row(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
+                    void *target)
 {
+    if (is_flawed(reader, pointer))
+        return 0;
     switch (row->type) {
     case KEY_BOOL:
         if (cJSON_IsBool(json))
@@ -287,16 +342,15 @@ static bool in_group(const KeyRow *row, const char *prefix, const char *name)
            row->key[length + strlen(name)] == '.';
 }
 
-static void unknown_key(const TableReader *reader, const KeyTable *table, const char *prefix, const char *name,
-                        const char *pointer)
+static void unknown_key(const TableReader *reader, const KeyTable *table, const char *prefix,
+                        const char *name, const char *pointer)
 {
-    enum { MAX_NAMES = 128 };
-    const char *names[MAX_NAMES];
-    char segments[MAX_NAMES][48];
+    const char *names[TABLE_ROWS_MAX];
+    char segments[TABLE_ROWS_MAX][48];
     const char *meant;
     size_t n = 0;
 
-    for (size_t i = 0; i < table->n_rows && n < MAX_NAMES; i++) {
+    for (size_t i = 0; i < table->n_rows && n < TABLE_ROWS_MAX; i++) {
         if (strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(segments[n], sizeof(segments[n]), "%s", table->rows[i].key + strlen(prefix));
@@ -306,7 +360,8 @@ static void unknown_key(const TableReader *reader, const KeyTable *table, const 
     }
     meant = did_you_mean(name, names, n);
     if (meant)
-        table_problem(reader, PROBLEM_ERROR, pointer, true, "there is no key \"%s\"; did you mean \"%s\"?", name, meant);
+        table_problem(reader, PROBLEM_ERROR, pointer, true, "there is no key \"%s\"; did you mean \"%s\"?",
+                      name, meant);
     else
         table_problem(reader, PROBLEM_ERROR, pointer, true, "there is no key \"%s\"", name);
 }
@@ -315,7 +370,7 @@ typedef struct ObjectReader {
     const TableReader *reader;
     const KeyTable *table;
     void *target;
-    uint64_t given;
+    KeysGiven given;
 } ObjectReader;
 
 static size_t main_row(const KeyTable *table, size_t index)
@@ -357,14 +412,14 @@ static int read_member(ObjectReader *object, const cJSON *child, const char *pre
         if (strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0 ||
             !streq(table->rows[i].key + strlen(prefix), child->string))
             continue;
-        if (object->given & (UINT64_C(1) << row)) {
+        if (object->given.row[row]) {
             /* Not the same key again, which the scanner has told already, but another name of it. */
             if (row != i || !is_repeated(child))
                 table_problem(object->reader, PROBLEM_ERROR, at, true,
                               "this is another name of a key that is there already");
             return 0;
         }
-        object->given |= UINT64_C(1) << row;
+        object->given.row[row] = true;
         return read_row(object->reader, &table->rows[row], child, at, object->target);
     }
     for (size_t i = 0; i < table->n_rows; i++) {
@@ -387,8 +442,7 @@ static int read_group(ObjectReader *object, const cJSON *json, const char *prefi
 {
     const cJSON *child;
 
-    cJSON_ArrayForEach(child, json)
-    {
+    cJSON_ArrayForEach (child, json) {
         int r = read_member(object, child, prefix, pointer);
         if (r < 0)
             return r;
@@ -396,9 +450,30 @@ static int read_group(ObjectReader *object, const cJSON *json, const char *prefi
     return 0;
 }
 
-int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer, void *target)
+bool key_given(const KeysGiven *given, const char *key)
 {
-    ObjectReader object = {.reader = reader, .table = table, .target = target};
+    for (size_t i = 0; i < given->table->n_rows; i++)
+        if (streq(given->table->rows[i].key, key))
+            return given->row[main_row(given->table, i)];
+    return false;
+}
+
+/* The first sentence of its documentation, without the full stop. */
+static void missing_key(const TableReader *reader, const KeyRow *row, const char *pointer)
+{
+    const char *end = strstr(row->doc, ". ");
+    size_t length = end ? (size_t)(end - row->doc) : strlen(row->doc);
+
+    if (!end && length > 0 && row->doc[length - 1] == '.')
+        length--;
+    table_problem(reader, PROBLEM_ERROR, pointer, false, "\"%s\" is missing: %.*s", row->key, (int)length,
+                  row->doc);
+}
+
+int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer,
+               void *target)
+{
+    ObjectReader object = {.reader = reader, .table = table, .target = target, .given.table = table};
     int r;
 
     for (size_t i = 0; i < table->n_rows; i++) {
@@ -414,110 +489,7 @@ int table_read(const TableReader *reader, const KeyTable *table, const cJSON *js
     if (r < 0)
         return r;
     for (size_t i = 0; i < table->n_rows; i++)
-        if (table->rows[i].required && !(object.given & (UINT64_C(1) << i)))
-            table_problem(reader, PROBLEM_ERROR, pointer, false, "\"%s\" is missing: %s", table->rows[i].key,
-                          table->rows[i].doc);
-    return table->finish ? table->finish(target, object.given) : 0;
-}
-
-/* --- the way back --- */
-
-void table_clear(const KeyTable *table, void *target)
-{
-    for (size_t i = 0; i < table->n_rows; i++) {
-        const KeyRow *row = &table->rows[i];
-        if (row->alias_of)
-            continue;
-        if (row->type == KEY_STRINGS)
-            for (size_t k = 0; k < COUNT(row, target); k++)
-                free(FIELD(row, target, char **)[k]);
-        if (row->type == KEY_OBJECTS)
-            for (size_t k = 0; k < COUNT(row, target); k++)
-                table_clear(row->items, FIELD(row, target, char *) + k * row->items->item_size);
-        if (row->type == KEY_STRING || row->type == KEY_STRINGS || row->type == KEY_OBJECTS) {
-            free(FIELD(row, target, char *));
-            FIELD(row, target, char *) = NULL;
-        }
-    }
-}
-
-static cJSON *dump_list(const KeyRow *row, const void *source)
-{
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; array && i < COUNT(row, source); i++) {
-        cJSON *element = row->type == KEY_STRINGS
-                             ? cJSON_CreateString(FIELD(row, source, char **)[i])
-                             : table_dump(row->items, FIELD(row, source, char *) + i * row->items->item_size);
-        if (!element || !cJSON_AddItemToArray(array, element)) {
-            cJSON_Delete(element);
-            cJSON_Delete(array);
-            return NULL;
-        }
-    }
-    return array;
-}
-
-/* A value that the parser reads back as the same; *ret_none: there is none, which is no error. */
-static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
-{
-    char text[64];
-
-    switch (row->type) {
-    case KEY_BOOL:
-        return cJSON_CreateBool(FIELD(row, source, bool));
-    case KEY_ENUM:
-        return cJSON_CreateString(row->enum_name(FIELD(row, source, int)));
-    case KEY_NUMBER:
-    case KEY_SIZE:
-        if (FIELD(row, source, uint64_t) == 0 && row->minimum > 0) {
-            *ret_none = true;
-            return NULL;
-        }
-        snprintf(text, sizeof(text), "%" PRIu64, FIELD(row, source, uint64_t));
-        return cJSON_CreateRaw(text);
-    case KEY_DURATION:
-        format_duration(FIELD(row, source, uint64_t), text, sizeof(text));
-        return cJSON_CreateString(text);
-    case KEY_STRING:
-        *ret_none = !FIELD(row, source, char *);
-        return *ret_none ? NULL : cJSON_CreateString(FIELD(row, source, char *));
-    default:
-        return dump_list(row, source);
-    }
-}
-
-/* The object that a dotted key goes into, and its last part. */
-static cJSON *descend(cJSON *object, const char *key, const char **ret_leaf)
-{
-    for (const char *dot; object && (dot = strchr(key, '.')); key = dot + 1) {
-        _cleanup_free_ char *name = strndup(key, (size_t)(dot - key));
-        cJSON *inner = name ? cJSON_GetObjectItemCaseSensitive(object, name) : NULL;
-        object = inner ? inner : name ? cJSON_AddObjectToObject(object, name) : NULL;
-    }
-    *ret_leaf = key;
-    return object;
-}
-
-cJSON *table_dump(const KeyTable *table, const void *source)
-{
-    cJSON *object = cJSON_CreateObject();
-
-    for (size_t i = 0; object && i < table->n_rows; i++) {
-        bool none = false;
-        const char *leaf;
-        cJSON *value, *inner;
-        if (table->rows[i].alias_of)
-            continue;
-        value = dump_row(&table->rows[i], source, &none);
-        if (none)
-            continue;
-        inner = value ? descend(object, table->rows[i].key, &leaf) : NULL;
-        if (!inner || !cJSON_AddItemToObject(inner, leaf, value)) {
-            cJSON_Delete(value);
-            cJSON_Delete(object);
-            return NULL;
-        }
-    }
-    return object;
+        if (table->rows[i].required && !object.given.row[i])
+            missing_key(reader, &table->rows[i], pointer);
+    return table->finish ? table->finish(target, &object.given) : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A settings language as a table: one row a key. From the same rows come the parser, the checks, the defaults, the
- * dump and the JSON Schema. A new key is a new row.
+ * A settings language as a table: one row a key. From the same rows come the parser, the checks, the
+ * defaults, the dump and the JSON Schema. A new key is a new row.
  */
 #ifndef SPEC_TABLE_H
 #define SPEC_TABLE_H
@@ -27,30 +27,41 @@ typedef const char *(*key_take_fn)(const char *text, char **ret_value);
 typedef struct KeyRow {
     const char *key; /* dots separate objects: "restart.policy" */
     KeyType type;
-    size_t offset;       /* in the struct */
-    size_t count_offset; /* of a size_t: lists */
-    uint64_t minimum, maximum; /* numbers, in the stored unit; maximum 0: none */
+    size_t offset;             /* in the struct */
+    size_t count_offset;       /* of a size_t: lists */
+    uint64_t minimum, maximum; /* numbers, in the stored unit; lists: entries; maximum 0: none */
     const char *fallback;      /* the default, as a definition would write it; NULL: none, or computed */
     const char *computed;      /* how a computed default is found, for people */
     bool required;
-    const char *alias_of;      /* another name of that key */
-    key_take_fn take;          /* strings and the elements of string lists; NULL: any */
-    const char *pattern;       /* of a string, for the schema; NULL: any */
+    const char *alias_of; /* another name of that key */
+    key_take_fn take;     /* strings and the elements of string lists; NULL: any */
+    const char *pattern;  /* of a string, for the schema; NULL: any */
     const char *(*enum_name)(int value);
     int (*enum_value)(const char *name);
     int enum_max;
-    const KeyTable *items;     /* KEY_OBJECTS */
-    const char *doc;           /* one or two sentences */
+    const KeyTable *items; /* KEY_OBJECTS */
+    const char *doc;       /* one or two sentences */
 } KeyRow;
+
+enum {
+    TABLE_ROWS_MAX = 256
+};
+
+/* Which keys an object had. */
+typedef struct KeysGiven {
+    const KeyTable *table;
+    bool row[TABLE_ROWS_MAX];
+} KeysGiven;
 
 struct KeyTable {
     const char *title;
     const KeyRow *rows;
     size_t n_rows;
-    size_t item_size;      /* of the struct, in lists */
-    const char *short_key; /* a bare string in the list stands for an object with this key; NULL: no short form */
-    /* After an object was read: computed defaults. Bit i of `given`: row i was there. Returns 0 or -ENOMEM. */
-    int (*finish)(void *item, uint64_t given);
+    size_t item_size; /* of the struct, in lists */
+    const char
+        *short_key; /* a bare string in the list stands for an object with this key; NULL: no short form */
+    /* After an object was read: computed defaults. Returns 0 or -ENOMEM. */
+    int (*finish)(void *item, const KeysGiven *given);
     const char *open_group; /* an object in which unknown keys are somebody else's and ignored; NULL: none */
 };
 
@@ -62,10 +73,14 @@ typedef struct TableReader {
 } TableReader;
 
 /*
- * Reads the object `json` at `pointer` into `target`, defaults first. All problems are reported. Returns 0 also when
- * there were some, or -ENOMEM. `target` is freed with table_clear() in every case.
+ * Reads the object `json` at `pointer` into `target`, defaults first. All problems are reported. Returns 0
+ * also when there were some, or -ENOMEM. `target` is freed with table_clear() in every case.
  */
-int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer, void *target);
+int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer,
+               void *target);
+
+/* Whether `key`, or another name of it, was there. */
+bool key_given(const KeysGiven *given, const char *key);
 
 /* Frees all that rows of the table own. */
 void table_clear(const KeyTable *table, void *target);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the scanner found: places by pointer. */
+#include "base/json-scan.h"
+
+void json_document_clear(JsonDocument *document)
+{
+    cJSON_Delete(document->root);
+    for (size_t i = 0; i < document->n_places; i++) {
+        free(document->places[i].pointer);
+        free(document->places[i].number);
+    }
+    free(document->places);
+    *document = (JsonDocument){0};
+}
+
+/* RFC 6901: '~' is "~0", '/' is "~1". */
+char *json_pointer_join(const char *pointer, const char *token)
+{
+    char *joined = malloc(strlen(pointer) + 2 * strlen(token) + 2), *end;
+
+    if (!joined)
+        return NULL;
+    end = stpcpy(joined, pointer);
+    *end++ = '/';
+    for (; *token; token++) {
+        if (*token == '~' || *token == '/')
+            *end++ = '~';
+        *end++ = *token == '~' ? '0' : *token == '/' ? '1' : *token;
+    }
+    *end = '\0';
+    return joined;
+}
+
+const JsonPlace *json_find(const JsonDocument *document, const char *pointer)
+{
+    size_t low = 0, high = document->n_places;
+
+    /* The first of equal ones: of a key that is there twice, the one that the tree gives first. */
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strcmp(pointer, document->places[middle].pointer) <= 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < document->n_places && streq(document->places[low].pointer, pointer) ? &document->places[low]
+                                                                                     : NULL;
+}
+
+static int by_pointer(const void *a, const void *b)
+{
+    const JsonPlace *first = a, *second = b;
+    int order = strcmp(first->pointer, second->pointer);
+
+    return order ? order : first->offset < second->offset ? -1 : first->offset > second->offset;
+}
+
+static bool is_inside_duplicate(const char *pointer, const char *duplicate)
+{
+    return duplicate && strncmp(pointer, duplicate, strlen(duplicate)) == 0 &&
+           pointer[strlen(duplicate)] == '/';
+}
+
+void json_document_index(JsonDocument *document, const char *file, ProblemList *problems)
+{
+    const char *duplicate = NULL;
+
+    if (document->n_places > 0)
+        qsort(document->places, document->n_places, sizeof(*document->places), by_pointer);
+    for (size_t i = 1; i < document->n_places; i++) {
+        const JsonPlace *first = &document->places[i - 1], *again = &document->places[i];
+        if (!streq(first->pointer, again->pointer) || is_inside_duplicate(again->pointer, duplicate))
+            continue;
+        duplicate = again->pointer;
+        problem_add(problems, PROBLEM_ERROR, file, again->pointer, again->key_line, again->key_column,
+                    "this key is here twice; its first place is line %u", first->key_line);
+    }
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The way back: from a struct to JSON by the rows, and to nothing. */
+#include "base/parse.h"
+#include "spec/table.h"
+
+#include <inttypes.h>
+
+void table_clear(const KeyTable *table, void *target)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const KeyRow *row = &table->rows[i];
+        if (row->alias_of)
+            continue;
+        if (row->type == KEY_STRINGS)
+            for (size_t k = 0; k < COUNT(row, target); k++)
+                free(FIELD(row, target, char **)[k]);
+        if (row->type == KEY_OBJECTS)
+            for (size_t k = 0; k < COUNT(row, target); k++)
+                table_clear(row->items, FIELD(row, target, char *) + k * row->items->item_size);
+        if (row->type == KEY_STRING || row->type == KEY_STRINGS || row->type == KEY_OBJECTS) {
+            free(FIELD(row, target, char *));
+            FIELD(row, target, char *) = NULL;
+        }
+    }
+}
+
+static cJSON *dump_list(const KeyRow *row, const void *source)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; array && i < COUNT(row, source); i++) {
+        cJSON *element = row->type == KEY_STRINGS
+                             ? cJSON_CreateString(FIELD(row, source, char **)[i])
+                             : table_dump(row->items, FIELD(row, source, char *) + i * row->items->item_size);
+        if (!element || !cJSON_AddItemToArray(array, element)) {
+            cJSON_Delete(element);
+            cJSON_Delete(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+/* A value that the parser reads back as the same; *ret_none: there is none, which is no error. */
+static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
+{
+    char text[64];
+
+    switch (row->type) {
+    case KEY_BOOL:
+        return cJSON_CreateBool(FIELD(row, source, bool));
+    case KEY_ENUM:
+        return cJSON_CreateString(row->enum_name(FIELD(row, source, int)));
+    case KEY_NUMBER:
+    case KEY_SIZE:
+        if (FIELD(row, source, uint64_t) == 0 && row->minimum > 0) {
+            *ret_none = true;
+            return NULL;
+        }
+        snprintf(text, sizeof(text), "%" PRIu64, FIELD(row, source, uint64_t));
+        return cJSON_CreateRaw(text);
+    case KEY_DURATION:
+        format_duration(FIELD(row, source, uint64_t), text, sizeof(text));
+        return cJSON_CreateString(text);
+    case KEY_STRING:
+        *ret_none = !FIELD(row, source, char *);
+        return *ret_none ? NULL : cJSON_CreateString(FIELD(row, source, char *));
+    default:
+        return dump_list(row, source);
+    }
+}
+
+/* The object that a dotted key goes into, and its last part. */
+static cJSON *descend(cJSON *object, const char *key, const char **ret_leaf)
+{
+    for (const char *dot; object && (dot = strchr(key, '.')); key = dot + 1) {
+        _cleanup_free_ char *name = strndup(key, (size_t)(dot - key));
+        cJSON *inner = name ? cJSON_GetObjectItemCaseSensitive(object, name) : NULL;
+        object = inner ? inner : name ? cJSON_AddObjectToObject(object, name) : NULL;
+    }
+    *ret_leaf = key;
+    return object;
+}
+
+cJSON *table_dump(const KeyTable *table, const void *source)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    for (size_t i = 0; object && i < table->n_rows; i++) {
+        bool none = false;
+        const char *leaf;
+        cJSON *value, *inner;
+        if (table->rows[i].alias_of)
+            continue;
+        value = dump_row(&table->rows[i], source, &none);
+        if (none)
+            continue;
+        inner = value ? descend(object, table->rows[i].key, &leaf) : NULL;
+        if (!inner || !cJSON_AddItemToObject(inner, leaf, value)) {
+            cJSON_Delete(value);
+            cJSON_Delete(object);
+            return NULL;
+        }
+    }
+    return object;
+}
