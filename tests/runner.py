@@ -36,7 +36,7 @@ def discover(build):
     group_of = {}
     scripts = []
     for folder, folders, files in os.walk(HERE):
-        folders[:] = [name for name in folders if name not in ("guest", "bench", "fuzz")]
+        folders[:] = [name for name in folders if name not in ("guest", "bench", "fuzz", "lib")]
         group = os.path.relpath(folder, HERE).split(os.sep)[0]
         for name in files:
             path = os.path.join(folder, name)

@@ -5,131 +5,15 @@
 import json
 import os
 import re
-import signal
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "dev"))
-DAEMON = os.path.join(BUILD, "microvmd")
-CTL = os.path.join(BUILD, "microvmctl")
-NAME, MANAGER, VM = "org.microvm1", "org.microvm1.Manager", "org.microvm1.MicroVM"
-
-BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
-<allow eavesdrop="true"/></policy></busconfig>"""
-
-
-def wait_for(what, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s for {what}")
-
-
-class Host:
-    """One daemon with directories and a bus of its own."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="microvmd-bus.")
-        os.chmod(self.dir, 0o755)
-        self.definitions = self.path("vms")
-        os.mkdir(self.definitions)
-        self.kernel = self.path("vmlinuz")
-        self.write("vmlinuz", "a kernel")
-        self.address = "unix:path=" + self.path("bus")
-        self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
-        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file", self.path("bus.conf")],
-                                    stderr=subprocess.DEVNULL)
-        wait_for("the bus", lambda: os.path.exists(self.path("bus")))
-        self.daemon = None
-        self.config({})
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def write(self, name, text):
-        with open(self.path(name), "w") as file:
-            file.write(text)
-
-    def config(self, more):
-        self.write("host.json", json.dumps({"libvirt": {"uri": "test:///default"}, **more}))
-
-    def define(self, name, **keys):
-        self.write(f"vms/{name}.json", json.dumps({"kernel": self.kernel, "autostart": False, **keys}))
-
-    def argv(self, *more):
-        return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions, "--state-dir",
-                self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
-
-    def start(self):
-        self.log = open(self.path("log"), "a")
-        self.daemon = subprocess.Popen(self.argv(), stderr=self.log, stdout=self.log)
-        wait_for("the daemon", lambda: self.busctl("status", NAME, check=False).returncode == 0 or self.daemon.poll() is not None)
-        assert self.daemon.poll() is None, self.read_log()
-        wait_for("the driver", lambda: self.get("/org/microvm1", MANAGER, "Drivers")[0][1])
-
-    def stop(self, number=signal.SIGTERM):
-        if self.daemon and self.daemon.poll() is None:
-            self.daemon.send_signal(number)
-            self.daemon.wait(20)
-        code = self.daemon.returncode if self.daemon else 0
-        self.daemon = None
-        return code
-
-    def close(self):
-        self.stop()
-        self.bus.terminate()
-        self.bus.wait()
-        shutil.rmtree(self.dir)
-
-    def read_log(self):
-        with open(self.path("log")) as file:
-            return file.read()
-
-    def busctl(self, *args, check=True, prefix=()):
-        run = subprocess.run([*prefix, "busctl", "--address=" + self.address, "--json=short", *args],
-                             capture_output=True, text=True, timeout=60)
-        if check and run.returncode != 0:
-            raise AssertionError(f"busctl {' '.join(args)}: {run.stderr}")
-        return run
-
-    def call(self, path, interface, method, *args):
-        out = self.busctl("call", NAME, path, interface, method, *args).stdout
-        return json.loads(out)["data"] if out.strip() else None
-
-    def error(self, path, interface, method, *args, prefix=()):
-        run = self.busctl("call", NAME, path, interface, method, *args, check=False, prefix=prefix)
-        assert run.returncode != 0, f"{method} was accepted"
-        return run.stderr
-
-    def get(self, path, interface, name):
-        return json.loads(self.busctl("get-property", NAME, path, interface, name).stdout)["data"]
-
-    def vm(self, name, prop):
-        return self.get(f"/org/microvm1/vm/{name}", VM, prop)
-
-    def ctl(self, *args, prefix=()):
-        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=60)
-
-    def reload(self):
-        return self.call("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")[0]
-
-    def monitor(self):
-        process = subprocess.Popen(["gdbus", "monitor", "--address", self.address, "--dest", NAME], text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert "Monitoring" in process.stdout.readline()
-        process.stdout.readline()
-        return process
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import DAEMON, MANAGER, NAME, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
 
 
 # --- tests: each gets a host with two definitions, running ---
@@ -421,31 +305,13 @@ def test_thirty_broken_files_and_a_good_one(host):
     assert not grown, f"told again: {grown[:3]}"
 
 
-def main():
-    tests = [(name, value) for name, value in globals().items() if name.startswith("test_") and callable(value)]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, (name, test) in enumerate(tests, 1):
-        host = None
-        try:
-            host = Host()
-            host.define("a")
-            host.define("b-c")
-            host.start()
-            test(host)
-            code = host.stop()
-            assert code == 0, f"the daemon ended with {code}: {host.read_log()[-3000:]}"
-            print(f"ok {number} - {name[5:].replace('_', ' ')}")
-        except (AssertionError, subprocess.TimeoutExpired, ValueError, OSError) as error:
-            failed += 1
-            print(f"not ok {number} - {name[5:].replace('_', ' ')}")
-            print("# " + str(error).replace("\n", "\n# "))
-        finally:
-            if host:
-                host.close()
-        sys.stdout.flush()
-    return 1 if failed else 0
+def make_host():
+    host = Host()
+    host.define("a")
+    host.define("b-c")
+    host.start()
+    return host
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(tests_of(sys.modules["__main__"]), make_host))

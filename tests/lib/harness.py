@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A microvmd of its own for a test: directories, bus, daemon; and the TAP that the runner reads."""
+
+import json
+import os
+import signal
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "dev"))
+DAEMON = os.path.join(BUILD, "microvmd")
+CTL = os.path.join(BUILD, "microvmctl")
+NAME, MANAGER, VM = "org.microvm1", "org.microvm1.Manager", "org.microvm1.MicroVM"
+
+BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/></policy></busconfig>"""
+
+
+def wait_for(what, condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+class Host:
+    """One daemon with directories and a bus of its own."""
+
+    def __init__(self, uri="test:///default"):
+        self.dir = tempfile.mkdtemp(prefix="microvmd-test.")
+        self.uri = uri.format(dir=self.dir)
+        os.chmod(self.dir, 0o755)
+        self.definitions = self.path("vms")
+        os.mkdir(self.definitions)
+        self.kernel = self.path("vmlinuz")
+        self.write("vmlinuz", "a kernel")
+        self.address = "unix:path=" + self.path("bus")
+        self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
+        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file", self.path("bus.conf")],
+                                    stderr=subprocess.DEVNULL)
+        wait_for("the bus", lambda: os.path.exists(self.path("bus")))
+        self.daemon = None
+        self.config({})
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as file:
+            file.write(text)
+
+    def config(self, more):
+        self.write("host.json", json.dumps({"libvirt": {"uri": self.uri}, **more}))
+
+    def define(self, name, **keys):
+        self.write(f"vms/{name}.json", json.dumps({"kernel": self.kernel, "autostart": False, **keys}))
+
+    def argv(self, *more):
+        return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions, "--state-dir",
+                self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
+
+    def start(self, prefix=()):
+        with open(self.path("log"), "a") as log:
+            self.daemon = subprocess.Popen([*prefix, *self.argv()], stderr=log, stdout=log)
+        wait_for("the daemon", lambda: self.busctl("status", NAME, check=False).returncode == 0 or self.daemon.poll() is not None)
+        assert self.daemon.poll() is None, self.read_log()
+        wait_for("the driver", lambda: self.get("/org/microvm1", MANAGER, "Drivers")[0][1], 120)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(number)
+            self.daemon.wait(20)
+        code = self.daemon.returncode if self.daemon else 0
+        self.daemon = None
+        return code
+
+    def close(self):
+        self.stop()
+        self.bus.terminate()
+        self.bus.wait()
+        shutil.rmtree(self.dir)
+
+    def read_log(self):
+        if not os.path.exists(self.path("log")):
+            return ""
+        with open(self.path("log")) as file:
+            return file.read()
+
+    def busctl(self, *args, check=True, prefix=()):
+        run = subprocess.run([*prefix, "busctl", "--address=" + self.address, "--json=short", *args],
+                             capture_output=True, text=True, timeout=60)
+        if check and run.returncode != 0:
+            raise AssertionError(f"busctl {' '.join(args)}: {run.stderr}")
+        return run
+
+    def call(self, path, interface, method, *args):
+        out = self.busctl("call", NAME, path, interface, method, *args).stdout
+        return json.loads(out)["data"] if out.strip() else None
+
+    def error(self, path, interface, method, *args, prefix=()):
+        run = self.busctl("call", NAME, path, interface, method, *args, check=False, prefix=prefix)
+        assert run.returncode != 0, f"{method} was accepted"
+        return run.stderr
+
+    def get(self, path, interface, name):
+        return json.loads(self.busctl("get-property", NAME, path, interface, name).stdout)["data"]
+
+    def vm(self, name, prop):
+        return self.get(f"/org/microvm1/vm/{name}", VM, prop)
+
+    def ctl(self, *args, prefix=()):
+        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=60)
+
+    def reload(self):
+        return self.call("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")[0]
+
+    def monitor(self):
+        process = subprocess.Popen(["gdbus", "monitor", "--address", self.address, "--dest", NAME], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert "Monitoring" in process.stdout.readline()
+        process.stdout.readline()
+        return process
+
+
+def run_tests(tests, make_host):
+    """Runs each function with a host of its own; prints TAP. The daemon must end well after each."""
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, test in enumerate(tests, 1):
+        host, name = None, test.__name__[5:].replace("_", " ")
+        try:
+            host = make_host()
+            test(host)
+            code = host.stop()
+            assert code == 0, f"the daemon ended with {code}: {host.read_log()[-3000:]}"
+            print(f"ok {number} - {name}")
+        except (AssertionError, subprocess.TimeoutExpired, ValueError, KeyError, OSError) as error:
+            failed += 1
+            print(f"not ok {number} - {name}")
+            print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "))
+            if host:
+                print("# " + host.read_log()[-2000:].replace("\n", "\n# "))
+        finally:
+            if host:
+                host.close()
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+def tests_of(module):
+    return [value for name, value in vars(module).items() if name.startswith("test_") and callable(value)]

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Real guests in real QEMU under TCG, by the QEMU driver inside the daemon (qemu:///embed). Prints TAP.
+
+MICROVMD_BUILD names the build tree, MICROVMD_GUEST the directory with vmlinuz and initrd (tests/guest/make-guest.sh).
+"""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import CTL, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+
+GUEST = os.environ.get("MICROVMD_GUEST")
+EMBED = tempfile.mkdtemp(prefix="microvmd-embed.")  # one for all tests: QEMU is probed once, which takes seconds
+# The suite must not lean on a libvirtd of the host: what it would talk to is hidden.
+HIDE = ("unshare", "--mount", "sh", "-c", "[ ! -d /run/libvirt ] || mount -t tmpfs none /run/libvirt; exec \"$@\"", "sh")
+BOOT = 60  # seconds that a boot may take on a slow, busy machine
+
+
+def guest(host, name="web", test="", **keys):
+    params = [f"microvm.test={test}"] if test else []
+    host.kernel = GUEST + "/vmlinuz"
+    host.define(name, initrd=GUEST + "/initrd", mem=256, kernelParams=params, **{"accel": "tcg", **keys})
+    host.reload()
+
+
+def console(host, name="web"):
+    return host.ctl("logs", name).stdout
+
+
+def said(host, words, name="web", count=1):
+    wait_for(f"{words!r} on the console", lambda: console(host, name).count(words) >= count, BOOT)
+
+
+def state(host, name="web"):
+    return host.vm(name, "State")
+
+
+def boot(host, test="", **keys):
+    guest(host, test=test, **keys)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    said(host, "microvm-guest: ready")
+
+
+def is_alive(pid):
+    """Not a zombie, either: where no systemd is PID 1, they stay for a while."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def read_volume(host, name, path):
+    return subprocess.run(["debugfs", "-R", f"cat {path}", host.path(f"state/vm/{name}/data.img")], capture_output=True,
+                          text=True).stdout
+
+
+DATA = {"volumes": [{"image": "data.img", "size": 16}]}
+
+
+def test_boots_writes_and_stops_gracefully(host):
+    boot(host, "write=hello-from-the-guest", **DATA)
+    said(host, "written hello-from-the-guest")
+    assert host.vm("web", "Accel") == "tcg"
+    assert host.ctl("stop", "web").returncode == 0
+    assert state(host) == "inactive" and host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
+    assert "hello-from-the-guest" in read_volume(host, "web", "/written")
+
+
+def test_slow_stop_is_waited_for(host):
+    boot(host, "slowstop=3", **DATA)
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.vm("web", "LastStop") == "clean"
+    assert "stopped cleanly" in read_volume(host, "web", "/slowstop")
+
+
+def test_deaf_guest_is_ended_by_force(host):
+    boot(host, "ignore-button", stop={"timeout": 2})
+    before = time.monotonic()
+    host.ctl("stop", "web")
+    assert 1.9 < time.monotonic() - before < 15
+    assert host.vm("web", "Result") == "timeout" and host.vm("web", "LastStop") == "forced"
+    host.ctl("start", "web")
+    pid = host.vm("web", "MainPID")
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert not is_alive(pid) and host.vm("web", "Result") == "success"
+
+
+def test_stop_during_boot_is_heard_later(host):
+    guest(host)
+    host.ctl("start", "web")
+    assert host.ctl("stop", "web").returncode == 0  # pressed before the guest listens, and again
+    assert host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
+
+
+def test_killed_hypervisor_is_restarted(host):
+    boot(host)
+    first = host.vm("web", "MainPID")
+    assert host.ctl("kill", "-s", "KILL", "web").returncode == 0
+    wait_for("the restart", lambda: state(host) == "running" and host.vm("web", "MainPID") not in (0, first), BOOT)
+    assert host.vm("web", "NRestarts") == 1 and host.vm("web", "Result") == "signal"
+    assert not is_alive(first)
+    host.ctl("kill", "-s", "TERM", "web")
+    wait_for("the second restart", lambda: host.vm("web", "NRestarts") == 2 and state(host) == "running", BOOT)
+
+
+def test_guest_poweroff_stays_off(host):
+    guest(host, test="poweroff")
+    host.ctl("start", "web")
+    wait_for("the power-off", lambda: state(host) == "inactive", BOOT)
+    assert host.vm("web", "Result") == "success" and "powered itself off" in host.vm("web", "StateReason")
+
+
+def test_guest_reboot_starts_again(host):
+    guest(host, test="boots,reboot", **DATA)
+    host.ctl("start", "web")
+    wait_for("two boots", lambda: host.vm("web", "NRestarts") >= 1, BOOT)
+    guest(host, test="boots", **DATA)
+    said(host, "boots ", count=1)
+    assert host.vm("web", "Result") == "success"
+
+
+def test_guest_panic_is_told_apart(host):
+    guest(host, test="panic", restart={"policy": "no"})
+    host.ctl("start", "web")
+    wait_for("the panic", lambda: state(host) == "failed", BOOT)
+    assert host.vm("web", "Result") == "guest-panic", host.vm("web", "StateReason")
+    assert "sysrq triggered crash" in host.vm("web", "StateReason")
+
+
+def test_pause_and_resume(host):
+    boot(host, "count")
+    said(host, "count 1")
+    assert host.ctl("pause", "web").returncode == 0 and state(host) == "paused"
+    size = len(console(host))
+    time.sleep(2.5)
+    assert len(console(host)) == size, "it counts on"
+    assert host.ctl("resume", "web").returncode == 0 and state(host) == "running"
+    wait_for("more counts", lambda: len(console(host)) > size)
+    host.ctl("pause", "web")
+    assert host.ctl("stop", "web").returncode == 0, "a paused guest is resumed to hear the stop"
+    assert host.vm("web", "LastStop") == "clean"
+
+
+def test_daemon_dies_and_guest_goes_on(host):
+    boot(host, "count")
+    pid, generation = host.vm("web", "MainPID"), host.vm("web", "Generation")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        host.stop(number)
+        assert is_alive(pid)
+        host.start(HIDE)
+        wait_for("the adoption", lambda: state(host) == "running" and host.vm("web", "MainPID") == pid)
+        assert host.vm("web", "Generation") == generation and host.vm("web", "NRestarts") == 0
+    size = len(console(host))
+    wait_for("more counts", lambda: len(console(host)) > size)
+    assert host.ctl("stop", "web").returncode == 0
+
+
+def test_killed_while_nobody_watched(host):
+    boot(host)
+    pid = host.vm("web", "MainPID")
+    host.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its death", lambda: not is_alive(pid))
+    host.start(HIDE)
+    wait_for("the restart", lambda: host.vm("web", "NRestarts") == 1 and state(host) == "running", BOOT)
+    assert host.vm("web", "Result") == "lost"
+
+
+def test_forwarded_port(host):
+    with __import__("socket").socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    boot(host, "http,write=served", interfaces=["user"],
+         forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}], **DATA)
+    said(host, "microvm-guest: http")
+    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/written", timeout=20).read()
+    assert page == b"served\n", page
+
+
+def test_lost_volume_is_never_made_anew(host):
+    boot(host, "write=dear", **DATA)
+    host.ctl("stop", "web")
+    os.unlink(host.path("state/vm/web/data.img"))
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "was there before and is gone" in run.stderr, run.stderr
+    assert state(host) == "failed" and host.vm("web", "Result") == "resources"
+    assert not os.path.exists(host.path("state/vm/web/data.img"))
+
+
+def test_missing_kernel_says_which(host):
+    host.kernel = "/nowhere/vmlinuz"
+    host.define("web")
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "/nowhere/vmlinuz" in run.stderr
+
+
+def test_foreign_image_keeps_its_owner(host):
+    image = host.path("foreign.img")
+    subprocess.run(["truncate", "-s", "8M", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    os.chown(image, 12345, 12345)
+    boot(host, "write=x", volumes=[image])
+    assert os.stat(image).st_uid == 12345
+    host.ctl("stop", "web")
+    assert os.stat(image).st_uid == 12345
+
+
+def test_logs_of_earlier_boots(host):
+    boot(host, "write=first", **DATA)
+    host.ctl("stop", "web")
+    boot(host, "write=second", **DATA)
+    said(host, "written second")
+    assert "written first" in host.ctl("logs", "-b", "-1", "web").stdout
+    assert len(host.ctl("logs", "-n", "3", "web").stdout.splitlines()) == 3
+    assert host.ctl("logs", "-b", "-4", "web").returncode == 1
+
+
+def test_logs_follow(host):
+    boot(host, "count")
+    follow = subprocess.Popen([CTL, "--bus", host.address, "logs", "-f", "-n", "1", "web"], stdout=subprocess.PIPE, text=True)
+    numbers = []
+    while len(numbers) < 3:
+        line = follow.stdout.readline()
+        if line.startswith("count "):
+            numbers.append(int(line.split()[1]))
+    follow.terminate()
+    follow.wait()
+    assert numbers == list(range(numbers[0], numbers[0] + 3)), numbers
+
+
+class Terminal:
+    """microvmctl console on a terminal of its own."""
+
+    def __init__(self, host):
+        self.master, self.slave = pty.openpty()
+        self.before = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen([CTL, "--bus", host.address, "console", "web"], stdin=self.slave, stdout=self.slave,
+                                        stderr=self.slave, start_new_session=True)
+        self.text = ""
+        self.until("Detach with")
+
+    def until(self, words, seconds=30):
+        deadline = time.monotonic() + seconds
+        while words not in self.text and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.text += os.read(self.master, 4096).decode(errors="replace")
+        assert words in self.text, f"no {words!r} in {self.text!r}"
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def ended(self):
+        """The exit code; the terminal must be as it was."""
+        code = self.process.wait(20)
+        assert termios.tcgetattr(self.slave) == self.before, "the terminal was not put back"
+        return code
+
+
+def test_console(host):
+    boot(host)
+    first, second = Terminal(host), Terminal(host)
+    wait_for("raw mode", lambda: termios.tcgetattr(first.slave) != first.before)
+    first.type("\recho so-$((6*7))\r")
+    first.until("so-42")
+    second.until("so-42")
+    first.type("\x1d")
+    assert first.ended() == 0
+    second.process.send_signal(signal.SIGTERM)
+    assert second.ended() == -signal.SIGTERM
+    third = Terminal(host)
+    host.stop(signal.SIGKILL)
+    assert third.ended() == 1
+    host.start(HIDE)
+    wait_for("the adoption", lambda: host.vm("web", "DriverOnline"))
+    fourth = Terminal(host)
+    host.ctl("stop", "--force", "web")
+    assert fourth.ended() == 1
+    run = host.ctl("console", "web")
+    assert run.returncode == 1 and "nothing to attach to" in run.stderr, run.stderr
+
+
+def test_console_log_is_bounded(host):
+    boot(host)
+    shell = Terminal(host)
+    shell.type("\ryes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 6000000; echo end-of-$((1+1))\r")
+    shell.until("end-of-2", 240)
+    shell.type("\x1d")
+    shell.ended()
+    log = host.path("state/vm/web/console.log")
+    wait_for("the cut", lambda: os.path.exists(log + ".0") and os.path.getsize(log) < (2 << 20), 40)
+
+
+def test_status_and_json(host):
+    boot(host)
+    card = host.ctl("status", "web")
+    assert card.returncode == 0 and "running since" in card.stdout and "microvm-guest: ready" in card.stdout, card.stdout
+    assert json.loads(host.ctl("--json=short", "list").stdout)[0]["State"] == "running"
+    assert json.loads(host.ctl("--json=pretty", "status", "web").stdout)[0]["MainPID"] > 1
+    host.ctl("stop", "--force", "web")
+    assert host.ctl("status", "web").returncode == 3 and host.ctl("is-active", "web").stdout == "inactive\n"
+    assert host.ctl("status", "nobody").returncode == 4
+
+
+def make_host():
+    host = Host(f"qemu:///embed?root={EMBED}")
+    host.start(HIDE)
+    return host
+
+
+
+
+def end_guests():
+    """What a failed test left running, by the pid files of this suite's own libvirt."""
+    directory = os.path.join(EMBED, "run", "qemu")
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        if name.endswith(".pid"):
+            with open(os.path.join(directory, name)) as file:
+                pid = int(file.read())
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def with_clean_end(test):
+    def run(host):
+        try:
+            test(host)
+            host.ctl("stop", "--all", "--force")
+        finally:
+            if host.daemon and host.daemon.poll() is None:
+                host.ctl("stop", "--all", "--force")
+            end_guests()
+    run.__name__ = test.__name__
+    return run
+
+
+def main():
+    global GUEST
+    if not GUEST:
+        GUEST = os.path.join(EMBED, "guest")
+        subprocess.run([os.path.join(SOURCE, "tests/guest/make-guest.sh"), GUEST], check=True, stdout=subprocess.DEVNULL)
+    chosen = [test for test in tests_of(sys.modules["__main__"]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
+    code = run_tests([with_clean_end(test) for test in chosen], make_host)
+    subprocess.run(["rm", "-rf", EMBED])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
