@@ -72,6 +72,9 @@ host_make()
         "$HOST_ROOT"/var/log/journal
     mkdir -p "$HOST_ROOT/var/log/journal"
     : >"$HOST_ROOT/etc/fstab"
+    # /tmp is what it is outside, not emptied at boot: this tree may be in it.
+    mkdir -p "$HOST_ROOT/etc/tmpfiles.d"
+    ln -sfn /dev/null "$HOST_ROOT/etc/tmpfiles.d/tmp.conf"
     tr -d - </proc/sys/kernel/random/uuid >"$HOST_ROOT/etc/machine-id"
     rm -f "$HOST_ROOT/usr/sbin/policy-rc.d"
     for unit in libvirtd.service libvirtd.socket libvirtd-ro.socket virtlogd.socket; do
@@ -96,7 +99,7 @@ host_boot()
     local unit=()
     # Where systemd is PID 1 nspawn gets a scope of its own from it; elsewhere it stays where it is.
     [ -d /run/systemd/system ] || unit=(--keep-unit)
-    # /tmp stays what it is outside: this tree may be in it. With this script the host goes as well, even when it is killed.
+    # With this script the host goes as well, even when it is killed.
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_TMPFS_TMP=0 setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no \
         "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway-$$ --hostname=throwaway --resolv-conf=off \
         --timezone=off --link-journal=no --console=pipe \
