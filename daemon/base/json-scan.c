@@ -137,6 +137,20 @@ static bool in_word(int c)
            c == '.' || c == '_';
 }
 
+/* What is said of a byte that begins no value. */
+static const char *stranger(const Scanner *s)
+{
+    int c = scan_peek(s);
+
+    if (c < 0)
+        return "the file ends where a value should be";
+    if (c == 0)
+        return "a NUL byte: this is no text file";
+    if (utf8_sequence(s->text + s->at, s->size - s->at) == 0)
+        return "the file is not UTF-8 here";
+    return c == '\'' ? "strings are in double quotes" : "this begins no JSON value";
+}
+
 /* Numbers, true, false, null, and what somebody took for one. */
 static void scan_word(Scanner *s, JsonPlace *place)
 {
@@ -150,11 +164,7 @@ static void scan_word(Scanner *s, JsonPlace *place)
         s->at++;
     length = s->at - from;
     if (length == 0) {
-        int c = scan_peek(s);
-        scan_give_up(s, c < 0       ? "the file ends where a value should be"
-                        : c == 0    ? "a NUL byte: this is no text file"
-                        : c == '\'' ? "strings are in double quotes"
-                                    : "this begins no JSON value");
+        scan_give_up(s, stranger(s));
         return;
     }
     if ((length == 4 && memcmp(s->text + from, "true", 4) == 0) ||
@@ -171,7 +181,7 @@ static void scan_word(Scanner *s, JsonPlace *place)
              length > SHOWN_MAX ? "..." : "");
     problem_add(s->problems, PROBLEM_ERROR, s->file, s->pointer, place->line, place->column, "%s is no %s",
                 shown,
-                is_digit(shown[0]) || shown[0] == '-'
+                is_digit(shown[0]) || strchr("+-.", shown[0])
                     ? "JSON number (no leading zeros, no bare dots, 60 digits at most)"
                     : "JSON value; strings are in double quotes");
     place->flawed = true;
@@ -353,7 +363,8 @@ int json_scan(const char *text, size_t size, const char *file, ProblemList *prob
     scan_value(&s);
     skip_space(&s);
     if (s.error == 0 && s.at < size)
-        scan_give_up(&s, "there is something after the end of the document");
+        scan_give_up(&s, scan_peek(&s) == 0 ? "a NUL byte: this is no text file"
+                                            : "there is something after the end of the document");
     free(s.pointer);
     s.pointer = NULL;
     if (s.error == -ENOMEM)

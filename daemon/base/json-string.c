@@ -98,9 +98,16 @@ static void emit_code(Scanner *s, bool key, uint32_t code)
  */
 static void spoil(Scanner *s, size_t at, const char *text)
 {
-    scan_complain(s, text);
+    problem_add(s->problems, PROBLEM_ERROR, s->file, s->pointer, s->line, (unsigned)(at - s->line_start) + 1,
+                "%s", text);
     s->clean[at] = '?';
     s->flawed = true;
+}
+
+/* Whether the text ends in the next `n` bytes, without a quote before: that is told, and is enough. */
+static bool ends_within(const Scanner *s, size_t n)
+{
+    return s->size - s->at < n && !memchr(s->text + s->at, '"', s->size - s->at);
 }
 
 /* After the 'u' of \uXXXX, surrogate pairs included. */
@@ -110,6 +117,8 @@ static void scan_unicode_escape(Scanner *s, bool key)
     uint32_t c = (uint32_t)high;
     size_t backslash = s->at - 2;
 
+    if (high < 0 && ends_within(s, 4))
+        return;
     if (high < 0) {
         spoil(s, backslash, "\\u needs four hexadecimal digits");
         return;
@@ -143,6 +152,8 @@ static void scan_escape(Scanner *s, bool key)
 
     s->at++; /* the backslash */
     c = scan_peek(s);
+    if (c < 0)
+        return;
     if (c == 'u') {
         s->at++;
         scan_unicode_escape(s, key);

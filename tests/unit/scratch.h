@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A directory of a test's own; after cmocka.h. */
+#ifndef TEST_SCRATCH_H
+#define TEST_SCRATCH_H
+
+#include "base/file.h"
+
+#include <sys/stat.h>
+
+typedef struct Scratch {
+    char path[64];
+    char file[512]; /* of the last scratch_path() */
+} Scratch;
+
+/* cmocka's setup and teardown. */
+static int scratch_setup(void **context)
+{
+    Scratch *scratch = calloc(1, sizeof(*scratch));
+
+    strcpy(scratch->path, "/tmp/microvmd-test.XXXXXX");
+    assert_non_null(mkdtemp(scratch->path));
+    *context = scratch;
+    return 0;
+}
+
+static int scratch_teardown(void **context)
+{
+    Scratch *scratch = *context;
+    int r = remove_tree(scratch->path);
+
+    free(scratch);
+    return r;
+}
+
+/* "DIR/NAME", good until the next call. */
+static const char *scratch_path(Scratch *scratch, const char *name)
+{
+    snprintf(scratch->file, sizeof(scratch->file), "%s/%s", scratch->path, name);
+    return scratch->file;
+}
+
+static const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size)
+{
+    const char *path = scratch_path(scratch, name);
+
+    assert_int_equal(write_file_atomic(path, data, size, 0644), 0);
+    return path;
+}
+
+static const char *scratch_text(Scratch *scratch, const char *name, const char *text) _unused_;
+static const char *scratch_text(Scratch *scratch, const char *name, const char *text)
+{
+    return scratch_write(scratch, name, text, strlen(text));
+}
+
+#endif
