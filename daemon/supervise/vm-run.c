@@ -223,7 +223,6 @@ static void decide(MicroVM *vm, const Ending *ending)
     vm->by_itself = verdict.kind == RESTART_VERDICT_RETRY || verdict.kind == RESTART_VERDICT_AGAIN;
     if (verdict.kind == RESTART_VERDICT_RETRY)
         vm->record.next_restart_boot_usec = now + verdict.delay_usec;
-    if (verdict.kind == RESTART_VERDICT_OFF || verdict.kind == RESTART_VERDICT_FAILED)
     if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
         vm->record.n_restarts++;
     vm_event(vm, events[verdict.kind], "%s", verdict.text ? verdict.text : "ended");

@@ -385,6 +385,7 @@ static void test_guest_reboot_and_poweroff(void **context)
     write_console("[ 2.0] reboot: Restarting system\n");
     say(DRIVER_ENDED, END_REBOOT);
     wait_for(MICROVM_STARTING);
+    assert_int_equal(world->vm->record.n_restarts, 1);
     say(DRIVER_STARTED, 0);
     write_console("[ 2.0] reboot: Power down\n");
     say(DRIVER_ENDED, END_POWEROFF);

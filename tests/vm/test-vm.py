@@ -327,7 +327,7 @@ def end_guests():
     """What a failed test left running, by the pid files of this suite's own libvirt."""
     directory = os.path.join(EMBED, "run", "qemu")
     for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        if name.endswith(".pid"):
+        if name.endswith(".pid") and name != "driver.pid":  # that is of the process with the QEMU driver in it: ours
             with open(os.path.join(directory, name)) as file:
                 pid = int(file.read())
             if is_alive(pid):

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What microvmd itself costs. Real QEMU under TCG, libvirt's QEMU driver inside the daemon, a private bus.
+
+usage: MICROVMD_BUILD=build/release tests/bench/bench.py [ROUNDS]
+
+1. start: what a start by the libvirt driver takes beside virDomainCreateXML (wanted: 95th percentile under 15 ms)
+2. latency: a property read against org.freedesktop.DBus.GetId, interleaved, while 20 microVMs start at once
+   (wanted: 99th percentile at most twice as long)
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import BUILD, SOURCE, Host, wait_for  # noqa: E402
+
+HERD = 20
+
+
+def percentile(values, p):
+    return sorted(values)[int((len(values) - 1) * p)]
+
+
+def make_host(embed, guest):
+    host = Host(f"qemu:///embed?root={embed}")
+    host.config({"host": {"maxConcurrentStarts": 1000}})
+    host.kernel = guest + "/vmlinuz"
+    os.environ["MICROVMD_LOG_LEVEL"] = "debug"
+    host.start()
+    return host
+
+
+def bench_start(host, guest, rounds):
+    host.define("one", initrd=guest + "/initrd", mem=128, accel="tcg", volumes=[{"image": "data.img", "size": 16}],
+                interfaces=["user"])
+    host.reload()
+    for _ in range(rounds + 1):  # the first one makes the volume
+        assert host.ctl("start", "one").returncode == 0
+        assert host.ctl("stop", "--force", "one").returncode == 0
+    found = re.findall(r"Started in ([0-9.]+) ms, of which ([0-9.]+) ms", host.read_log())
+    whole = [float(a) for a, b in found][1:]
+    ours = [float(a) - float(b) for a, b in found][1:]
+    print(f"start        {len(whole)} rounds: {statistics.median(whole):.0f} ms in all; beside virDomainCreateXML "
+          f"median {statistics.median(ours):.1f} ms, 95th percentile {percentile(ours, 0.95):.1f} ms")
+
+
+def bench_latency(host, guest):
+    names = [f"vm{i}" for i in range(HERD)]
+    for name in names:
+        host.define(name, initrd=guest + "/initrd", mem=128, accel="tcg")
+    host.reload()
+    # Beside the CPUs that the herd fights for, what counts is whether microvmd is slower than the bus daemon itself.
+    probe = subprocess.Popen([os.path.join(BUILD, "tests", "bench-latency"), host.address, "/org/microvm1/vm/vm0"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert host.ctl("start", "--no-block", *names).returncode == 0
+    wait_for("the herd", lambda: host.ctl("--json=short", "list").stdout.count('"running"') >= HERD, 300)
+    told = json.loads(probe.communicate("\n")[0])
+    ratio = told["property"]["p99"] / told["id"]["p99"]
+    print(f"latency      {told['n']} pairs while {HERD} microVMs start: property p50 {told['property']['p50']} µs, p99 "
+          f"{told['property']['p99']} µs; GetId p50 {told['id']['p50']} µs, p99 {told['id']['p99']} µs; p99 ratio {ratio:.2f}")
+    host.ctl("stop", "--all", "--force")
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    with tempfile.TemporaryDirectory(prefix="microvmd-bench.") as embed:
+        guest = os.environ.get("MICROVMD_GUEST") or os.path.join(embed, "guest")
+        if not os.path.exists(guest + "/vmlinuz"):
+            subprocess.run([os.path.join(SOURCE, "tests/guest/make-guest.sh"), guest], check=True, stdout=subprocess.DEVNULL)
+        host = make_host(embed, guest)
+        try:
+            bench_start(host, guest, rounds)
+            bench_latency(host, guest)
+        finally:
+            host.ctl("stop", "--all", "--force")
+            host.close()
+
+
+if __name__ == "__main__":
+    main()
