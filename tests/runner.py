@@ -146,7 +146,8 @@ def main():
             CMOCKA_MESSAGE_OUTPUT="TAP",
             MICROVMD_BUILD=build,
             MICROVMD_GUEST=os.environ.get("MICROVMD_GUEST", os.path.join(SOURCE, "build", "guest")),
-            ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:" + os.environ.get("ASAN_OPTIONS", ""),
+            ASAN_OPTIONS="fast_unwind_on_malloc=0:" + os.environ.get("ASAN_OPTIONS", ""),
+            LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0:" + os.environ.get("LSAN_OPTIONS", ""),
             UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
         )
         for group, name, argv in discover(build):
