@@ -24,7 +24,7 @@ enum {
 /* One attempt: made by a worker, values only. */
 typedef struct Attempt {
     LibvirtDriver *driver; /* loop thread only */
-    Mailbox *letters;
+    PostBox *box;
     char *uri, *pid_directory;
     unsigned epoch;
     Connections connections;
@@ -91,25 +91,19 @@ void libvirt_close(Connections *connections, uint64_t grace_usec)
         pthread_detach(thread);
 }
 
-static void attempt_free(Attempt *attempt)
+static void attempt_free(void *argument)
 {
+    Attempt *attempt = argument;
+
     libvirt_close(&attempt->connections, CLOSE_GRACE);
     for (size_t i = 0; i < attempt->n_found; i++)
         domain_facts_clear(&attempt->found[i]);
     free(attempt->found);
+    post_box_unref(attempt->box);
     free(attempt->uri);
     free(attempt->pid_directory);
     free(attempt->text);
     free(attempt);
-}
-
-/* Its worker is through with it, but the driver is going. */
-static void attempt_discard(void *argument)
-{
-    Attempt *attempt = argument;
-
-    attempt->driver->connecting = false;
-    attempt_free(attempt);
 }
 
 /* --- in a worker --- */
@@ -174,13 +168,21 @@ static int open_connections(Attempt *attempt)
     connections->control = virConnectOpen(attempt->uri);
     if (!connections->control)
         return attempt_failed(attempt);
-    connections->work = virConnectOpen(attempt->uri);
-    if (!connections->work)
-        return attempt_failed(attempt);
-    /* Not every driver has keep-alive messages (the embedded one needs none). */
-    virConnectSetKeepAlive(connections->control, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
-    virConnectSetKeepAlive(connections->work, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
-    if (libvirt_register_events(attempt->letters, attempt->epoch, connections) < 0)
+    /* Drivers inside our process have no keep-alive messages, and need none. */
+    connections->remote =
+        virConnectSetKeepAlive(connections->control, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT) >= 0;
+    if (connections->remote) {
+        connections->work = virConnectOpen(attempt->uri);
+        if (!connections->work)
+            return attempt_failed(attempt);
+        virConnectSetKeepAlive(connections->work, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT);
+    } else {
+        /* One that serves all threads. libvirt 9.0 has room for twenty opens of its embedded driver, in all.
+         */
+        connections->work = connections->control;
+        virConnectRef(connections->work);
+    }
+    if (libvirt_register_events(attempt->box, attempt->epoch, connections) < 0)
         return attempt_failed(attempt);
     read_host(attempt);
     return list_ours(attempt); /* after the events are on: nothing falls between */
@@ -318,9 +320,9 @@ int libvirt_connect(LibvirtDriver *driver)
         return 0;
     attempt = calloc(1, sizeof(*attempt));
     if (attempt) {
-        Work work = {attempt_run, attempt_done, attempt_discard, attempt};
+        Work work = {attempt_run, attempt_done, attempt_free, attempt};
         attempt->driver = driver;
-        attempt->letters = driver->letters;
+        attempt->box = post_box_ref(driver->box);
         attempt->connections = NO_CONNECTIONS;
         attempt->epoch = ++driver->epoch;
         attempt->uri = strdup(driver->uri);

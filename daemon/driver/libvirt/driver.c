@@ -207,9 +207,9 @@ static Driver *libvirt_driver_free(Driver *base)
     sd_event_unref(driver->event);
     free(driver->pid_directory);
     free(driver->uri);
-    if (driver->connecting)
-        return NULL; /* a worker hangs in the attempt and still has the mailbox in hand; the process is ending
-                      */
+    if (driver->box)
+        post_box_shut(driver->box);
+    post_box_unref(driver->box);
     mailbox_free(driver->letters);
     free(driver);
     return NULL;
@@ -285,6 +285,8 @@ int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
     if (embed && (r = prepare_embed(driver->uri)) < 0)
         log_warning_errno(r, "Can't write the settings of the embedded libvirt (%s): %m", driver->uri);
     r = mailbox_new(driver->event, libvirt_on_letter, libvirt_letter_free, driver, &driver->letters);
+    if (r >= 0)
+        r = post_box_new(driver->letters, &driver->box);
     if (r >= 0)
         r = workers_new(driver->event, "libvirt-control", CONTROL_THREADS, &driver->control_workers);
     if (r >= 0)

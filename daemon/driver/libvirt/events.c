@@ -30,9 +30,48 @@ struct Letter {
 
 /* What a callback knows. */
 typedef struct Subscription {
-    Mailbox *letters;
+    PostBox *box;
     unsigned epoch;
 } Subscription;
+
+struct PostBox {
+    pthread_mutex_t mutex;
+    unsigned references; /* atomic */
+    Mailbox *letters;    /* NULL: shut */
+};
+
+int post_box_new(Mailbox *letters, PostBox **ret_box)
+{
+    PostBox *box = malloc(sizeof(*box));
+
+    if (!box)
+        return -ENOMEM;
+    *box = (PostBox){.mutex = PTHREAD_MUTEX_INITIALIZER, .references = 1, .letters = letters};
+    *ret_box = box;
+    return 0;
+}
+
+PostBox *post_box_ref(PostBox *box)
+{
+    __atomic_add_fetch(&box->references, 1, __ATOMIC_RELAXED);
+    return box;
+}
+
+PostBox *post_box_unref(PostBox *box)
+{
+    if (box && __atomic_sub_fetch(&box->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        pthread_mutex_destroy(&box->mutex);
+        free(box);
+    }
+    return NULL;
+}
+
+void post_box_shut(PostBox *box)
+{
+    pthread_mutex_lock(&box->mutex);
+    box->letters = NULL;
+    pthread_mutex_unlock(&box->mutex);
+}
 
 void libvirt_letter_free(void *argument)
 {
@@ -60,7 +99,12 @@ static void post(const Subscription *subscription, LetterKind kind, virDomainPtr
     letter->detail = detail;
     letter->qmp_event = qmp_event ? strdup(qmp_event) : NULL;
     letter->qmp_data = qmp_data ? strdup(qmp_data) : NULL;
-    mailbox_post(subscription->letters, letter);
+    pthread_mutex_lock(&subscription->box->mutex);
+    if (subscription->box->letters)
+        mailbox_post(subscription->box->letters, letter);
+    else
+        libvirt_letter_free(letter);
+    pthread_mutex_unlock(&subscription->box->mutex);
 }
 
 static void on_close(virConnectPtr connection, int reason, void *userdata)
@@ -82,53 +126,63 @@ static void on_qmp(virConnectPtr connection, virDomainPtr domain, const char *ev
 
 /* --- in a worker --- */
 
-static Subscription *subscribe(Mailbox *letters, unsigned epoch)
+static Subscription *subscribe(PostBox *box, unsigned epoch)
 {
     Subscription *subscription = malloc(sizeof(*subscription));
 
     if (subscription)
-        *subscription = (Subscription){letters, epoch};
+        *subscription = (Subscription){post_box_ref(box), epoch};
     return subscription;
 }
 
-/* A driver inside our process has no connection that could close, and says so by an error. */
-static bool watch(Mailbox *letters, unsigned epoch, virConnectPtr connection)
+static void unsubscribe(void *userdata)
 {
-    Subscription *subscription = subscribe(letters, epoch);
+    Subscription *subscription = userdata;
 
-    if (!subscription)
-        return false;
-    if (virConnectRegisterCloseCallback(connection, on_close, subscription, free) >= 0)
-        return true;
+    post_box_unref(subscription->box);
     free(subscription);
-    return false;
 }
 
-int libvirt_register_events(Mailbox *letters, unsigned epoch, Connections *connections)
+/*
+ * Only on remote connections: drivers inside our process say yes, and forget callback and argument without
+ * freeing it. The argument is libvirt's: where the other side is dead, unregistering fails, and the callback
+ * may yet be called.
+ */
+static void watch(PostBox *box, unsigned epoch, virConnectPtr connection)
 {
-    Subscription *subscription = subscribe(letters, epoch);
+    Subscription *subscription = subscribe(box, epoch);
+
+    if (subscription && virConnectRegisterCloseCallback(connection, on_close, subscription, unsubscribe) < 0)
+        unsubscribe(subscription);
+}
+
+int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connections)
+{
+    Subscription *subscription = subscribe(box, epoch);
 
     if (!subscription)
         return -ENOMEM;
     connections->lifecycle_id =
         virConnectDomainEventRegisterAny(connections->control, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, free);
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, unsubscribe);
     if (connections->lifecycle_id < 0) {
-        free(subscription);
+        unsubscribe(subscription);
         return -EIO;
     }
-    connections->control_watched = watch(letters, epoch, connections->control);
-    connections->work_watched = watch(letters, epoch, connections->work);
+    if (connections->remote) {
+        watch(box, epoch, connections->control);
+        watch(box, epoch, connections->work);
+    }
     /* QEMU's own words say more than libvirt's events: why a guest shut down, and whether somebody asked it
      * to. */
-    subscription = subscribe(letters, epoch);
+    subscription = subscribe(box, epoch);
     if (!subscription)
         return -ENOMEM;
     connections->qmp_id = virConnectDomainQemuMonitorEventRegister(
-        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription, free,
-        VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
+        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription,
+        unsubscribe, VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
     if (connections->qmp_id < 0)
-        free(subscription); /* libvirt's test driver, say */
+        unsubscribe(subscription); /* libvirt's test driver, say */
     return 0;
 }
 
@@ -138,10 +192,10 @@ void libvirt_deregister_events(Connections *connections)
         virConnectDomainQemuMonitorEventDeregister(connections->control, connections->qmp_id);
     if (connections->lifecycle_id >= 0)
         virConnectDomainEventDeregisterAny(connections->control, connections->lifecycle_id);
-    if (connections->work_watched)
-        virConnectUnregisterCloseCallback(connections->work, on_close);
-    if (connections->control_watched)
-        virConnectUnregisterCloseCallback(connections->control, on_close);
+    if (!connections->remote)
+        return;
+    virConnectUnregisterCloseCallback(connections->work, on_close);
+    virConnectUnregisterCloseCallback(connections->control, on_close);
 }
 
 /* --- on the loop thread --- */
@@ -285,7 +339,8 @@ static void take_qmp(Run *run, const Letter *letter)
         return;
     }
     cause = shutdown_cause(letter->qmp_data);
-    /* The first word counts: after a guest's end libvirt signals QEMU, which then says that the host did it. */
+    /* The first word counts: after a guest's end libvirt signals QEMU, which then says that the host did it.
+     */
     if (run->shutdown == SHUTDOWN_UNKNOWN || run->shutdown == SHUTDOWN_BY_GUEST)
         run->shutdown = cause;
 }

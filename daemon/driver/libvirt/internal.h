@@ -99,11 +99,15 @@ struct Call {
  * block. */
 typedef struct Connections {
     virConnectPtr control, work;
-    int lifecycle_id, qmp_id;           /* of event callbacks on control; -1: none */
-    bool control_watched, work_watched; /* close callbacks */
+    int lifecycle_id, qmp_id; /* of event callbacks on control; -1: none */
+    bool remote;              /* by a socket: they can be lost */
 } Connections;
 
 typedef struct Letter Letter;
+
+/* Where callbacks put letters. libvirt may hold one longer than the driver lives, if it hangs: then it leads
+ * nowhere. */
+typedef struct PostBox PostBox;
 
 struct LibvirtDriver {
     Driver driver; /* first */
@@ -114,6 +118,7 @@ struct LibvirtDriver {
     char *pid_directory; /* NULL: not known for this URI */
     Workers *control_workers, *work_workers;
     Mailbox *letters;
+    PostBox *box;
     Connections connections;
     DomainTarget target;
     bool online, connecting;
@@ -134,8 +139,12 @@ void libvirt_close(Connections *connections, uint64_t grace_usec);
 void libvirt_reconnect_when_idle(LibvirtDriver *driver);
 
 /* events.c: callbacks → letters → consequences */
-int libvirt_register_events(Mailbox *letters, unsigned epoch, Connections *connections); /* in a worker */
-void libvirt_deregister_events(Connections *connections);                                /* likewise */
+int post_box_new(Mailbox *letters, PostBox **ret_box);
+PostBox *post_box_ref(PostBox *box);
+PostBox *post_box_unref(PostBox *box);
+void post_box_shut(PostBox *box); /* afterwards the mailbox may go */
+int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connections); /* in a worker */
+void libvirt_deregister_events(Connections *connections);                            /* likewise */
 void libvirt_deliver_early(LibvirtDriver *driver);
 void libvirt_discard_early(LibvirtDriver *driver);
 int libvirt_events_start(void); /* the thread that runs libvirt's event loop; one for the process */
