@@ -165,6 +165,14 @@ static bool has_param(const VmSpec *spec, const char *prefix)
     return false;
 }
 
+/* The name of the microVM, as a host name can be: Linux takes it from 6.0 on, older ones pass it on to init. */
+static void put_hostname(FILE *stream, const char *name)
+{
+    fputs(" hostname=", stream);
+    for (; *name; name++)
+        fputc(*name == '@' || *name == '_' ? '-' : *name, stream);
+}
+
 char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz)
 {
     _cleanup_free_ char *line = NULL;
@@ -176,6 +184,8 @@ char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz)
     fputs("console=ttyS0 reboot=t panic=-1", stream);
     if (spec->n_volumes > 0 && !spec->initrd && !has_param(spec, "root="))
         fputs(spec->volumes[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw", stream);
+    if (!has_param(spec, "hostname=") && !has_param(spec, "systemd.hostname="))
+        put_hostname(stream, spec->name);
     if (emulated_tsc_khz > 0 && !has_param(spec, "tsc_early_khz=") && !has_param(spec, "tsc="))
         fprintf(stream, " tsc_early_khz=%" PRIu64, emulated_tsc_khz);
     for (size_t i = 0; i < spec->n_kernel_params; i++)

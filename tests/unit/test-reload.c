@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Reload after reload of good and broken files: what is needed afterwards is what was needed after the first. */
 #include "base/file.h"
+#include "base/log.h"
 #include "manager.h"
 
 #include <malloc.h>
@@ -81,6 +82,7 @@ static void write_files(World *world)
         "{", "[]", "null", "{\"kernel\": 1}", "{\"kernel\": \"/k\", \"x\": 1}", "{\"kernel\": \"/k\", \"vcpu\": 01}",
         "{\"kernel\": \"/k\", \"kernel\": \"/k\"}", "{\"kernel\": \"/k\", \"volumes\": [{\"size\": \"x\"}, 1]}", "\"\xff\"",
     };
+    static const char good[] = "{\"kernel\": \"/k\", \"volumes\": [\"/a.img\"], \"interfaces\": [\"user\"]}";
     char name[32], *deep = malloc(1 << 20);
 
     for (size_t i = 0; i < ELEMENTSOF(broken); i++) {
@@ -90,12 +92,13 @@ static void write_files(World *world)
     memset(deep, '[', 1 << 20);
     write_definition(world, "deep", deep, 1 << 20);
     free(deep);
-    write_definition(world, "good", "{\"kernel\": \"/k\", \"volumes\": [\"/a.img\"], \"interfaces\": [\"user\"]}", 67);
+    write_definition(world, "good", good, strlen(good));
 }
 
 static void test_reloads_leave_nothing(void **context)
 {
-    enum { RELOADS = 100 };
+    /* Chunks differ by a few bytes from reload to reload; one lost block a reload would be 2,400 bytes at least. */
+    enum { RELOADS = 100, ROUNDING = 512 };
     World *world = *context;
     struct mallinfo2 first, last;
 
@@ -107,7 +110,7 @@ static void test_reloads_leave_nothing(void **context)
         assert_int_equal(reload(world), 0);
     last = mallinfo2();
     /* Under AddressSanitizer both are 0; there its own leak check has the word. */
-    assert_int_equal(last.uordblks + last.hblkhd, first.uordblks + first.hblkhd);
+    assert_in_range(last.uordblks + last.hblkhd, 0, first.uordblks + first.hblkhd + ROUNDING);
     assert_non_null(manager_find(world->manager, "good")->spec);
     assert_null(manager_find(world->manager, "deep")->spec);
 }
@@ -154,7 +157,7 @@ static void test_directories_and_masks(void **context)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
-int main(void)
+int main(int argc, char *argv[])
 {
     const struct CMUnitTest tests[] = {
         TEST(test_reloads_leave_nothing),
@@ -162,5 +165,13 @@ int main(void)
         TEST(test_directories_and_masks),
     };
 
+    /* What malloc keeps for the next time would be counted as in use. */
+    if (!getenv("GLIBC_TUNABLES")) {
+        setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1);
+        execv("/proc/self/exe", argv);
+    }
+    mallopt(M_MXFAST, 0);
+    setenv("MICROVMD_LOG_LEVEL", "crit", 1);
+    log_setup();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
