@@ -17,7 +17,7 @@ static int scratch_setup(void **context)
 {
     Scratch *scratch = calloc(1, sizeof(*scratch));
 
-    strcpy(scratch->path, "/tmp/microvmd-test.XXXXXX");
+    strcpy(scratch->path, "/tmp/microvmd-unit.XXXXXX");
     assert_non_null(mkdtemp(scratch->path));
     *context = scratch;
     return 0;

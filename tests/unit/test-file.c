@@ -147,7 +147,7 @@ static void test_copy(void **context)
     };
     Scratch *scratch = *context;
     _cleanup_free_ char *data = malloc(SIZE), *target = NULL;
-    char elsewhere[] = "/dev/shm/microvmd-test.XXXXXX";
+    char elsewhere[] = "/dev/shm/microvmd-unit.XXXXXX";
     int fd;
 
     for (size_t i = 0; i < SIZE; i++)

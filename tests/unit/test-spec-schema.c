@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The JSON Schemas say what the tables say. */
+#include "host/config.h"
+
+#include "spec/spec-table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+DEFINE_CLEANUP(cJSON *, cJSON_Delete)
+
+static const cJSON *get(const cJSON *object, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+static bool has_string(const cJSON *array, const char *wanted)
+{
+    const cJSON *element;
+
+    cJSON_ArrayForEach (element, array) {
+        if (streq(cJSON_GetStringValue(element), wanted))
+            return true;
+    }
+    return false;
+}
+
+/* The object schema that holds the last part of a dotted key. */
+static const cJSON *object_of(const cJSON *schema, const char *key, const char **ret_leaf)
+{
+    for (const char *dot; (dot = strchr(key, '.')); key = dot + 1) {
+        char name[64];
+        snprintf(name, sizeof(name), "%.*s", (int)(dot - key), key);
+        schema = get(get(schema, "properties"), name);
+        assert_string_equal(cJSON_GetStringValue(get(schema, "type")), "object");
+        assert_true(cJSON_IsFalse(get(schema, "additionalProperties")));
+    }
+    *ret_leaf = key;
+    return schema;
+}
+
+static void check_object(const cJSON *schema, const KeyTable *table);
+
+static void check_list(const cJSON *value, const KeyRow *row)
+{
+    const cJSON *items = get(value, "items"), *either = get(items, "oneOf");
+
+    assert_string_equal(cJSON_GetStringValue(get(value, "type")), "array");
+    assert_int_equal(cJSON_GetNumberValue(get(value, "maxItems")), row->maximum);
+    if (row->type == KEY_STRINGS) {
+        assert_string_equal(cJSON_GetStringValue(get(items, "type")), "string");
+    } else if (row->items->short_key) {
+        assert_int_equal(cJSON_GetArraySize(either), 2);
+        check_object(cJSON_GetArrayItem(either, 1), row->items);
+    } else {
+        check_object(items, row->items);
+    }
+}
+
+static void check_value(const cJSON *value, const KeyRow *row)
+{
+    static const char *const types[] = {
+        [KEY_BOOL] = "boolean", [KEY_NUMBER] = "integer", [KEY_STRING] = "string", [KEY_OBJECTS] = NULL};
+
+    assert_string_equal(cJSON_GetStringValue(get(value, "description")), row->doc);
+    assert_true((get(value, "default") != NULL) == (row->fallback != NULL));
+    if (row->type == KEY_ENUM)
+        assert_int_equal(cJSON_GetArraySize(get(value, "enum")), row->enum_max);
+    else if (row->type == KEY_SIZE || row->type == KEY_DURATION)
+        assert_int_equal(cJSON_GetArraySize(get(value, "oneOf")), 2);
+    else if (row->type == KEY_STRINGS || row->type == KEY_OBJECTS)
+        check_list(value, row);
+    else
+        assert_string_equal(cJSON_GetStringValue(get(value, "type")), types[row->type]);
+}
+
+static void check_object(const cJSON *schema, const KeyTable *table)
+{
+    assert_string_equal(cJSON_GetStringValue(get(schema, "type")), "object");
+    assert_true(cJSON_IsFalse(get(schema, "additionalProperties")));
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const char *leaf;
+        const cJSON *object = object_of(schema, table->rows[i].key, &leaf),
+                    *value = get(get(object, "properties"), leaf);
+        if (!value)
+            fail_msg("%s is not in the schema", table->rows[i].key);
+        check_value(value, &table->rows[i]);
+        assert_int_equal(has_string(get(object, "required"), leaf), table->rows[i].required);
+    }
+}
+
+static void test_definition(void **context)
+{
+    _cleanup_free_ char *text = vm_spec_schema();
+    _cleanup_(cJSON_Deletep)
+    cJSON *schema = cJSON_Parse(text);
+
+    assert_string_equal(cJSON_GetStringValue(get(schema, "$schema")),
+                        "https://json-schema.org/draft/2020-12/schema");
+    check_object(schema, &vm_table);
+}
+
+static void test_host(void **context)
+{
+    _cleanup_free_ char *text = host_config_schema();
+    _cleanup_(cJSON_Deletep)
+    cJSON *schema = cJSON_Parse(text);
+    const cJSON *properties = get(schema, "properties"), *nix = get(properties, "microvm");
+
+    assert_string_equal(cJSON_GetStringValue(get(schema, "$schema")),
+                        "https://json-schema.org/draft/2020-12/schema");
+    assert_true(cJSON_IsFalse(get(schema, "additionalProperties")));
+    assert_non_null(get(get(get(properties, "libvirt"), "properties"), "uri"));
+    assert_true(cJSON_IsFalse(get(get(properties, "guest"), "additionalProperties")));
+    /* a NixOS host's config.microvm says much more */
+    assert_null(get(nix, "additionalProperties"));
+    assert_null(get(get(get(nix, "properties"), "guest"), "additionalProperties"));
+    assert_non_null(get(get(get(get(nix, "properties"), "guest"), "properties"), "enable"));
+}
+
+/* Patterns of schemas are for other programs; they must not refuse what we dump. */
+static void test_dump_keys(void **context)
+{
+    static const char text[] = "{ \"kernel\": \"/k\", \"volumes\": [ \"a\" ], \"interfaces\": [ \"user\" ] }";
+    static const SpecDefaults defaults = {DRIVER_KIND_LIBVIRT, ACCEL_AUTO};
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
+    _cleanup_(cJSON_Deletep)
+    cJSON *dump = NULL;
+    _cleanup_free_ char *json = NULL;
+
+    assert_int_equal(vm_spec_parse("web", NULL, text, strlen(text), &defaults, &problems, &spec), 0);
+    json = vm_spec_to_json(spec);
+    dump = cJSON_Parse(json);
+    for (size_t i = 0; i < vm_table.n_rows; i++) {
+        const KeyRow *row = &vm_table.rows[i];
+        char name[64];
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(row->key, "."), row->key);
+        if (!row->alias_of && !streq(row->key, "initrd") && !get(dump, name))
+            fail_msg("%s is not in the dump", row->key);
+        assert_false(row->alias_of && get(dump, name));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_host),
+        cmocka_unit_test(test_dump_keys),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
