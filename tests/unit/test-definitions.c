@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Directories of definitions: which file counts, and that broken ones are named and harm nobody. */
+#include "definitions.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "scratch.h"
+
+#include <dirent.h>
+
+static const SpecDefaults plain = {DRIVER_KIND_LIBVIRT, ACCEL_AUTO};
+static const char good[] = "{ \"kernel\": \"/k\" }";
+
+/* Loads "high" over "low". */
+static void load(Scratch *scratch, ProblemList *problems, Definitions *ret_definitions)
+{
+    char high[128], low[128], none[128];
+    const char *const directories[] = {high, none, low};
+
+    snprintf(high, sizeof(high), "%s/high", scratch->path);
+    snprintf(low, sizeof(low), "%s/low", scratch->path);
+    snprintf(none, sizeof(none), "%s/none", scratch->path);
+    assert_int_equal(
+        definitions_load(directories, ELEMENTSOF(directories), &plain, problems, ret_definitions), 0);
+}
+
+static int setup(void **context)
+{
+    int r = scratch_setup(context);
+    Scratch *scratch = *context;
+
+    assert_int_equal(mkdir(scratch_path(scratch, "high"), 0755), 0);
+    assert_int_equal(mkdir(scratch_path(scratch, "low"), 0755), 0);
+    return r;
+}
+
+static void test_precedence(void **context)
+{
+    Scratch *scratch = *context;
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
+
+    scratch_text(scratch, "low/web.json", "{ \"kernel\": \"/low\" }");
+    scratch_text(scratch, "high/web.json", "{ \"kernel\": \"/high\" }");
+    scratch_text(scratch, "low/db.json", good);
+    scratch_text(scratch, "low/masked.json", good);
+    scratch_text(scratch, "high/masked.json", "");
+    scratch_text(scratch, "low/gone.json", good);
+    assert_int_equal(symlink("/dev/null", scratch_path(scratch, "high/gone.json")), 0);
+    scratch_text(scratch, "low/README", "no definition");
+    scratch_text(scratch, "low/.hidden.json", "no definition");
+    scratch_text(scratch, "low/web.json~", "no definition");
+    load(scratch, &problems, &found);
+    assert_int_equal(problems.count, 0);
+    assert_int_equal(found.count, 2);
+    assert_string_equal(found.items[0].name, "db");
+    assert_string_equal(found.items[1].name, "web");
+    assert_string_equal(found.items[1].spec->kernel, "/high");
+    assert_null(found.items[1].error);
+}
+
+/* A broken file does not give way to a lower one: that would be another microVM than the one that is meant.
+ */
+static void test_broken_above_good(void **context)
+{
+    Scratch *scratch = *context;
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
+
+    scratch_text(scratch, "low/web.json", good);
+    scratch_text(scratch, "high/web.json", "{");
+    load(scratch, &problems, &found);
+    assert_int_equal(found.count, 1);
+    assert_null(found.items[0].spec);
+    assert_non_null(strstr(found.items[0].error, "high/web.json:1:2"));
+}
+
+static void test_names(void **context)
+{
+    Scratch *scratch = *context;
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
+
+    scratch_text(scratch, "low/-a.json", good);
+    scratch_text(scratch, "low/a b.json", good);
+    scratch_text(scratch, "low/\xff.json", good);
+    scratch_text(scratch, "low/Web.json", good);
+    scratch_text(scratch, "low/web.json", good);
+    load(scratch, &problems, &found);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 4);
+}
+
+/* Copies the corpus, and adds what no repository can hold. Returns how many broken ones there are. */
+static size_t make_broken(Scratch *scratch)
+{
+    enum {
+        MIB = 1024 * 1024
+    };
+    _cleanup_free_ char *big = malloc(MIB + 1);
+    struct dirent **entries;
+    int n = scandir(SOURCE_DIR "/tests/data/broken", &entries, NULL, NULL);
+    size_t count = 0;
+
+    for (int i = 0; i < n; i++) {
+        char from[512], to[512];
+        if (strstr(entries[i]->d_name, ".json")) {
+            snprintf(from, sizeof(from), SOURCE_DIR "/tests/data/broken/%s", entries[i]->d_name);
+            snprintf(to, sizeof(to), "%s/low/%s", scratch->path, entries[i]->d_name);
+            assert_int_equal(copy_file(from, to, 0644), 0);
+            count++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    memset(big, '[', MIB + 1);
+    scratch_write(scratch, "low/brackets.json", big, MIB);
+    scratch_write(scratch, "low/too-big.json", big, MIB + 1);
+    assert_int_equal(mkfifo(scratch_path(scratch, "low/fifo.json"), 0600), 0);
+    assert_int_equal(mkdir(scratch_path(scratch, "low/directory.json"), 0700), 0);
+    assert_int_equal(symlink("nowhere", scratch_path(scratch, "low/dangling.json")), 0);
+    assert_int_equal(symlink("loop.json", scratch_path(scratch, "low/loop.json")), 0);
+    return count + 6;
+}
+
+static void test_one_good_among_the_broken(void **context)
+{
+    Scratch *scratch = *context;
+    size_t broken = make_broken(scratch);
+
+    assert_true(broken >= 30);
+    scratch_text(scratch, "low/good.json", good);
+    for (int round = 0; round < 3; round++) {
+        _cleanup_problems_ ProblemList problems = {0};
+        _cleanup_(definitions_clear)
+        Definitions found = {0};
+        load(scratch, &problems, &found);
+        assert_int_equal(found.count, broken + 1);
+        for (size_t i = 0; i < found.count; i++) {
+            const Definition *definition = &found.items[i];
+            if (streq(definition->name, "good")) {
+                assert_non_null(definition->spec);
+                assert_null(definition->error);
+                continue;
+            }
+            assert_null(definition->spec);
+            assert_non_null(strstr(definition->error, definition->path)); /* the place, in one sentence */
+            assert_null(strchr(definition->error, '\n'));
+        }
+    }
+}
+
+int main(void)
+{
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
+    const struct CMUnitTest tests[] = {
+        IN_SCRATCH(test_precedence),
+        IN_SCRATCH(test_broken_above_good),
+        IN_SCRATCH(test_names),
+        IN_SCRATCH(test_one_good_among_the_broken),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
