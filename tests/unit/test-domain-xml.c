@@ -286,17 +286,17 @@ static void test_what_libvirt_says(void **state)
 static void test_slots(void **state)
 {
     VmSpec spec = minimal_spec();
-    VolumeSpec many[25] = {0};
+    VolumeSpec many[24] = {0};
     _cleanup_problems_ ProblemList problems = {0};
 
     spec.driver = DRIVER_KIND_LIBVIRT;
     spec.volumes = many;
-    spec.n_volumes = 23;
+    spec.n_volumes = 22;
     spec.interfaces = interfaces;
     spec.n_interfaces = 1;
     driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &problems);
     assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 0);
-    spec.n_volumes = 24;
+    spec.n_volumes = 23;
     driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &problems);
     assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 1);
 }

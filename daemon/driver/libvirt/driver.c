@@ -13,7 +13,11 @@
 enum {
     CONTROL_THREADS = 2,
     WORK_THREADS = 4, /* libvirtd serves five calls a connection at a time */
-    MMIO_SLOTS = 24,  /* of QEMU's machine "microvm" with ACPI */
+    /*
+     * QEMU's machine "microvm" has 24 with ACPI, but a Linux guest that has a device in every one hangs
+     * before its init says a word (seen with QEMU 7.2 and Linux 6.1, under TCG); with 23 it runs.
+     */
+    MMIO_SLOTS = 23,
 };
 #define GRACE_USEC UINT64_C(2000000)
 
@@ -94,9 +98,10 @@ static void check(const VmSpec *spec, ProblemList *problems)
     size_t slots = spec->n_volumes + spec->n_interfaces;
 
     if (slots > MMIO_SLOTS)
-        problem_add(problems, PROBLEM_ERROR, spec->path, "", 0, 0,
-                    "%zu volumes and interfaces are more than QEMU's machine \"microvm\" has slots for (%d)",
-                    slots, MMIO_SLOTS);
+        problem_add(
+            problems, PROBLEM_ERROR, spec->path, "", 0, 0,
+            "%zu volumes and interfaces are more than a guest can use on QEMU's machine \"microvm\" (%d)",
+            slots, MMIO_SLOTS);
 }
 
 static int start(Driver *base, const StartRequest *request)

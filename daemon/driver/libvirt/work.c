@@ -179,11 +179,13 @@ static int find_run(Call *call, virDomainPtr *ret_domain)
         *ret_domain = domain;
         return 0;
     }
-    virDomainFree(domain);
     if (r == -EIO)
-        return fail(call, -EIO, "libvirt did not answer");
-    call->gone = true; /* what has its name now is another one */
-    return -ESRCH;
+        r = fail(call, -EIO,
+                 "libvirt did not answer"); /* before the handle goes: that clears libvirt's error */
+    else
+        call->gone = true; /* what has its name now is another one */
+    virDomainFree(domain);
+    return call->gone ? -ESRCH : r;
 }
 
 static int shut_down(virDomainPtr domain)
@@ -228,8 +230,10 @@ static int act(Call *call)
         r = virDomainResume(domain);
     else if (call->kind == CALL_DESTROY)
         r = virDomainDestroy(domain);
+    if (r < 0)
+        r = fail(call, -EIO, "libvirt refused");
     virDomainFree(domain);
-    return r < 0 ? fail(call, -EIO, "libvirt refused") : 0;
+    return r;
 }
 
 void call_run(void *argument)
