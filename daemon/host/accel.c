@@ -16,7 +16,10 @@
 /* Whether `uid` with `gid` and the groups of its user may read and write, by the mode bits. */
 static int may_open(const struct stat *st, uid_t uid, gid_t gid)
 {
-    enum { MAX_GROUPS = 256, ENTRY_SIZE = 16384 };
+    enum {
+        MAX_GROUPS = 256,
+        ENTRY_SIZE = 16384
+    };
     gid_t groups[MAX_GROUPS] = {gid};
     int n = MAX_GROUPS;
     struct passwd entry, *found = NULL;
@@ -60,7 +63,9 @@ static bool cpu_shows_virtualization(void)
 /* Counted against the clock for a moment that makes the error smaller than a crystal's. Blocks that long. */
 static uint64_t measure_tsc_khz(void)
 {
-    enum { MOMENT_NSEC = 20000000 };
+    enum {
+        MOMENT_NSEC = 20000000
+    };
     struct timespec before, after;
     uint64_t first, last, nsec;
 
@@ -69,7 +74,8 @@ static uint64_t measure_tsc_khz(void)
     nanosleep(&(struct timespec){.tv_nsec = MOMENT_NSEC}, NULL);
     clock_gettime(CLOCK_MONOTONIC, &after);
     last = __rdtsc();
-    nsec = (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
+    nsec = (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (uint64_t)after.tv_nsec -
+           (uint64_t)before.tv_nsec;
     return nsec > 0 ? (uint64_t)((unsigned __int128)(last - first) * 1000000 / nsec) : 0;
 }
 #endif
@@ -118,11 +124,15 @@ static char *say(const char *format, ...)
 static char *obstacle(const AccelFacts *facts)
 {
     if (!facts->device_exists)
-        return say(KVM_DEVICE " does not exist (is the kvm module loaded, virtualization on in the firmware?)");
+        return say(KVM_DEVICE
+                   " does not exist (is the kvm module loaded, virtualization on in the firmware?)");
     if (facts->device_error < 0)
-        return say(KVM_DEVICE " can't be opened by the user that runs the hypervisor (%s)", strerror(-facts->device_error));
+        return say(KVM_DEVICE " can't be opened by the user that runs the hypervisor (%s)",
+                   strerror(-facts->device_error));
     if (facts->cpu_needs_flags && !facts->cpu_has_flags)
-        return say(KVM_DEVICE " is there, but the processor shows neither vmx nor svm: ordinary guests hang on such hosts");
+        return say(
+            KVM_DEVICE
+            " is there, but the processor shows neither vmx nor svm: ordinary guests hang on such hosts");
     return NULL;
 }
 
