@@ -46,7 +46,7 @@ MICROVM_STRING_TABLE(ForwardProto, forward_proto, FORWARD_PROTO, FORWARD_PROTO_L
 typedef struct VolumeSpec {
     char *image;       /* as written: relative to the state directory, or absolute */
     uint64_t size_mib; /* 0: not given */
-    bool auto_create;  /* default: true for a relative image, false for an absolute one */
+    bool auto_create;  /* default: true for a relative image with a size */
     bool read_only;
     char *serial; /* or NULL */
     ImageType image_type;
