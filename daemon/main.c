@@ -20,6 +20,19 @@ static int dump_schema(const char *what)
     return MICROVM_EXIT_OK;
 }
 
+/* For "systemctl status" and microvmctl: the same words on one line, because a line end ends an assignment. */
+static void notify_refusal(const char *refusal)
+{
+    _cleanup_free_ char *line = strdup(refusal);
+
+    if (!line)
+        return;
+    for (char *c = line; *c; c++)
+        if (*c == '\n')
+            *c = ' ';
+    sd_notifyf(0, "STATUS=%s", line);
+}
+
 /* The guard: a system is a host or a guest, never both. Nothing has been touched yet. */
 static int guard(const Options *options, HostConfig *ret_config)
 {
@@ -38,7 +51,7 @@ static int guard(const Options *options, HostConfig *ret_config)
     if (verdict == HOST_OK)
         return MICROVM_EXIT_OK;
     log_error("%s", refusal ? refusal : "This host must not run microvmd.");
-    sd_notifyf(0, "STATUS=%s", refusal ? refusal : "This host must not run microvmd.");
+    notify_refusal(refusal ? refusal : "This host must not run microvmd.");
     return MICROVM_EXIT_GUARD;
 }
 

@@ -214,7 +214,7 @@ static int look(Call *call, virDomainPtr domain)
 
 static int act(Call *call)
 {
-    virDomainPtr domain;
+    virDomainPtr domain = NULL;
     int r;
 
     r = find_run(call, &domain);
