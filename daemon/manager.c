@@ -265,6 +265,15 @@ static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
         manager->observer.changed(manager, manager->observer.userdata);
 }
 
+/* Keys that this version reads and checks, but does not act on: said, so that nobody relies on them. */
+static void warn_unused(const HostConfig *config)
+{
+    if (config->watch_definitions)
+        log_warning("definitions.watch is not acted on by this version; run \"microvmctl reload\" after a change.");
+    if (config->memory_reserve_mib > 0)
+        log_warning("host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
+}
+
 /* Keys that only take effect at the start of the daemon. */
 static void warn_unapplied(const HostConfig *before, const HostConfig *after)
 {
@@ -292,6 +301,7 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
         return verdict == HOST_UNREADABLE ? -EBADMSG : -EUCLEAN;
     }
     warn_unapplied(&manager->config, &config);
+    warn_unused(&config);
     host_config_clear(&manager->config);
     manager->config = config;
     config = (HostConfig){0};
@@ -404,6 +414,7 @@ int manager_start(Manager *manager)
     _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
     int r;
 
+    warn_unused(&manager->config);
     r = manager_open_drivers(manager);
     if (r < 0)
         return r;

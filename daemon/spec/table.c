@@ -482,7 +482,8 @@ int table_read(const TableReader *reader, const KeyTable *table, const cJSON *js
             return r;
     }
     if (!cJSON_IsObject(json)) {
-        wrong_type(reader, json, pointer, "an object");
+        if (!is_flawed(reader, pointer)) /* what it is has been told already */
+            wrong_type(reader, json, pointer, "an object");
         return 0;
     }
     r = read_group(&object, json, "", pointer);
