@@ -43,6 +43,8 @@ int ctl_try_connect(Ctl *ctl)
         return sd_bus_open_system(&ctl->bus);
     if (strcmp(ctl->bus_address, "user") == 0)
         return sd_bus_open_user(&ctl->bus);
+    if (!strchr(ctl->bus_address, ':')) /* sd-bus takes it for an address that nobody listens at */
+        return -EINVAL;
     return open_address(ctl->bus_address, &ctl->bus);
 }
 
