@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The serial console. Whatever ends it (the key, the guest, the daemon, a signal), the terminal is put back first. */
-#include "ctl.h"
+/* The serial console. Whatever ends it (the key, the guest, the daemon, a signal), the terminal is put back
+ * first. */
+#include "bus.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <termios.h>
 
 enum {
@@ -15,8 +18,25 @@ enum {
     CHUNK = 4096,
 };
 
+typedef enum Outcome {
+    GOES_ON,
+    DETACHED,
+    ENDED,     /* the console's side */
+    HUNG_UP,   /* the terminal is gone */
+    NO_OUTPUT, /* nobody reads what the guest says */
+} Outcome;
+
+typedef struct Bridge {
+    int console, signals;
+    bool terminal, input_open;
+    char keys[CHUNK]; /* that the guest has yet to take: it may be slow, and the detach key must work all the
+                         same */
+    size_t n_keys;
+    int signal; /* that ended it */
+} Bridge;
+
 static struct termios saved;
-static bool is_raw;
+static volatile bool is_raw;
 
 static void restore(void)
 {
@@ -25,66 +45,20 @@ static void restore(void)
     is_raw = false;
 }
 
-static void make_raw(void)
+static int make_raw(void)
 {
     struct termios raw;
 
     if (tcgetattr(STDIN_FILENO, &saved) < 0)
-        return;
+        return -errno;
     atexit(restore);
     raw = saved;
     cfmakeraw(&raw);
-    is_raw = tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw) == 0;
+    is_raw = true;
+    return tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw) < 0 ? -errno : 0;
 }
 
-static int write_all(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
-typedef enum Outcome {
-    GOES_ON,
-    DETACHED,
-    ENDED,  /* the console's side */
-    CLOSED, /* our input's side */
-} Outcome;
-
-/* From the keyboard to the guest, up to the detach key. */
-static Outcome forward_input(int console, bool terminal)
-{
-    char keys[CHUNK], *key;
-    ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
-
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return GOES_ON;
-    if (n <= 0)
-        return CLOSED;
-    key = terminal ? memchr(keys, DETACH_KEY, (size_t)n) : NULL;
-    if (write_all(console, keys, key ? (size_t)(key - keys) : (size_t)n) < 0)
-        return ENDED;
-    return key ? DETACHED : GOES_ON;
-}
-
-static Outcome forward_output(int console)
-{
-    char text[CHUNK];
-    ssize_t n = read(console, text, sizeof(text));
-
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return GOES_ON;
-    return n <= 0 || write_all(STDOUT_FILENO, text, (size_t)n) < 0 ? ENDED : GOES_ON;
-}
-
-static int signals_open(void)
+static int block_signals(sigset_t *ret_before)
 {
     sigset_t set;
 
@@ -93,77 +67,183 @@ static int signals_open(void)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGQUIT);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    if (sigprocmask(SIG_BLOCK, &set, ret_before) < 0)
+        return -errno;
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Returns the number of the signal that ended it, or 0 with *ret_outcome. */
-static int bridge(int console, bool terminal, Outcome *ret_outcome)
+/* From the keyboard, up to the detach key. */
+static Outcome take_keys(Bridge *bridge)
 {
-    int signals = signals_open();
-    struct pollfd polls[] = {
-        {.fd = console, .events = POLLIN},
-        {.fd = STDIN_FILENO, .events = POLLIN},
-        {.fd = signals, .events = POLLIN},
-    };
+    char *at = bridge->keys + bridge->n_keys, *key;
+    ssize_t n = read(STDIN_FILENO, at, sizeof(bridge->keys) - bridge->n_keys);
+
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return GOES_ON;
+    if (n <= 0) {
+        /* The end of a file that was piped in is no wish to leave: the console is shown until it ends. */
+        bridge->input_open = false;
+        return bridge->terminal ? HUNG_UP : GOES_ON;
+    }
+    key = bridge->terminal ? memchr(at, DETACH_KEY, (size_t)n) : NULL;
+    bridge->n_keys += key ? (size_t)(key - at) : (size_t)n;
+    return key ? DETACHED : GOES_ON;
+}
+
+static void give_keys(Bridge *bridge)
+{
+    ssize_t n = write(bridge->console, bridge->keys, bridge->n_keys);
+
+    if (n > 0) {
+        bridge->n_keys -= (size_t)n;
+        memmove(bridge->keys, bridge->keys + n, bridge->n_keys);
+    } else if (n < 0 && errno != EINTR && errno != EAGAIN) {
+        bridge->n_keys = 0; /* that the console ended is seen where it is read */
+    }
+}
+
+static int write_output(const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(STDOUT_FILENO, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) { /* somebody else made the terminal non-blocking */
+            struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+            poll(&out, 1, -1);
+            continue;
+        }
+        if (n < 0)
+            return -errno;
+        data += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static Outcome show_output(Bridge *bridge)
+{
+    char text[CHUNK];
+    ssize_t n = read(bridge->console, text, sizeof(text));
+
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return GOES_ON;
+    if (n <= 0)
+        return ENDED;
+    return write_output(text, (size_t)n) < 0 ? NO_OUTPUT : GOES_ON;
+}
+
+static Outcome bridge_run(Bridge *bridge)
+{
     Outcome outcome = GOES_ON;
-    struct signalfd_siginfo info = {0};
 
     while (outcome == GOES_ON) {
-        if (poll(polls, ELEMENTSOF(polls), -1) < 0 && errno != EINTR)
-            break;
-        if ((polls[2].revents & POLLIN) && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
-            break;
-        if (polls[0].revents)
-            outcome = forward_output(console);
-        if (outcome == GOES_ON && polls[1].revents)
-            outcome = forward_input(console, terminal);
-        /* The end of a file that was piped in is no wish to leave: the console is shown until it ends. */
-        if (outcome == CLOSED && !terminal) {
-            polls[1].fd = -1;
-            outcome = GOES_ON;
+        bool room = bridge->n_keys < sizeof(bridge->keys);
+        struct signalfd_siginfo info;
+        struct pollfd polls[] = {
+            {.fd = bridge->console, .events = (short)(POLLIN | (bridge->n_keys > 0 ? POLLOUT : 0))},
+            {.fd = bridge->input_open && room ? STDIN_FILENO : -1, .events = POLLIN},
+            {.fd = bridge->signals, .events = POLLIN},
+        };
+        if (poll(polls, ELEMENTSOF(polls), -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            return ENDED;
         }
+        if (polls[2].revents && read(bridge->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+            bridge->signal = (int)info.ssi_signo;
+            return GOES_ON;
+        }
+        if (polls[0].revents & (POLLIN | POLLHUP | POLLERR))
+            outcome = show_output(bridge);
+        if (outcome == GOES_ON && polls[1].revents)
+            outcome = take_keys(bridge);
+        if (bridge->n_keys > 0)
+            give_keys(bridge);
     }
-    close(signals);
-    *ret_outcome = outcome;
-    return (int)info.ssi_signo;
+    return outcome;
+}
+
+static int open_console(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, int *ret_fd)
+{
+    int code, fd, r;
+
+    ctl_ask_password(ctl);
+    code = ctl_call(ctl, row->path, row->name, "OpenConsole", ret_reply, "a{sv}", 0);
+    ctl_stop_asking(ctl); /* the keyboard is the guest's from here on */
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = sd_bus_message_read(*ret_reply, "h", &fd);
+    if (r < 0)
+        return ctl_bad_answer(r);
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+        return fail(MICROVM_EXIT_FAILURE, "The console can't be used: %s", strerror(errno));
+    *ret_fd = fd;
+    return MICROVM_EXIT_OK;
+}
+
+/* Ends us as the signal would have, now that the terminal is what it was. */
+static int die_of(int number, const sigset_t *before)
+{
+    signal(number, SIG_DFL);
+    raise(number);
+    sigprocmask(SIG_SETMASK, before, NULL);
+    return 128 + number;
+}
+
+static int tell_outcome(Ctl *ctl, Outcome outcome, const char *name, sd_bus_message *reply)
+{
+    switch (outcome) {
+    case DETACHED:
+        if (!ctl->quiet)
+            fprintf(stderr, "\nDetached from %s.\n", name);
+        return MICROVM_EXIT_OK;
+    case ENDED:
+        if (!ctl_is_same_daemon(ctl, reply))
+            return fail(MICROVM_EXIT_UNREACHABLE,
+                        "microvmd ended, and with it this view of the console; %s goes on.\n"
+                        "When it is back: microvmctl console %s",
+                        name, name);
+        if (!ctl->quiet)
+            fprintf(stderr, "\nThe console of %s was closed. See: microvmctl status %s\n", name, name);
+        return MICROVM_EXIT_OK;
+    default:
+        return MICROVM_EXIT_FAILURE; /* there is nobody left to tell */
+    }
 }
 
 int verb_console(Ctl *ctl)
 {
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    _cleanup_msg_ sd_bus_message *reply = NULL;
-    bool terminal = isatty(STDIN_FILENO);
+    Bridge bridge = {.terminal = isatty(STDIN_FILENO), .input_open = true};
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    _cleanup_close_ int console = -EBADF, signals = -EBADF;
+    _cleanup_rows_ VmRows rows = {0};
+    sigset_t before;
     Outcome outcome;
-    int code, fd, number;
+    int code, r;
 
     if (ctl->host)
-        return remote_exec(ctl);
-    if (ctl->n_names != 1)
-        return fail(MICROVM_EXIT_USAGE, "console takes the name of one microVM");
-    code = ctl_targets(ctl, false, &rows);
+        return remote_exec(ctl, "console");
+    code = ctl_one_name(ctl, "console", &rows);
     if (code == MICROVM_EXIT_OK)
-        code = ctl_call(ctl, rows.items[0].path, "OpenConsole", &reply, "a{sv}", 0);
+        code = open_console(ctl, &rows.items[0], &reply, &console);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (sd_bus_message_read(reply, "h", &fd) < 0)
-        return fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read");
-    if (terminal && !ctl->quiet)
+    if (bridge.terminal && !ctl->quiet)
         fprintf(stderr, "Attached to the console of %s. Detach with Ctrl-].\n", rows.items[0].name);
-    if (terminal)
-        make_raw();
-    number = bridge(fd, terminal, &outcome);
+    /* First the signals, then raw: there is no moment in which one could leave the terminal raw. */
+    signals = block_signals(&before);
+    if (signals < 0)
+        return fail(MICROVM_EXIT_FAILURE, "Can't wait for signals: %s", strerror(-signals));
+    r = bridge.terminal ? make_raw() : 0;
+    if (r < 0)
+        return fail(MICROVM_EXIT_FAILURE, "Can't set up the terminal: %s", strerror(-r));
+    bridge.console = console;
+    bridge.signals = signals;
+    outcome = bridge_run(&bridge);
     restore();
-    if (number != 0) {
-        signal(number, SIG_DFL);
-        sigset_t set;
-        sigemptyset(&set);
-        sigaddset(&set, number);
-        raise(number);
-        sigprocmask(SIG_UNBLOCK, &set, NULL); /* ends us as the signal would have */
-    }
-    if (terminal && !ctl->quiet)
-        fprintf(stderr, "\n%s\n", outcome == DETACHED ? "Detached." : "The console is closed: the microVM or microvmd ended.");
-    return outcome == DETACHED || !terminal ? MICROVM_EXIT_OK : MICROVM_EXIT_FAILURE;
+    if (bridge.signal != 0)
+        return die_of(bridge.signal, &before);
+    return tell_outcome(ctl, outcome, rows.items[0].name, reply);
 }

@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The short verbs: one call for each microVM. */
-#include "ctl.h"
+/* The short verbs: one call for each microVM, or for the manager. */
+#include "bus.h"
+#include "term.h"
 
-#include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 typedef int (*each_fn)(Ctl *ctl, const VmRow *row);
 
 static int for_each(Ctl *ctl, each_fn each)
 {
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    int code, result;
+    _cleanup_rows_ VmRows rows = {0};
+    int code, worst;
 
-    result = ctl_targets(ctl, false, &rows);
+    worst = ctl_targets(ctl, false, &rows);
+    if (worst == MICROVM_EXIT_OK && rows.count > 0)
+        ctl_ask_password(ctl);
     for (size_t i = 0; i < rows.count; i++) {
         code = each(ctl, &rows.items[i]);
-        result = code != MICROVM_EXIT_OK ? code : result;
+        worst = code != MICROVM_EXIT_OK ? code : worst;
+        if (code == MICROVM_EXIT_UNREACHABLE)
+            break;
     }
-    return result;
+    return worst;
 }
 
 static int kill_one(Ctl *ctl, const VmRow *row)
 {
-    return ctl_call(ctl, row->path, "Kill", NULL, "i", ctl->signal);
+    return ctl_call(ctl, row->path, row->name, "Kill", NULL, "i", (int32_t)ctl->signal);
 }
 
 int verb_kill(Ctl *ctl)
@@ -31,7 +37,7 @@ int verb_kill(Ctl *ctl)
 
 static int pause_one(Ctl *ctl, const VmRow *row)
 {
-    return ctl_call(ctl, row->path, "Pause", NULL, "a{sv}", 0);
+    return ctl_call(ctl, row->path, row->name, "Pause", NULL, "a{sv}", 0);
 }
 
 int verb_pause(Ctl *ctl)
@@ -41,7 +47,7 @@ int verb_pause(Ctl *ctl)
 
 static int resume_one(Ctl *ctl, const VmRow *row)
 {
-    return ctl_call(ctl, row->path, "Resume", NULL, "a{sv}", 0);
+    return ctl_call(ctl, row->path, row->name, "Resume", NULL, "a{sv}", 0);
 }
 
 int verb_resume(Ctl *ctl)
@@ -51,7 +57,7 @@ int verb_resume(Ctl *ctl)
 
 static int reset_one(Ctl *ctl, const VmRow *row)
 {
-    return ctl_call(ctl, row->path, "ResetFailed", NULL, "", 0);
+    return ctl_call(ctl, row->path, row->name, "ResetFailed", NULL, NULL);
 }
 
 int verb_reset_failed(Ctl *ctl)
@@ -59,63 +65,60 @@ int verb_reset_failed(Ctl *ctl)
     return for_each(ctl, reset_one);
 }
 
-int verb_is_active(Ctl *ctl)
-{
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    _cleanup_json_ cJSON *json = cJSON_CreateObject();
-    int code, result = MICROVM_EXIT_OK;
+/* --- reload --- */
 
-    if (ctl->n_names == 0 && !ctl->all)
-        return fail(MICROVM_EXIT_USAGE, "the name of a microVM is missing (or --all)");
-    code = ctl_list(ctl, &rows);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    for (size_t i = 0; i < (ctl->all ? rows.count : (size_t)ctl->n_names); i++) {
-        const char *name = ctl->all ? rows.items[i].name : ctl->names[i], *state = NULL;
-        for (size_t k = 0; k < rows.count; k++)
-            if (strcmp(rows.items[k].name, name) == 0)
-                state = rows.items[k].state;
-        if (!state)
-            result = MICROVM_EXIT_NO_SUCH_VM;
-        else if (strcmp(state, "running") != 0 && strcmp(state, "paused") != 0 && result == MICROVM_EXIT_OK)
-            result = MICROVM_EXIT_NOT_RUNNING;
-        if (ctl->json != JSON_OFF)
-            cJSON_AddStringToObject(json, name, state ? state : "unknown");
-        else if (!ctl->quiet)
-            puts(state ? state : "unknown");
+static int read_changes(sd_bus_message *reply, cJSON *list)
+{
+    const char *name, *change;
+    int r;
+
+    r = sd_bus_message_enter_container(reply, 'a', "(ss)");
+    while (r >= 0 && (r = sd_bus_message_read(reply, "(ss)", &name, &change)) > 0) {
+        cJSON *object = cJSON_CreateObject();
+        cJSON_AddStringToObject(object, "Name", name);
+        cJSON_AddStringToObject(object, "Change", change);
+        cJSON_AddItemToArray(list, object);
     }
-    if (ctl->json != JSON_OFF)
-        print_json(ctl, json);
-    return result;
+    return r;
+}
+
+static const char *change_hint(const char *change)
+{
+    if (strcmp(change, "invalid") == 0)
+        return "  (why: microvmctl status NAME)";
+    if (strcmp(change, "undeclared") == 0)
+        return "  (its file is gone; it goes on until it is stopped)";
+    return "";
 }
 
 int verb_reload(Ctl *ctl)
 {
-    _cleanup_msg_ sd_bus_message *reply = NULL;
-    _cleanup_json_ cJSON *changes = NULL;
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    _cleanup_json_ cJSON *changes = cJSON_CreateArray();
     const cJSON *change;
-    int code;
+    int code, r;
 
+    if (ctl->n_names > 0)
+        return fail(MICROVM_EXIT_USAGE, "reload takes no names: it reads all definitions.");
     code = ctl_connect(ctl);
-    if (code == MICROVM_EXIT_OK)
-        code = ctl_call(ctl, NULL, "Reload", &reply, "a{sv}", 0);
     if (code != MICROVM_EXIT_OK)
         return code;
-    changes = ctl_variant(reply);
-    if (!changes)
-        return fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read");
+    ctl_ask_password(ctl);
+    code = ctl_call(ctl, NULL, NULL, "Reload", &reply, "a{sv}", 0);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = read_changes(reply, changes);
+    if (r < 0)
+        return ctl_bad_answer(r);
     if (ctl->json != JSON_OFF)
-        return print_json(ctl, changes);
-    if (ctl->quiet)
-        return MICROVM_EXIT_OK;
-    if (cJSON_GetArraySize(changes) == 0)
+        return json_print(ctl->json, changes);
+    if (cJSON_GetArraySize(changes) == 0 && !ctl->quiet)
         puts("Nothing changed.");
-    cJSON_ArrayForEach(change, changes)
-    {
-        const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(change, 0));
-        const char *what = cJSON_GetStringValue(cJSON_GetArrayItem(change, 1));
-        printf("%-10s  %s%s%s\n", what ? what : "?", name ? name : "?", what && strcmp(what, "invalid") == 0 ? "  see: microvmctl status " : "",
-               what && strcmp(what, "invalid") == 0 && name ? name : "");
+    cJSON_ArrayForEach (change, changes) {
+        _cleanup_free_ char *name = escape(json_text(change, "Name"), ESCAPE_LINE);
+        if (!ctl->quiet)
+            printf("%-10s  %s%s\n", json_text(change, "Change"), name ? name : "?",
+                   change_hint(json_text(change, "Change")));
     }
     return MICROVM_EXIT_OK;
 }
@@ -123,22 +126,19 @@ int verb_reload(Ctl *ctl)
 /* Works without a daemon, too: then its version is not known. */
 int verb_version(Ctl *ctl)
 {
-    _cleanup_err_ sd_bus_error error = SD_BUS_ERROR_NULL;
     _cleanup_json_ cJSON *json = cJSON_CreateObject();
-    _cleanup_free_ char *daemon = NULL;
+    _cleanup_free_ char *daemon = NULL, *shown = NULL;
 
-    if (ctl_connect_quietly(ctl) && sd_bus_get_name_creds(ctl->bus, MICROVM_BUS_NAME, 0, NULL) >= 0)
-        (void)sd_bus_get_property_string(ctl->bus, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
-                                         "Version", &error, &daemon);
+    if (ctl_try_connect(ctl) >= 0 && sd_bus_get_name_creds(ctl->bus, MICROVM_BUS_NAME, 0, NULL) >= 0)
+        (void)sd_bus_get_property_string(ctl->bus, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH,
+                                         MICROVM_MANAGER_INTERFACE, "Version", NULL, &daemon);
     if (ctl->json != JSON_OFF) {
         cJSON_AddStringToObject(json, "Client", MICROVMD_VERSION);
         cJSON_AddStringToObject(json, "Daemon", daemon ? daemon : "");
-        return print_json(ctl, json);
+        return json_print(ctl->json, json);
     }
+    shown = daemon ? escape(daemon, ESCAPE_LINE) : NULL;
     printf("microvmctl %s\n", MICROVMD_VERSION);
-    if (daemon)
-        printf("microvmd %s\n", daemon);
-    else
-        puts("microvmd does not answer");
+    printf("microvmd %s\n", shown ? shown : "does not answer");
     return MICROVM_EXIT_OK;
 }

@@ -1,313 +1,298 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* start, stop, restart: calls that give jobs, and waiting for these. */
-#include "ctl.h"
+#include "jobs.h"
+
+#include "microvm/states.h"
 
 #include <errno.h>
-#include <time.h>
+#include <stdio.h>
+#include <string.h>
 
-#define SEC UINT64_C(1000000)
+#define TICK_USEC (USEC_PER_SEC / 2) /* of the line of progress */
 
-typedef struct Waiting {
-    uint64_t id; /* 0: not asked, or over */
-    const VmRow *row;
-    bool done;
-    char *result, *reason;
-} Waiting;
-
-typedef struct Wait {
-    Ctl *ctl;
-    Waiting *items;
-    size_t count, open;
-    struct Early {
-        uint64_t id;
-        char *result, *reason;
-    } *early; /* ends that came before the call's own answer was looked at */
-    size_t n_early;
-    bool daemon_gone;
-} Wait;
-
-static void take_end(Waiting *waiting, const char *result, const char *reason, Wait *wait)
+static void job_over(Job *job, int code)
 {
-    waiting->id = 0;
-    waiting->done = true;
-    waiting->result = strdup(result);
-    waiting->reason = strdup(reason);
-    wait->open--;
+    if (job->over)
+        return;
+    job->over = true;
+    job->code = code;
+    job->jobs->open--;
 }
 
-static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error)
+void jobs_clear(Jobs *jobs)
 {
-    Wait *wait = userdata;
+    for (size_t i = 0; jobs->items && i < jobs->count; i++) {
+        sd_bus_slot_unref(jobs->items[i].call);
+        free(jobs->items[i].result);
+        free(jobs->items[i].reason);
+    }
+    free(jobs->items);
+    *jobs = (Jobs){0};
+}
+
+/* --- what comes back --- */
+
+static void take_end(Job *job, const char *result, const char *reason)
+{
+    free(job->result);
+    free(job->reason);
+    job->result = strdup(result);
+    job->reason = strdup(reason);
+}
+
+static int code_of(const char *result)
+{
+    return result && strcmp(result, "done") == 0 ? MICROVM_EXIT_OK : MICROVM_EXIT_FAILURE;
+}
+
+static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    Jobs *jobs = userdata;
     const char *name, *verb, *result, *reason;
-    struct Early *grown;
     uint64_t id;
 
     if (sd_bus_message_read(message, "tssss", &id, &name, &verb, &result, &reason) < 0)
         return 0;
-    for (size_t i = 0; i < wait->count; i++)
-        if (wait->items[i].id == id) {
-            take_end(&wait->items[i], result, reason, wait);
-            return 0;
-        }
-    grown = reallocarray(wait->early, wait->n_early + 1, sizeof(*grown));
-    if (!grown)
-        return 0;
-    wait->early = grown;
-    grown[wait->n_early++] = (struct Early){id, strdup(result), strdup(reason)};
+    for (size_t i = 0; i < jobs->count; i++) {
+        Job *job = &jobs->items[i];
+        if (job->over || strcmp(job->row->name, name) != 0 || (!job->call && job->id != id))
+            continue;
+        take_end(job, result, reason);
+        if (job->call)
+            job->early_id = id; /* ours, or somebody else's: the answer to our call will tell */
+        else
+            job_over(job, code_of(result));
+    }
     return 0;
 }
 
-static int on_owner_changed(sd_bus_message *message, void *userdata, sd_bus_error *error)
+/* Its jobs went with it, even if another one is there by now. */
+static int on_owner_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
-    Wait *wait = userdata;
+    Jobs *jobs = userdata;
     const char *name, *before, *after;
 
     if (sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 && *before)
-        wait->daemon_gone = true; /* its jobs went with it, even if another one is there by now */
+        jobs->daemon_gone = true;
     return 0;
 }
 
-static int subscribe(Ctl *ctl, Wait *wait)
+static void clear_progress(const Jobs *jobs)
 {
+    if (!jobs->ctl->quiet && isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr);
+}
+
+static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+    const sd_bus_error *error = sd_bus_message_get_error(reply);
+    Job *job = userdata;
+    Jobs *jobs = job->jobs;
     int r;
 
-    r = sd_bus_match_signal(ctl->bus, NULL, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
-                            "JobRemoved", on_job_removed, wait);
-    if (r >= 0)
-        r = sd_bus_add_match(ctl->bus, NULL,
-                             "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
-                             "member='NameOwnerChanged',arg0='" MICROVM_BUS_NAME "'",
-                             on_owner_changed, wait);
-    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
+    job->call = sd_bus_slot_unref(job->call);
+    if (job->over)
+        return 0;
+    if (error) {
+        if (error_is_unreachable(error, 0)) {
+            jobs->daemon_gone = true;
+            return 0;
+        }
+        clear_progress(jobs);
+        take_end(job, "", error->message ? error->message : error->name);
+        job_over(job,
+                 ctl_explain(jobs->ctl, error, -sd_bus_error_get_errno(error), jobs->member, job->row->name));
+        return 0;
+    }
+    r = sd_bus_message_read(reply, "t", &job->id);
+    if (r < 0)
+        job_over(job, ctl_bad_answer(r));
+    else if (!jobs->wait)
+        job_over(job, MICROVM_EXIT_OK);
+    else if (job->early_id == job->id)
+        job_over(job, code_of(job->result));
+    return 0;
 }
 
 /* --- asking --- */
 
-static int append_option(sd_bus_message *call, const char *key, const char *type, uint64_t value)
+static int subscribe(Jobs *jobs)
 {
-    return *type == 'b' ? sd_bus_message_append(call, "{sv}", key, "b", (int)value)
-                        : sd_bus_message_append(call, "{sv}", key, "t", value);
+    sd_bus *bus = jobs->ctl->bus;
+    int r;
+
+    r = sd_bus_match_signal(bus, NULL, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
+                            "JobRemoved", on_job_removed, jobs);
+    if (r >= 0)
+        r = sd_bus_add_match(bus, NULL,
+                             "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+                             "member='NameOwnerChanged',arg0='" MICROVM_BUS_NAME "'",
+                             on_owner_changed, jobs);
+    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 
-static int new_job_call(Ctl *ctl, const char *path, const char *member, sd_bus_message **ret_call)
+static int append_options(const Ctl *ctl, bool stops, sd_bus_message *call)
 {
-    sd_bus_message *call = NULL;
-    bool stops = strcmp(member, "Start") != 0;
+    int r;
+
+    r = sd_bus_message_open_container(call, 'a', "{sv}");
+    if (r >= 0 && stops && (ctl->given & OPTION_FORCE))
+        r = sd_bus_message_append(call, "{sv}", "force", "b", 1);
+    if (r >= 0 && stops && ctl->timeout_usec != UINT64_MAX)
+        r = sd_bus_message_append(call, "{sv}", "timeout", "t", ctl->timeout_usec);
+    if (r >= 0 && stops && (ctl->given & OPTION_HOST_SHUTDOWN))
+        r = sd_bus_message_append(call, "{sv}", "host-shutdown", "b", 1);
+    return r < 0 ? r : sd_bus_message_close_container(call);
+}
+
+static int ask(Job *job)
+{
+    _cleanup_message_ sd_bus_message *call = NULL;
+    Jobs *jobs = job->jobs;
     int code, r;
 
-    code = ctl_new_call(ctl, path, member, &call);
+    code = ctl_new_call(jobs->ctl, job->row->path, jobs->member, &call);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = sd_bus_message_open_container(call, 'a', "{sv}");
-    if (r >= 0 && stops && ctl->force)
-        r = append_option(call, "force", "b", true);
-    if (r >= 0 && stops && ctl->timeout_usec != UINT64_MAX)
-        r = append_option(call, "timeout", "t", ctl->timeout_usec);
-    if (r >= 0 && stops && ctl->host_shutdown)
-        r = append_option(call, "host-shutdown", "b", true);
-    if (r >= 0)
-        r = sd_bus_message_close_container(call);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return fail(MICROVM_EXIT_FAILURE, "can't make a call: %s", strerror(-r));
-    }
-    *ret_call = call;
-    return MICROVM_EXIT_OK;
-}
-
-static int ask(Wait *wait, Waiting *waiting, const char *member)
-{
-    _cleanup_msg_ sd_bus_message *call = NULL, *reply = NULL;
-    int code;
-
-    code = new_job_call(wait->ctl, waiting->row->path, member, &call);
-    if (code == MICROVM_EXIT_OK)
-        code = ctl_send(wait->ctl, call, waiting->row->name, &reply);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    if (sd_bus_message_read(reply, "t", &waiting->id) < 0)
-        return fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read");
-    wait->open++;
-    return MICROVM_EXIT_OK;
-}
-
-/* Ends whose signals overtook the answers to the calls. */
-static void match_early(Wait *wait)
-{
-    for (size_t e = 0; e < wait->n_early; e++)
-        for (size_t i = 0; i < wait->count; i++)
-            if (wait->items[i].id != 0 && wait->items[i].id == wait->early[e].id)
-                take_end(&wait->items[i], wait->early[e].result, wait->early[e].reason, wait);
+    r = append_options(jobs->ctl, strcmp(jobs->member, "Start") != 0, call);
+    if (r >= 0) /* no timeout of ours: a person may be typing a password */
+        r = sd_bus_call_async(jobs->ctl->bus, &job->call, call, on_answer, job, UINT64_MAX);
+    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 
 /* --- waiting --- */
 
-static uint64_t now_usec(void)
+static void show_progress(const Jobs *jobs, uint64_t since)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SEC + (uint64_t)now.tv_nsec / 1000;
-}
-
-static void show_progress(Wait *wait, const char *member, uint64_t since)
-{
-    const char *doing = strcmp(member, "Start") == 0 ? "Starting" : strcmp(member, "Stop") == 0 ? "Stopping" : "Restarting";
-    char span[64], line[256];
+    const char *doing = strcmp(jobs->member, "Start") == 0  ? "Starting"
+                        : strcmp(jobs->member, "Stop") == 0 ? "Stopping"
+                                                            : "Restarting";
     const char *name = "";
+    char span[64];
 
-    if (wait->ctl->quiet || !isatty(STDERR_FILENO))
+    /* A question for a password must not be written over. */
+    if (jobs->ctl->quiet || jobs->ctl->agent > 0 || !isatty(STDERR_FILENO))
         return;
-    for (size_t i = 0; i < wait->count; i++)
-        if (wait->items[i].id != 0)
-            name = wait->items[i].row->name;
-    format_span((now_usec() - since) / SEC * SEC, span, sizeof(span));
-    if (wait->open > 1)
-        snprintf(line, sizeof(line), "%s %zu microVMs… %s", doing, wait->open, span);
+    for (size_t i = 0; i < jobs->count; i++)
+        if (!jobs->items[i].over)
+            name = jobs->items[i].row->name;
+    format_span((now_monotonic_usec() - since) / USEC_PER_SEC * USEC_PER_SEC, span, sizeof(span));
+    if (jobs->open > 1)
+        fprintf(stderr, "\r\033[K%s %zu of %zu microVMs… %s", doing, jobs->open, jobs->count, span);
     else
-        snprintf(line, sizeof(line), "%s %s… %s", doing, name, span);
-    fprintf(stderr, "\r\033[K%s", line);
+        fprintf(stderr, "\r\033[K%s %s… %s", doing, name, span);
     fflush(stderr);
 }
 
-static void clear_progress(Ctl *ctl)
+/* Once all calls are answered, nobody has to type any more. */
+static void release_agent(Jobs *jobs)
 {
-    if (!ctl->quiet && isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
+    for (size_t i = 0; i < jobs->count; i++)
+        if (jobs->items[i].call)
+            return;
+    ctl_stop_asking(jobs->ctl);
 }
 
-static int wait_for_all(Wait *wait, const char *member)
+static int wait_for_all(Jobs *jobs)
 {
-    uint64_t since = now_usec();
+    uint64_t since = now_monotonic_usec();
     int r = 0;
 
-    match_early(wait);
-    while (wait->open > 0 && !wait->daemon_gone) {
-        r = sd_bus_process(wait->ctl->bus, NULL);
+    while (jobs->open > 0 && !jobs->daemon_gone) {
+        r = sd_bus_process(jobs->ctl->bus, NULL);
         if (r < 0)
             break;
         if (r > 0)
             continue;
-        if (now_usec() - since > SEC / 2)
-            show_progress(wait, member, since);
-        r = sd_bus_wait(wait->ctl->bus, SEC / 2);
+        release_agent(jobs);
+        if (now_monotonic_usec() - since > TICK_USEC)
+            show_progress(jobs, since);
+        r = sd_bus_wait(jobs->ctl->bus, TICK_USEC);
         if (r < 0 && r != -EINTR)
             break;
     }
-    clear_progress(wait->ctl);
-    if (wait->open > 0)
-        return fail(MICROVM_EXIT_UNREACHABLE,
-                    "microvmd ended while %zu job%s waited for; the microVMs go on without it.\n"
-                    "Look again when it is back: microvmctl list",
-                    wait->open, wait->open == 1 ? " was" : "s were");
-    return MICROVM_EXIT_OK;
-}
-
-static int tell_end(Ctl *ctl, const Waiting *waiting, const char *member)
-{
-    _cleanup_free_ char *reason = escape(waiting->reason, false);
-    const char *name = waiting->row->name;
-
-    if (strcmp(waiting->result, "done") == 0)
+    clear_progress(jobs);
+    if (jobs->open == 0)
         return MICROVM_EXIT_OK;
-    fail(MICROVM_EXIT_FAILURE, "%s of %s: %s: %s", member, name, waiting->result, reason ? reason : "");
-    if (strcmp(waiting->result, "superseded") != 0 && !ctl->quiet)
-        fprintf(stderr, "See: microvmctl status %s, microvmctl logs %s\n", name, name);
-    return MICROVM_EXIT_FAILURE;
+    return fail(MICROVM_EXIT_UNREACHABLE,
+                "%s ended while %zu job%s waited for; the microVMs go on without it.\n"
+                "Look again when it is back: microvmctl list",
+                jobs->daemon_gone ? "microvmd" : "The connection to microvmd", jobs->open,
+                jobs->open == 1 ? " was" : "s were");
 }
 
-/* At a host's shutdown, who was cut off is said by name. */
-static void tell_forced(Ctl *ctl, const VmRow *row)
+static void tell_failure(const Jobs *jobs, const Job *job)
 {
-    _cleanup_json_ cJSON *properties = NULL;
-    const char *how;
+    _cleanup_free_ char *reason = job->reason ? escape(job->reason, ESCAPE_LINE) : NULL;
+    const char *name = job->row->name, *verb = strcmp(jobs->member, "Start") == 0  ? "start"
+                                               : strcmp(jobs->member, "Stop") == 0 ? "stop"
+                                                                                   : "restart";
 
-    if (ctl_get_all(ctl, row->path, &properties) != MICROVM_EXIT_OK)
+    if (!job->over || !job->result || !*job->result || job->code == MICROVM_EXIT_OK)
         return;
-    how = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(properties, "LastStop"));
-    if (how && strcmp(how, "forced") == 0 && strcmp(row->state, "inactive") != 0 && strcmp(row->state, "failed") != 0)
-        fprintf(stderr, "%s did not shut down in time and was ended by force.\n", row->name);
-}
-
-int jobs_run(Ctl *ctl, const char *member)
-{
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    Wait wait = {.ctl = ctl};
-    int code, worst = MICROVM_EXIT_OK;
-
-    code = ctl_targets(ctl, false, &rows);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    wait.items = calloc(rows.count + 1, sizeof(*wait.items));
-    wait.count = rows.count;
-    code = !wait.items ? fail(MICROVM_EXIT_FAILURE, "out of memory") : ctl->no_block ? MICROVM_EXIT_OK : subscribe(ctl, &wait);
-    for (size_t i = 0; code == MICROVM_EXIT_OK && i < rows.count; i++) {
-        int asked;
-        wait.items[i].row = &rows.items[i];
-        asked = ask(&wait, &wait.items[i], member);
-        worst = asked != MICROVM_EXIT_OK ? asked : worst;
-        if (asked == MICROVM_EXIT_UNREACHABLE)
-            break;
+    if (strcmp(job->result, "superseded") == 0) {
+        fail(job->code, "The %s of %s was superseded by another request: %s", verb, name,
+             reason ? reason : "");
+    } else if (strcmp(job->result, "timeout") == 0) {
+        fail(job->code, "The %s of %s took too long: %s", verb, name, reason ? reason : "");
+        fprintf(stderr, "See: microvmctl status %s\n", name);
+    } else {
+        fail(job->code, "The %s of %s %s: %s", verb, name,
+             strcmp(job->result, "canceled") == 0 ? "was canceled" : "failed", reason ? reason : "");
+        fprintf(stderr, "See: microvmctl status %s; what it said: microvmctl logs %s\n", name, name);
     }
-    if (code == MICROVM_EXIT_OK && !ctl->no_block && wait.open > 0)
-        code = wait_for_all(&wait, member);
-    for (size_t i = 0; i < wait.count; i++) {
-        if (wait.items && wait.items[i].done) {
-            int ended = tell_end(ctl, &wait.items[i], member);
-            worst = ended != MICROVM_EXIT_OK ? ended : worst;
-            if (ctl->host_shutdown)
-                tell_forced(ctl, wait.items[i].row);
-            free(wait.items[i].result);
-            free(wait.items[i].reason);
-        }
+}
+
+static int add_json(const Jobs *jobs, cJSON *list)
+{
+    for (size_t i = 0; i < jobs->count; i++) {
+        const Job *job = &jobs->items[i];
+        cJSON *object = cJSON_CreateObject();
+        char id[24];
+        snprintf(id, sizeof(id), "%llu", (unsigned long long)job->id);
+        if (!cJSON_AddItemToArray(list, object) || !cJSON_AddStringToObject(object, "Name", job->row->name) ||
+            !cJSON_AddRawToObject(object, "Job", id) ||
+            !cJSON_AddStringToObject(object, "Result", job->result ? job->result : "") ||
+            !cJSON_AddStringToObject(object, "Reason", job->reason ? job->reason : ""))
+            return -ENOMEM;
     }
-    for (size_t i = 0; i < wait.n_early; i++) {
-        free(wait.early[i].result);
-        free(wait.early[i].reason);
+    return 0;
+}
+
+static int print_jobs(const Jobs *jobs)
+{
+    _cleanup_json_ cJSON *list = cJSON_CreateArray();
+
+    return list && add_json(jobs, list) >= 0 ? json_print(jobs->ctl->json, list) : fail_oom();
+}
+
+int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
+{
+    Jobs *jobs = ret_jobs; /* callbacks point into it */
+    int code = MICROVM_EXIT_OK;
+
+    *jobs = (Jobs){.ctl = ctl, .member = member, .wait = !ctl->no_block};
+    jobs->items = calloc(rows->count + 1, sizeof(*jobs->items));
+    if (!jobs->items)
+        return fail_oom();
+    jobs->count = jobs->open = rows->count;
+    for (size_t i = 0; i < rows->count; i++) {
+        jobs->items[i].jobs = jobs;
+        jobs->items[i].row = &rows->items[i];
     }
-    free(wait.early);
-    free(wait.items);
-    return code != MICROVM_EXIT_OK ? code : worst;
-}
-
-int verb_start(Ctl *ctl)
-{
-    return jobs_run(ctl, "Start");
-}
-
-int verb_restart(Ctl *ctl)
-{
-    return jobs_run(ctl, "Restart");
-}
-
-/* The one knob is TimeoutStopSec= of the unit; what is left of it is for telling and for the last ones' end by force. */
-static uint64_t shutdown_budget(Ctl *ctl)
-{
-    enum { RESERVE = 10, LEAST = 5, WITHOUT_SYSTEMD = 90 };
-    uint64_t usec = UINT64_MAX;
-
-    if (sd_bus_get_property_trivial(ctl->bus, "org.freedesktop.systemd1",
-                                    "/org/freedesktop/systemd1/unit/microvmd_2dshutdown_2eservice",
-                                    "org.freedesktop.systemd1.Service", "TimeoutStopUSec", NULL, 't', &usec) < 0 ||
-        usec == UINT64_MAX)
-        return WITHOUT_SYSTEMD * SEC;
-    return usec > (RESERVE + LEAST) * SEC ? usec - RESERVE * SEC : LEAST * SEC;
-}
-
-int verb_stop(Ctl *ctl)
-{
-    int code;
-
-    if (ctl->host_shutdown) {
-        code = ctl_connect(ctl);
-        if (code != MICROVM_EXIT_OK)
-            return code;
-        if (sd_bus_get_name_creds(ctl->bus, MICROVM_BUS_NAME, 0, NULL) < 0) {
-            fputs("microvmd is not running: there is nothing that it could stop.\n", stderr);
-            return MICROVM_EXIT_OK;
-        }
-        if (ctl->timeout_usec == UINT64_MAX)
-            ctl->timeout_usec = shutdown_budget(ctl);
+    /* Before the first call, so that no end is missed. */
+    code = subscribe(jobs);
+    if (code == MICROVM_EXIT_OK)
+        ctl_ask_password(ctl);
+    for (size_t i = 0; i < jobs->count && code == MICROVM_EXIT_OK; i++)
+        code = ask(&jobs->items[i]);
+    if (code == MICROVM_EXIT_OK)
+        code = wait_for_all(jobs);
+    for (size_t i = 0; i < jobs->count; i++) {
+        tell_failure(jobs, &jobs->items[i]);
+        if (code == MICROVM_EXIT_OK)
+            code = jobs->items[i].code;
     }
-    return jobs_run(ctl, "Stop");
+    if (ctl->json != JSON_OFF)
+        print_jobs(jobs);
+    return code;
 }

@@ -1,60 +1,87 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+#include "bus.h"
+#include "table.h"
+#include "term.h"
 
-static cJSON *rows_json(const VmRows *rows)
+#include <stdio.h>
+#include <string.h>
+
+static bool add_object(cJSON *list, const VmRow *row)
 {
-    cJSON *list = cJSON_CreateArray();
+    cJSON *object = cJSON_CreateObject();
 
-    for (size_t i = 0; list && i < rows->count; i++) {
-        const VmRow *row = &rows->items[i];
-        cJSON *object = cJSON_CreateObject();
-        if (!object || !cJSON_AddStringToObject(object, "Name", row->name) ||
-            !cJSON_AddStringToObject(object, "State", row->state) ||
-            !cJSON_AddStringToObject(object, "Readiness", row->readiness) ||
-            !cJSON_AddStringToObject(object, "Hypervisor", row->hypervisor) ||
-            !cJSON_AddStringToObject(object, "Driver", row->driver) ||
-            !cJSON_AddNumberToObject(object, "MainPID", row->pid) || !cJSON_AddItemToArray(list, object)) {
-            cJSON_Delete(object);
-            cJSON_Delete(list);
-            return NULL;
-        }
-    }
-    return list;
+    return cJSON_AddItemToArray(list, object) && cJSON_AddStringToObject(object, "Name", row->name) &&
+           cJSON_AddStringToObject(object, "State", row->state) &&
+           cJSON_AddStringToObject(object, "Readiness", row->readiness) &&
+           cJSON_AddStringToObject(object, "Hypervisor", row->hypervisor) &&
+           cJSON_AddStringToObject(object, "Driver", row->driver) &&
+           cJSON_AddNumberToObject(object, "MainPID", row->pid);
+}
+
+static int print_objects(const Ctl *ctl, const VmRows *rows)
+{
+    _cleanup_json_ cJSON *list = cJSON_CreateArray();
+
+    for (size_t i = 0; i < rows->count; i++)
+        if (!add_object(list, &rows->items[i]))
+            return fail_oom();
+    return json_print(ctl->json, list);
+}
+
+static int add_row(Table *table, const VmRow *row)
+{
+    char pid[16] = "-";
+    const char *cells[] = {
+        row->name,
+        row->state,
+        strcmp(row->readiness, "none") == 0 ? "-" : row->readiness,
+        pid,
+        *row->driver ? row->driver : "-",
+        *row->hypervisor ? row->hypervisor : "-",
+    };
+
+    if (row->pid > 0)
+        snprintf(pid, sizeof(pid), "%u", row->pid);
+    return table_add(table, cells, row->state);
+}
+
+static void print_count(const VmRows *rows)
+{
+    size_t running = 0;
+
+    for (size_t i = 0; i < rows->count; i++)
+        running += strcmp(rows->items[i].state, "running") == 0;
+    if (rows->count == 0)
+        puts(
+            "\nNo microVMs are defined. Write /etc/microvmd/vms/NAME.json, see microvm-definition(5), then:\n"
+            "microvmctl reload");
+    else
+        printf("\n%s%zu microVM%s, %zu running.%s\n", paint_dim(), rows->count, rows->count == 1 ? "" : "s",
+               running, paint_off());
 }
 
 int verb_list(Ctl *ctl)
 {
     static const char *const headers[] = {"NAME", "STATE", "READY", "PID", "DRIVER", "HYPERVISOR"};
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    Table *table;
+    _cleanup_(table_freep)
+    Table *table = NULL;
+    _cleanup_rows_ VmRows rows = {0};
     int code;
 
     code = ctl_targets(ctl, true, &rows);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (ctl->json != JSON_OFF) {
-        _cleanup_json_ cJSON *json = rows_json(&rows);
-        return json ? print_json(ctl, json) : fail(MICROVM_EXIT_FAILURE, "out of memory");
-    }
+    if (ctl->json != JSON_OFF)
+        return print_objects(ctl, &rows);
     table = table_new(headers, ELEMENTSOF(headers));
-    if (!table)
-        return fail(MICROVM_EXIT_FAILURE, "out of memory");
-    for (size_t i = 0; i < rows.count; i++) {
-        const VmRow *row = &rows.items[i];
-        char pid[16] = "-";
-        if (row->pid > 0)
-            snprintf(pid, sizeof(pid), "%u", row->pid);
-        const char *cells[] = {row->name, row->state, strcmp(row->readiness, "none") == 0 ? "-" : row->readiness,
-                               pid, *row->driver ? row->driver : "-", *row->hypervisor ? row->hypervisor : "-"};
-        table_add(table, cells, row->state);
-    }
-    pager_open(ctl);
-    table_print(table, !ctl->no_legend);
-    if (!ctl->no_legend && rows.count == 0)
-        puts("\nNo microVMs are defined. See microvm-definition(5), then: microvmctl reload");
-    else if (!ctl->no_legend)
-        printf("\n%s%zu microVM%s.%s\n", PAINT_DIM, rows.count, rows.count == 1 ? "" : "s", PAINT_OFF);
-    table_free(table);
+    for (size_t i = 0; i < rows.count; i++)
+        if (!table || add_row(table, &rows.items[i]) < 0)
+            return fail_oom();
+    pager_open(!ctl->no_pager);
+    if (rows.count > 0)
+        table_print(table, !ctl->no_legend);
+    if (!ctl->no_legend)
+        print_count(&rows);
     pager_close();
     return MICROVM_EXIT_OK;
 }

@@ -1,132 +1,188 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+#include "bus.h"
+#include "remote.h"
+#include "term.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 enum {
     TAIL_MAX = 64 * 1024,
+    CHUNK = 16 * 1024,
+    FOLLOW_LINES = 10, /* as journalctl -f and tail -f */
+    PATIENCE_USEC = 5000000,
 };
 
-static int open_log(Ctl *ctl, const char *vm, const char *about, bool quiet, int *ret_fd)
-{
-    _cleanup_err_ sd_bus_error error = SD_BUS_ERROR_NULL;
-    _cleanup_msg_ sd_bus_message *call = NULL, *reply = NULL;
-    int code, r, fd;
+static volatile sig_atomic_t interrupted;
 
-    code = ctl_new_call(ctl, vm, "OpenLog", &call);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    if (quiet)
-        sd_bus_message_set_allow_interactive_authorization(call, 0); /* nobody is asked for a password by a look */
-    r = sd_bus_message_open_container(call, 'a', "{sv}");
-    if (r >= 0 && ctl->boot != 0)
-        r = sd_bus_message_append(call, "{sv}", "boot", "i", ctl->boot);
-    if (r >= 0 && ctl->lines != UINT64_MAX)
-        r = sd_bus_message_append(call, "{sv}", "lines", "t", ctl->lines);
-    if (r >= 0 && ctl->follow)
-        r = sd_bus_message_append(call, "{sv}", "follow", "b", 1);
-    if (r >= 0)
-        r = sd_bus_message_close_container(call);
-    if (r >= 0)
-        r = sd_bus_call(ctl->bus, call, UINT64_MAX, &error, &reply);
-    if (r < 0)
-        return quiet ? MICROVM_EXIT_FAILURE : ctl_bus_error(ctl, &error, r, about);
-    if (sd_bus_message_read(reply, "h", &fd) < 0 || (*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
-        return quiet ? MICROVM_EXIT_FAILURE : fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read");
-    return MICROVM_EXIT_OK;
+static void on_signal(int number)
+{
+    interrupted = number;
 }
 
-char *log_tail(Ctl *ctl, const char *vm, uint64_t lines)
+static int append_options(const Ctl *ctl, sd_bus_message *call)
 {
-    Ctl quiet = *ctl;
-    char *text = calloc(1, TAIL_MAX + 1);
+    int r;
+
+    r = sd_bus_message_open_container(call, 'a', "{sv}");
+    if (r >= 0 && ctl->boot != 0)
+        r = sd_bus_message_append(call, "{sv}", "boot", "i", (int32_t)ctl->boot);
+    if (r >= 0 && ctl->lines != UINT64_MAX)
+        r = sd_bus_message_append(call, "{sv}", "lines", "t", ctl->lines);
+    if (r >= 0 && (ctl->given & OPTION_FOLLOW))
+        r = sd_bus_message_append(call, "{sv}", "follow", "b", 1);
+    return r < 0 ? r : sd_bus_message_close_container(call);
+}
+
+static int take_fd(sd_bus_message *reply, int *ret_fd)
+{
+    int fd, r;
+
+    r = sd_bus_message_read(reply, "h", &fd);
+    if (r < 0)
+        return r;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+static int open_log(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, int *ret_fd)
+{
+    _cleanup_message_ sd_bus_message *call = NULL;
+    int code, r;
+
+    code = ctl_new_call(ctl, row->path, "OpenLog", &call);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = append_options(ctl, call);
+    if (r < 0)
+        return fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r));
+    ctl_ask_password(ctl);
+    code = ctl_send(ctl, call, row->name, ret_reply);
+    ctl_stop_asking(ctl);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = take_fd(*ret_reply, ret_fd);
+    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
+}
+
+char *log_tail(Ctl *ctl, const char *path, uint64_t lines)
+{
+    _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
+    _cleanup_close_ int fd = -EBADF;
+    char *text;
     size_t used = 0;
     ssize_t n;
-    int fd;
 
-    quiet.lines = lines;
-    quiet.boot = 0;
-    quiet.follow = false;
-    quiet.no_ask_password = true;
-    if (!text || open_log(&quiet, vm, NULL, true, &fd) != MICROVM_EXIT_OK) {
-        free(text);
+    /* A look asks nobody for a password, and waits for no one. */
+    if (ctl_new_call(ctl, path, "OpenLog", &call) != MICROVM_EXIT_OK ||
+        sd_bus_message_set_allow_interactive_authorization(call, 0) < 0 ||
+        sd_bus_message_append(call, "a{sv}", 1, "lines", "t", lines) < 0 ||
+        sd_bus_call(ctl->bus, call, PATIENCE_USEC, NULL, &reply) < 0 || take_fd(reply, &fd) < 0)
         return NULL;
-    }
-    while (used < TAIL_MAX && (n = read(fd, text + used, TAIL_MAX - used)) > 0)
-        used += (size_t)n;
-    close(fd);
+    text = malloc(TAIL_MAX + 1);
+    if (!text)
+        return NULL;
+    while (used < TAIL_MAX && ((n = read(fd, text + used, TAIL_MAX - used)) > 0 || (n < 0 && errno == EINTR)))
+        used += n > 0 ? (size_t)n : 0;
     for (size_t i = 0; i < used; i++)
         if (text[i] == '\0')
             text[i] = ' ';
+    text[used] = '\0';
     return text;
 }
 
-/* What a guest said, made harmless for a terminal; elsewhere as it is. */
-static int put(const char *text, size_t size)
+/* What a guest said: harmless on a terminal, elsewhere as it is. */
+static int put(char *text, size_t *size, bool last)
 {
-    _cleanup_free_ char *copy = NULL, *shown = NULL;
+    _cleanup_free_ char *shown = NULL;
+    size_t used;
 
-    if (!isatty(STDOUT_FILENO) && !colours())
-        return fwrite(text, 1, size, stdout) == size ? 0 : -EIO;
-    copy = strndup(text, size);
-    for (size_t i = 0; copy && i < size; i++)
-        if (text[i] == '\0')
-            copy[i] = ' ';
-    shown = copy ? escape(copy, true) : NULL;
-    return shown && fputs(shown, stdout) >= 0 ? 0 : -EIO;
+    if (!on_terminal()) {
+        used = fwrite(text, 1, *size, stdout);
+        if (used < *size)
+            return -EIO;
+        *size = 0;
+        return 0;
+    }
+    shown = escape_piece(text, *size, ESCAPE_COLOUR, last, &used);
+    if (!shown || fputs(shown, stdout) < 0)
+        return -EIO;
+    *size -= used;
+    memmove(text, text + used, *size);
+    return 0;
+}
+
+/* -errno when nobody reads what we write. */
+static int copy_log(int fd, bool follow)
+{
+    char chunk[CHUNK + ESCAPE_REST];
+    size_t held = 0;
+    ssize_t n;
+    int r = 0;
+
+    while (r == 0 && !interrupted) {
+        n = read(fd, chunk + held, CHUNK);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        held += (size_t)n;
+        r = put(chunk, &held, false);
+        if (r == 0 && follow && fflush(stdout) != 0)
+            r = -errno;
+    }
+    if (r == 0)
+        r = put(chunk, &held, true);
+    fputs(paint_off(), stdout); /* whatever colour the guest was in */
+    return r;
+}
+
+/* Ctrl-C ends a follower; the colour that the guest was in must not stay. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
 }
 
 int verb_logs(Ctl *ctl)
 {
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
-    char chunk[16384];
-    ssize_t n;
-    int code, fd;
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    bool follow = ctl->given & OPTION_FOLLOW;
+    _cleanup_close_ int fd = -EBADF;
+    _cleanup_rows_ VmRows rows = {0};
+    int code, r;
 
     if (ctl->host)
-        return remote_exec(ctl);
-    if (ctl->n_names != 1)
-        return fail(MICROVM_EXIT_USAGE, "logs takes the name of one microVM");
-    if (ctl->follow && ctl->lines == UINT64_MAX)
-        ctl->lines = 10; /* as journalctl -f and tail -f */
-    code = ctl_targets(ctl, false, &rows);
+        return remote_exec(ctl, "logs");
+    if (follow && ctl->lines == UINT64_MAX)
+        ctl->lines = FOLLOW_LINES;
+    code = ctl_one_name(ctl, "logs", &rows);
     if (code == MICROVM_EXIT_OK)
-        code = open_log(ctl, rows.items[0].path, rows.items[0].name, false, &fd);
+        code = open_log(ctl, &rows.items[0], &reply, &fd);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (!ctl->follow)
-        pager_open(ctl);
-    while ((n = read(fd, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR)) {
-        if (n > 0 && put(chunk, (size_t)n) < 0)
-            break;
-        if (ctl->follow && fflush(stdout) != 0)
-            break;
-    }
-    close(fd);
+    if (follow)
+        catch_signals();
+    pager_open(!follow && !ctl->no_pager);
+    r = copy_log(fd, follow);
     pager_close();
-    return MICROVM_EXIT_OK;
-}
-
-int remote_exec(Ctl *ctl)
-{
-    const char **argv = calloc((size_t)ctl->argc + 4, sizeof(*argv));
-    int n = 0;
-
-    if (!argv)
-        return fail(MICROVM_EXIT_FAILURE, "out of memory");
-    argv[n++] = "ssh";
-    argv[n++] = "-t";
-    argv[n++] = ctl->host;
-    argv[n++] = "microvmctl";
-    for (int i = 1; i < ctl->argc; i++) {
-        const char *word = ctl->argv[i];
-        if (strcmp(word, "-H") == 0 || strcmp(word, "--host") == 0)
-            i++;
-        else if (strncmp(word, "--host=", 7) != 0 && strncmp(word, "-H", 2) != 0)
-            argv[n++] = word;
+    if (interrupted) {
+        fflush(stdout);
+        signal(interrupted, SIG_DFL);
+        raise(interrupted);
     }
-    execvp("ssh", (char *const *)argv);
-    free(argv);
-    return fail(MICROVM_EXIT_FAILURE, "ssh can't be run: %s", strerror(errno));
+    if (follow && r == 0 && !ctl_is_same_daemon(ctl, reply))
+        return fail(MICROVM_EXIT_UNREACHABLE,
+                    "microvmd ended; %s goes on. When it is back: microvmctl logs -f %s", rows.items[0].name,
+                    rows.items[0].name);
+    return MICROVM_EXIT_OK;
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* microvmctl: a small D-Bus client of microvmd. */
-#include "options.h"
+/* microvmctl: the command line of microvmd, over D-Bus. */
+#include "bus.h"
 
+#include <errno.h>
 #include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 static int verb_help(Ctl *ctl)
 {
@@ -10,51 +14,76 @@ static int verb_help(Ctl *ctl)
     return MICROVM_EXIT_OK;
 }
 
-static const struct {
-    const char *name;
-    int (*run)(Ctl *ctl);
-} verbs[] = {
-    {"list", verb_list},         {"status", verb_status},   {"is-active", verb_is_active},
-    {"start", verb_start},       {"stop", verb_stop},       {"restart", verb_restart},
-    {"kill", verb_kill},         {"pause", verb_pause},     {"resume", verb_resume},
-    {"console", verb_console},   {"logs", verb_logs},       {"reset-failed", verb_reset_failed},
-    {"reload", verb_reload},     {"show", verb_show},       {"validate", verb_validate},
-    {"version", verb_version},   {"help", verb_help},
+static const Verb verbs[] = {
+    {"list", verb_list, OPTION_ALL},
+    {"status", verb_status, OPTION_ALL | OPTION_LINES},
+    {"is-active", verb_is_active, OPTION_ALL},
+    {"start", verb_start, OPTION_ALL},
+    {"stop", verb_stop, OPTION_ALL | OPTION_FORCE | OPTION_TIMEOUT | OPTION_HOST_SHUTDOWN},
+    {"restart", verb_restart, OPTION_ALL | OPTION_FORCE | OPTION_TIMEOUT},
+    {"kill", verb_kill, OPTION_ALL | OPTION_SIGNAL},
+    {"pause", verb_pause, OPTION_ALL},
+    {"resume", verb_resume, OPTION_ALL},
+    {"reset-failed", verb_reset_failed, OPTION_ALL},
+    {"console", verb_console, 0},
+    {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
+    {"reload", verb_reload, 0},
+    {"validate", verb_validate, 0},
+    {"show", verb_show, OPTION_ALL | OPTION_PROPERTY | OPTION_VALUE | OPTION_DEFINITION},
+    {"version", verb_version, 0},
+    {"help", verb_help, 0},
 };
 
-static int unknown_verb(const char *word)
+static const Verb *find_verb(const char *word)
 {
     const char *names[ELEMENTSOF(verbs)], *meant;
+    _cleanup_free_ char *shown = NULL;
 
-    for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+    for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
         names[i] = verbs[i].name;
+        if (strcmp(names[i], word) == 0)
+            return &verbs[i];
+    }
     meant = did_you_mean(word, names, ELEMENTSOF(verbs));
+    shown = escape(word, ESCAPE_LINE);
     if (meant)
-        return fail(MICROVM_EXIT_USAGE, "there is no verb \"%s\"; did you mean \"%s\"?", word, meant);
-    return fail(MICROVM_EXIT_USAGE, "there is no verb \"%s\". See: microvmctl --help", word);
+        fail(MICROVM_EXIT_USAGE, "There is no verb \"%s\"; did you mean \"%s\"?", shown ? shown : "?", meant);
+    else
+        fail(MICROVM_EXIT_USAGE, "There is no verb \"%s\". See: microvmctl --help", shown ? shown : "?");
+    return NULL;
+}
+
+static int run(Ctl *ctl)
+{
+    const Verb *verb = find_verb(ctl->n_names > 0 ? ctl->names[0] : "list");
+    int code;
+
+    if (!verb)
+        return MICROVM_EXIT_USAGE;
+    if (ctl->n_names > 0) {
+        ctl->names++;
+        ctl->n_names--;
+    }
+    code = options_check(ctl, verb);
+    if (code == MICROVM_EXIT_OK)
+        code = verb->run(ctl);
+    ctl_disconnect(ctl);
+    return code;
 }
 
 int main(int argc, char *argv[])
 {
-    const char *verb;
     Ctl ctl;
     bool done;
     int code;
 
+    /* For the width of characters; D-Bus and definitions are UTF-8, whatever the user's locale is. */
     setlocale(LC_CTYPE, "C.UTF-8");
+    signal(SIGPIPE, SIG_IGN); /* who closes our output early ends the output, not a job that is waited for */
     code = options_parse(&ctl, argc, argv, &done);
-    if (code != MICROVM_EXIT_OK || done)
-        return code;
-    verb = ctl.n_names > 0 ? ctl.names[0] : "list";
-    if (ctl.n_names > 0) {
-        ctl.names++;
-        ctl.n_names--;
-    }
-    for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-        if (strcmp(verbs[i].name, verb) == 0) {
-            code = verbs[i].run(&ctl);
-            ctl_disconnect(&ctl);
-            return fflush(stdout) != 0 && code == MICROVM_EXIT_OK ? MICROVM_EXIT_FAILURE : code;
-        }
-    return unknown_verb(verb);
+    if (code == MICROVM_EXIT_OK && !done)
+        code = run(&ctl);
+    if (fflush(stdout) != 0 && errno != EPIPE && code == MICROVM_EXIT_OK)
+        code = fail(MICROVM_EXIT_FAILURE, "Can't write the output: %s", strerror(errno));
+    return code;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "options.h"
+/* The command line of microvmctl. */
+#include "ctl.h"
 
 #include <getopt.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 static const char help[] =
     "microvmctl [OPTION...] VERB [NAME...]\n"
@@ -12,8 +15,8 @@ static const char help[] =
     "Looking:\n"
     "  list [NAME...]          all microVMs, a line each\n"
     "  status [NAME...]        one microVM in full, or the host\n"
-    "  is-active NAME...       its state; exit code 0 when it runs\n"
-    "  show NAME...            all properties\n"
+    "  is-active NAME...       its state; exit code 0 when it runs or is paused\n"
+    "  show NAME...            its properties, or its definition\n"
     "  logs NAME               what its console said\n"
     "  console NAME            attach to its console; Ctrl-] detaches\n"
     "\n"
@@ -30,6 +33,7 @@ static const char help[] =
     "  reload                  read definitions anew; starts and stops nothing\n"
     "  validate FILE...        check definitions, without loading them\n"
     "  version                 of microvmctl and microvmd\n"
+    "  help                    this text\n"
     "\n"
     "Options:\n"
     "  --bus=BUS               system, user, or a D-Bus address (also $MICROVM_BUS)\n"
@@ -45,8 +49,16 @@ static const char help[] =
     "  -p, --property=NAME,... show: only these\n"
     "  --value                 show: without the names\n"
     "  --definition            show: its definition, complete\n"
+    "  --host-shutdown         stop --all: within the time that systemd gives the host's shutdown\n"
     "  --no-block              do not wait for jobs\n"
-    "  --no-legend, --no-pager, --no-ask-password, -q, --quiet, -h, --help, --version\n";
+    "  --no-legend             tables without headers and count\n"
+    "  --no-pager              no pager\n"
+    "  --no-ask-password       never ask for a password\n"
+    "  -q, --quiet             only errors\n"
+    "  -h, --help, --version\n"
+    "\n"
+    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 69 no microvmd,\n"
+    "77 not allowed.\n";
 
 enum {
     OPT_BUS = 256,
@@ -90,7 +102,7 @@ static const struct option long_options[] = {
 
 static int usage(const char *option, const char *value, const char *wanted)
 {
-    return fail(MICROVM_EXIT_USAGE, "%s %s: this must be %s", option, value, wanted);
+    return fail(MICROVM_EXIT_USAGE, "%s %s: this must be %s.", option, value, wanted);
 }
 
 static int take_json(Ctl *ctl)
@@ -136,11 +148,68 @@ static int take_number(const char *option, long least, long most, long *ret_valu
     return MICROVM_EXIT_OK;
 }
 
-static int take_option(Ctl *ctl, int option, bool *ret_done)
+/* Options that only some verbs take. */
+static const struct {
+    int option;
+    OptionBit bit;
+    const char *name;
+} verb_options[] = {
+    {'a', OPTION_ALL, "--all"},
+    {OPT_FORCE, OPTION_FORCE, "--force"},
+    {OPT_TIMEOUT, OPTION_TIMEOUT, "--timeout"},
+    {'s', OPTION_SIGNAL, "--signal"},
+    {'n', OPTION_LINES, "--lines"},
+    {'f', OPTION_FOLLOW, "--follow"},
+    {'b', OPTION_BOOT, "--boot"},
+    {'p', OPTION_PROPERTY, "--property"},
+    {OPT_VALUE, OPTION_VALUE, "--value"},
+    {OPT_DEFINITION, OPTION_DEFINITION, "--definition"},
+    {OPT_HOST_SHUTDOWN, OPTION_HOST_SHUTDOWN, "--host-shutdown"},
+};
+
+static int take_verb_option(Ctl *ctl, int option)
 {
     long number = 0;
     int code = MICROVM_EXIT_OK;
 
+    for (size_t i = 0; i < ELEMENTSOF(verb_options); i++)
+        if (verb_options[i].option == option)
+            ctl->given |= verb_options[i].bit;
+    switch (option) {
+    case OPT_TIMEOUT:
+        return parse_duration(optarg, &ctl->timeout_usec) < 0
+                   ? usage("--timeout", optarg, "a time, such as 30, 30s or 2min")
+                   : MICROVM_EXIT_OK;
+    case 's':
+        return take_signal(ctl);
+    case 'n':
+        code = take_number("--lines", 0, 1000000000, &number);
+        ctl->lines = (uint64_t)number;
+        break;
+    case 'b':
+        code = take_number("--boot", -1000, 0, &number);
+        ctl->boot = (int)number;
+        break;
+    case 'p':
+        ctl->property = optarg;
+        break;
+    default:
+        break;
+    }
+    return code;
+}
+
+int options_check(const Ctl *ctl, const Verb *verb)
+{
+    for (size_t i = 0; i < ELEMENTSOF(verb_options); i++)
+        if (ctl->given & ~verb->options & verb_options[i].bit)
+            return fail(MICROVM_EXIT_USAGE, "%s takes no %s. See: microvmctl --help", verb->name,
+                        verb_options[i].name);
+    return MICROVM_EXIT_OK;
+}
+
+static int take_option(Ctl *ctl, int option, bool *ret_done)
+{
     switch (option) {
     case OPT_BUS:
         ctl->bus_address = optarg;
@@ -165,40 +234,6 @@ static int take_option(Ctl *ctl, int option, bool *ret_done)
     case 'q':
         ctl->quiet = true;
         break;
-    case 'a':
-        ctl->all = true;
-        break;
-    case OPT_FORCE:
-        ctl->force = true;
-        break;
-    case OPT_TIMEOUT:
-        return parse_duration(optarg, &ctl->timeout_usec) < 0 ? usage("--timeout", optarg, "a time, such as 30, 30s or 2min")
-                                                              : MICROVM_EXIT_OK;
-    case 's':
-        return take_signal(ctl);
-    case 'n':
-        code = take_number("--lines", 0, 1000000000, &number);
-        ctl->lines = (uint64_t)number;
-        return code;
-    case 'f':
-        ctl->follow = true;
-        break;
-    case 'b':
-        code = take_number("--boot", -1000, 0, &number);
-        ctl->boot = (int)number;
-        return code;
-    case 'p':
-        ctl->property = optarg;
-        break;
-    case OPT_VALUE:
-        ctl->value = true;
-        break;
-    case OPT_DEFINITION:
-        ctl->definition = true;
-        break;
-    case OPT_HOST_SHUTDOWN:
-        ctl->host_shutdown = true;
-        break;
     case 'h':
         fputs(help, stdout);
         *ret_done = true;
@@ -208,24 +243,34 @@ static int take_option(Ctl *ctl, int option, bool *ret_done)
         *ret_done = true;
         break;
     default:
-        return MICROVM_EXIT_USAGE;
+        return take_verb_option(ctl, option);
     }
-    return code;
+    return MICROVM_EXIT_OK;
 }
 
 /* getopt says "unrecognized"; we say what was probably meant. */
-static int unknown_option(const char *word)
+static int bad_option(int why, const char *word)
 {
     const char *names[ELEMENTSOF(long_options)], *meant = NULL;
+    bool is_long = word && strncmp(word, "--", 2) == 0;
+    _cleanup_free_ char *stem = is_long ? strndup(word + 2, strcspn(word + 2, "=")) : NULL;
     size_t n = 0;
 
     for (; long_options[n].name; n++)
         names[n] = long_options[n].name;
-    if (word && strncmp(word, "--", 2) == 0)
-        meant = did_you_mean(word + 2, names, n);
+    if (why == ':')
+        return is_long ? fail(MICROVM_EXIT_USAGE, "%s lacks its value. See: microvmctl --help", word)
+                       : fail(MICROVM_EXIT_USAGE, "-%c lacks its value. See: microvmctl --help", optopt);
+    if (!is_long)
+        return fail(MICROVM_EXIT_USAGE, "There is no option -%c. See: microvmctl --help", optopt);
+    for (size_t i = 0; stem && i < n; i++)
+        if (strcmp(stem, names[i]) == 0)
+            return fail(MICROVM_EXIT_USAGE, "--%s takes no value. See: microvmctl --help", stem);
+    meant = stem ? did_you_mean(stem, names, n) : NULL;
     if (meant)
-        return fail(MICROVM_EXIT_USAGE, "there is no option %s; did you mean --%s?", word, meant);
-    return fail(MICROVM_EXIT_USAGE, "there is no option %s, or it lacks its value. See: microvmctl --help", word ? word : "like that");
+        return fail(MICROVM_EXIT_USAGE, "There is no option --%s; did you mean --%s?", stem, meant);
+    return fail(MICROVM_EXIT_USAGE,
+                "There is no option %s, or it is short for several. See: microvmctl --help", word);
 }
 
 int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
@@ -238,20 +283,18 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
         .timeout_usec = UINT64_MAX,
         .lines = UINT64_MAX,
         .signal = SIGTERM,
-        .argc = argc,
-        .argv = argv,
     };
     *ret_done = false;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "H:qas:n:fb:p:h", long_options, NULL)) >= 0) {
-        if (option == '?')
-            return unknown_option(argv[optind - 1]);
+    while ((option = getopt_long(argc, argv, ":H:qas:n:fb:p:h", long_options, NULL)) >= 0) {
+        if (option == '?' || option == ':')
+            return bad_option(option, argv[optind - 1]);
         code = take_option(ctl, option, ret_done);
         if (code != MICROVM_EXIT_OK || *ret_done)
             return code;
     }
     ctl->names = argv + optind;
-    ctl->n_names = argc - optind;
+    ctl->n_names = (size_t)(argc - optind);
     return MICROVM_EXIT_OK;
 }
 

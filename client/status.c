@@ -1,118 +1,132 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+/* The host at a glance, or one microVM in full. */
+#include "bus.h"
+#include "term.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 
 enum {
     LOG_LINES = 10,
 };
 
-static const char *text_of(const cJSON *properties, const char *key)
+static bool is_active(const char *state)
 {
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(properties, key));
-
-    return text ? text : "";
+    return strcmp(state, "running") == 0 || strcmp(state, "paused") == 0;
 }
 
-static uint64_t number_of(const cJSON *properties, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(properties, key);
-
-    if (cJSON_IsRaw(item))
-        return strtoull(item->valuestring, NULL, 10);
-    return cJSON_IsNumber(item) ? (uint64_t)item->valuedouble : 0;
-}
-
-static bool flag_of(const cJSON *properties, const char *key)
-{
-    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(properties, key));
-}
-
-static bool is_running(const char *state)
-{
-    return strcmp(state, "inactive") != 0 && strcmp(state, "failed") != 0 && strcmp(state, "backoff") != 0 &&
-           strcmp(state, "waiting") != 0;
-}
-
+/* "      Label: text", the text made harmless. */
 static void print_line(const char *label, const char *format, ...) _printf_(2, 3);
 static void print_line(const char *label, const char *format, ...)
 {
     _cleanup_free_ char *text = NULL, *shown = NULL;
-    __builtin_va_list arguments;
+    va_list arguments;
 
-    __builtin_va_start(arguments, format);
+    va_start(arguments, format);
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL;
-    __builtin_va_end(arguments);
-    shown = text ? escape(text, false) : NULL;
+    va_end(arguments);
+    shown = text ? escape(text, ESCAPE_LINE) : NULL;
     printf("%12s: %s\n", label, shown ? shown : "");
 }
 
-static void print_state(const cJSON *p, const char *state)
+static void print_head(const cJSON *p, const char *name, const char *state)
 {
-    _cleanup_free_ char *since = NULL;
-    uint64_t when = number_of(p, "StateTimestamp");
+    _cleanup_free_ char *since = NULL, *shown = escape(name, ESCAPE_LINE);
+    uint64_t when = json_number(p, "StateTimestamp");
 
     if (when > 0)
         since = format_since(when);
-    printf("%12s: %s%s%s%s%s\n", "State", paint(state), state, PAINT_OFF, since ? " since " : "", since ? since : "");
-    print_line("Reason", "%s", text_of(p, "StateReason"));
+    printf("%s●%s %s%s%s - %s%s%s%s%s\n", paint(state), paint_off(), paint_bold(), shown ? shown : "?",
+           paint_off(), paint(state), state, paint_off(), since ? " since " : "", since ? since : "");
+    if (*json_text(p, "StateReason"))
+        print_line("Reason", "%s", json_text(p, "StateReason"));
 }
 
-static void print_last_run(const cJSON *p)
+static void print_definition(const cJSON *p)
 {
-    const char *result = text_of(p, "Result"), *stop = text_of(p, "LastStop");
-    uint64_t restarts = number_of(p, "NRestarts"), due = number_of(p, "NextRestartTimestamp");
+    const char *path = json_text(p, "DefinitionPath");
 
-    if (*stop || strcmp(result, "success") != 0)
-        print_line("Last run", "%s%s%s%s", result, *stop ? " (stop: " : "", stop, *stop ? ")" : "");
+    print_line("Definition", "%s%s", *path ? path : "none",
+               json_flag(p, "Undeclared") ? " (undeclared: the file is gone, what runs goes on)"
+               : json_flag(p, "Outdated") ? " (outdated: it changed since the start; a restart applies it)"
+                                          : "");
+    print_line("Autostart", "%s", json_flag(p, "Autostart") ? "yes" : "no");
+}
+
+static void print_driver(const cJSON *p)
+{
+    const char *hypervisor = json_text(p, "Hypervisor"), *driver = json_text(p, "Driver"),
+               *accel = json_text(p, "Accel"), *why = json_text(p, "AccelReason");
+
+    if (*driver)
+        print_line("Driver", "%s%s", driver,
+                   json_flag(p, "DriverOnline") ? "" : " (away: the state is the last known)");
+    if (*hypervisor)
+        print_line("Hypervisor", "%s", hypervisor);
+    if (*accel)
+        print_line("Accel", "%s%s%s%s", accel, *why ? " (" : "", why, *why ? ")" : "");
+}
+
+static void print_machine(const cJSON *p)
+{
+    uint64_t pid = json_number(p, "MainPID"), vcpus = json_number(p, "VCPUs"),
+             started = json_number(p, "StartTimestamp"), bytes = json_number(p, "MemoryBytes");
+    const char *readiness = json_text(p, "Readiness");
+
+    if (pid > 0)
+        print_line("Main PID", "%" PRIu64, pid);
+    if (*json_text(p, "Unit"))
+        print_line("Unit", "%s", json_text(p, "Unit"));
+    if (*json_text(p, "UUID"))
+        print_line("UUID", "%s", json_text(p, "UUID"));
+    if (vcpus > 0)
+        print_line("Machine", "%" PRIu64 " vCPU%s, %" PRIu64 " MiB of memory", vcpus, vcpus == 1 ? "" : "s",
+                   bytes >> 20);
+    if (started > 0) {
+        _cleanup_free_ char *when = format_since(started);
+        print_line("Started", "%s", when ? when : "");
+    }
+    if (*readiness && strcmp(readiness, "none") != 0)
+        print_line("Readiness", "%s", readiness);
+}
+
+static void print_past(const cJSON *p)
+{
+    const char *result = json_text(p, "Result"), *stop = json_text(p, "LastStop");
+    uint64_t restarts = json_number(p, "NRestarts"), due = json_number(p, "NextRestartTimestamp");
+
     if (restarts > 0)
         print_line("Restarts", "%" PRIu64, restarts);
     if (due > 0) {
         _cleanup_free_ char *when = format_since(due);
-        print_line("Next start", "%s", when ? when : "");
+        print_line("Next restart", "%s", when ? when : "");
     }
+    if (*stop || (*result && strcmp(result, "success") != 0))
+        print_line("Last run", "ended with %s%s%s", result, *stop ? ", last stop was " : "", stop);
 }
 
 static void print_log(Ctl *ctl, const VmRow *row)
 {
-    _cleanup_free_ char *tail = log_tail(ctl, row->path, LOG_LINES), *shown = NULL;
+    uint64_t lines = ctl->lines == UINT64_MAX ? LOG_LINES : ctl->lines;
+    _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines) : NULL, *shown = NULL;
+    size_t length;
 
-    if (!tail || !*tail)
-        return;
-    shown = escape(tail, true);
-    printf("\n%s%s%s", PAINT_DIM, shown ? shown : "", PAINT_OFF);
-    if (tail[strlen(tail) - 1] != '\n')
-        putchar('\n');
+    shown = tail ? escape(tail, ESCAPE_COLOUR) : NULL;
+    length = shown ? strlen(shown) : 0;
+    if (length > 0)
+        printf("\n%s%s%s", shown, paint_off(), shown[length - 1] == '\n' ? "" : "\n");
 }
 
 static void print_card(Ctl *ctl, const VmRow *row, const cJSON *p)
 {
-    const char *state = text_of(p, "State"), *path = text_of(p, "DefinitionPath"), *accel = text_of(p, "Accel");
-    uint64_t pid = number_of(p, "MainPID");
-
-    printf("%s●%s %s%s%s\n", paint(state), PAINT_OFF, PAINT_BOLD, row->name, PAINT_OFF);
-    print_line("Definition", "%s%s%s", *path ? path : "none", flag_of(p, "Undeclared") ? " (undeclared: its file is gone)" : "",
-               flag_of(p, "Outdated") ? " (outdated: the definition changed since it started; restart to apply)" : "");
-    print_state(p, state);
-    print_last_run(p);
-    if (*text_of(p, "Hypervisor"))
-        print_line("Hypervisor", "%s, by driver %s%s", text_of(p, "Hypervisor"), text_of(p, "Driver"),
-                   flag_of(p, "DriverOnline") ? "" : " (away)");
-    if (*accel)
-        print_line("Accel", "%s (%s)", accel, text_of(p, "AccelReason"));
-    if (pid > 0)
-        print_line("Main PID", "%" PRIu64, pid);
-    if (number_of(p, "VCPUs") > 0)
-        print_line("Resources", "%" PRIu64 " vCPU%s, %" PRIu64 " MiB", number_of(p, "VCPUs"),
-                   number_of(p, "VCPUs") == 1 ? "" : "s", number_of(p, "MemoryBytes") >> 20);
-    if (*text_of(p, "UUID"))
-        print_line("UUID", "%s", text_of(p, "UUID"));
-    if (number_of(p, "StartTimestamp") > 0) {
-        _cleanup_free_ char *started = format_since(number_of(p, "StartTimestamp"));
-        print_line("Started", "%s", started ? started : "");
-    }
-    print_line("Autostart", "%s", flag_of(p, "Autostart") ? "yes" : "no");
+    print_head(p, row->name, json_text(p, "State"));
+    print_definition(p);
+    print_driver(p);
+    print_machine(p);
+    print_past(p);
     print_log(ctl, row);
 }
 
@@ -122,13 +136,12 @@ static void print_drivers(const cJSON *drivers)
 {
     const cJSON *driver;
 
-    cJSON_ArrayForEach(driver, drivers)
-    {
+    cJSON_ArrayForEach (driver, drivers) {
         const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(driver, 0));
         const char *detail = cJSON_GetStringValue(cJSON_GetArrayItem(driver, 2));
-        bool online = cJSON_IsTrue(cJSON_GetArrayItem(driver, 1));
-        print_line("Driver", "%s %s%s%s%s", name ? name : "?", online ? "online" : "away", detail && *detail ? " (" : "",
-                   detail ? detail : "", detail && *detail ? ")" : "");
+        print_line("Driver", "%s: %s%s%s%s", name ? name : "?",
+                   cJSON_IsTrue(cJSON_GetArrayItem(driver, 1)) ? "online" : "away",
+                   detail && *detail ? " (" : "", detail ? detail : "", detail && *detail ? ")" : "");
     }
 }
 
@@ -138,12 +151,12 @@ static void print_counts(const cJSON *counts)
     size_t used = 0;
     const cJSON *count;
 
-    cJSON_ArrayForEach(count, counts)
+    cJSON_ArrayForEach (count, counts)
         if (strcmp(count->string, "total") != 0 && count->valueint > 0 && used < sizeof(text))
-            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d %s", used ? ", " : "", count->valueint,
-                                     count->string);
-    print_line("microVMs", "%d%s%s%s", cJSON_GetObjectItemCaseSensitive(counts, "total") ? cJSON_GetObjectItemCaseSensitive(counts, "total")->valueint : 0,
-               *text ? " (" : "", text, *text ? ")" : "");
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d %s", used ? ", " : "",
+                                     count->valueint, count->string);
+    print_line("microVMs", "%" PRIu64 "%s%s%s", json_number(counts, "total"), *text ? " (" : "", text,
+               *text ? ")" : "");
 }
 
 static int host_status(Ctl *ctl)
@@ -154,135 +167,86 @@ static int host_status(Ctl *ctl)
 
     code = ctl_connect(ctl);
     if (code == MICROVM_EXIT_OK)
-        code = ctl_get_all(ctl, NULL, &p);
+        code = ctl_get_all(ctl, NULL, NULL, &p);
     if (code != MICROVM_EXIT_OK)
         return code;
     if (ctl->json != JSON_OFF)
-        return print_json(ctl, p);
-    conflict = strcmp(text_of(p, "HostRole"), "host") != 0;
-    printf("%s●%s %smicrovmd%s %s\n", paint(conflict ? "failed" : "running"), PAINT_OFF, PAINT_BOLD, PAINT_OFF,
-           text_of(p, "Version"));
-    print_line("Host role", "%s%s", text_of(p, "HostRole"),
-               conflict ? ": guest mode is enabled in its configuration, so nothing starts; see: microvmd --check" : "");
+        return json_print(ctl->json, p);
+    conflict = strcmp(json_text(p, "HostRole"), "host") != 0;
+    pager_open(!ctl->no_pager);
+    printf("%s●%s %smicrovmd%s %s\n", paint(conflict ? "failed" : "running"), paint_off(), paint_bold(),
+           paint_off(), json_text(p, "Version"));
+    print_line(
+        "Host role", "%s%s", json_text(p, "HostRole"),
+        conflict ? ": guest mode is enabled in its configuration, so nothing starts; where: microvmd --check"
+                 : "");
     print_drivers(cJSON_GetObjectItemCaseSensitive(p, "Drivers"));
     print_counts(cJSON_GetObjectItemCaseSensitive(p, "Counts"));
+    pager_close();
     return MICROVM_EXIT_OK;
 }
 
 int verb_status(Ctl *ctl)
 {
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
     _cleanup_json_ cJSON *list = cJSON_CreateArray();
-    int code, result = MICROVM_EXIT_OK;
+    _cleanup_rows_ VmRows rows = {0};
+    int code, worst = MICROVM_EXIT_OK;
 
-    if (!ctl->all && ctl->n_names == 0)
+    if (!(ctl->given & OPTION_ALL) && ctl->n_names == 0)
         return host_status(ctl);
-    code = ctl_targets(ctl, false, &rows);
+    code = ctl_named(ctl, &rows);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (ctl->json == JSON_OFF)
-        pager_open(ctl);
-    for (size_t i = 0; i < rows.count; i++) {
+    pager_open(ctl->json == JSON_OFF && !ctl->no_pager);
+    for (size_t i = 0; i < rows.count && worst != MICROVM_EXIT_UNREACHABLE; i++) {
         cJSON *properties = NULL;
-        code = ctl_get_all(ctl, rows.items[i].path, &properties);
+        code = ctl_get_all(ctl, rows.items[i].path, rows.items[i].name, &properties);
         if (code != MICROVM_EXIT_OK) {
-            result = code;
+            worst = code;
             continue;
         }
-        if (!is_running(text_of(properties, "State")) && result == MICROVM_EXIT_OK)
-            result = MICROVM_EXIT_NOT_RUNNING;
+        if (!is_active(json_text(properties, "State")) && worst == MICROVM_EXIT_OK)
+            worst = MICROVM_EXIT_NOT_RUNNING;
         if (ctl->json == JSON_OFF) {
-            if (i > 0)
-                putchar('\n');
+            fputs(i > 0 ? "\n" : "", stdout);
             print_card(ctl, &rows.items[i], properties);
-            cJSON_Delete(properties);
-        } else {
-            cJSON_AddItemToArray(list, properties);
         }
+        cJSON_AddItemToArray(list, properties);
     }
     if (ctl->json != JSON_OFF)
-        print_json(ctl, list);
+        json_print(ctl->json, list);
     pager_close();
-    return result;
+    return worst;
 }
 
-/* --- show --- */
-
-static bool is_wanted(const char *wanted, const char *key)
+int verb_is_active(Ctl *ctl)
 {
-    size_t length = strlen(key);
-
-    if (!wanted)
-        return true;
-    for (const char *at = wanted; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (strncmp(at, key, length) == 0 && (at[length] == ',' || at[length] == '\0'))
-            return true;
-    return false;
-}
-
-static void print_property(Ctl *ctl, const cJSON *item)
-{
-    _cleanup_free_ char *printed = cJSON_IsString(item) ? escape(item->valuestring, false) : cJSON_PrintUnformatted(item);
-    const char *value = cJSON_IsBool(item) ? (cJSON_IsTrue(item) ? "yes" : "no") : printed;
-
-    if (ctl->value)
-        puts(value ? value : "");
-    else
-        printf("%s=%s\n", item->string, value ? value : "");
-}
-
-static int show_definition(Ctl *ctl, const VmRow *row)
-{
-    _cleanup_msg_ sd_bus_message *reply = NULL;
-    const char *text;
-    int code;
-
-    code = ctl_call(ctl, row->path, "GetDefinition", &reply, "a{sv}", 0);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    if (sd_bus_message_read(reply, "s", &text) < 0)
-        return fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read");
-    puts(text);
-    return MICROVM_EXIT_OK;
-}
-
-static int show_properties(Ctl *ctl, const VmRow *row, cJSON *list)
-{
-    cJSON *properties = NULL, *item, *next;
-    int code;
-
-    code = ctl_get_all(ctl, row->path, &properties);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    for (item = properties->child; item; item = next) {
-        next = item->next;
-        if (!is_wanted(ctl->property, item->string))
-            cJSON_Delete(cJSON_DetachItemViaPointer(properties, item));
-        else if (ctl->json == JSON_OFF)
-            print_property(ctl, item);
-    }
-    cJSON_AddItemToArray(list, properties);
-    return MICROVM_EXIT_OK;
-}
-
-int verb_show(Ctl *ctl)
-{
-    _cleanup_(vm_rows_clear) VmRows rows = {0};
     _cleanup_json_ cJSON *list = cJSON_CreateArray();
-    int code, result;
+    _cleanup_rows_ VmRows rows = {0};
+    int code, worst = MICROVM_EXIT_OK;
+    bool all = ctl->given & OPTION_ALL;
 
-    result = ctl_targets(ctl, false, &rows);
-    if (result != MICROVM_EXIT_OK)
-        return result;
-    pager_open(ctl);
-    for (size_t i = 0; i < rows.count; i++) {
-        if (i > 0 && ctl->json == JSON_OFF)
-            putchar('\n');
-        code = ctl->definition ? show_definition(ctl, &rows.items[i]) : show_properties(ctl, &rows.items[i], list);
-        result = code != MICROVM_EXIT_OK ? code : result;
+    if (all == (ctl->n_names > 0))
+        return fail(MICROVM_EXIT_USAGE, "is-active takes names, or --all. See: microvmctl list");
+    code = ctl_list(ctl, &rows);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    for (size_t i = 0; i < (all ? rows.count : ctl->n_names); i++) {
+        const char *name = all ? rows.items[i].name : ctl->names[i], *state = "unknown";
+        cJSON *object = cJSON_CreateObject();
+        for (size_t k = 0; k < rows.count; k++)
+            if (strcmp(rows.items[k].name, name) == 0)
+                state = rows.items[k].state;
+        if (strcmp(state, "unknown") == 0)
+            worst = MICROVM_EXIT_NO_SUCH_VM;
+        else if (!is_active(state) && worst == MICROVM_EXIT_OK)
+            worst = MICROVM_EXIT_NOT_RUNNING;
+        if (ctl->json == JSON_OFF && !ctl->quiet)
+            puts(state);
+        cJSON_AddStringToObject(object, "Name", name);
+        cJSON_AddStringToObject(object, "State", state);
+        cJSON_AddItemToArray(list, object);
     }
-    if (ctl->json != JSON_OFF && !ctl->definition)
-        print_json(ctl, list);
-    pager_close();
-    return result;
+    code = ctl->json != JSON_OFF ? json_print(ctl->json, list) : MICROVM_EXIT_OK;
+    return code != MICROVM_EXIT_OK ? code : worst;
 }

@@ -1,19 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+#include "table.h"
 
+#include "term.h"
+#include "util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <wchar.h>
+
+enum {
+    COLUMNS_MAX = 16,
+    GAP = 2,
+    NARROWEST = 4,
+};
 
 struct Table {
     const char *const *headers;
-    size_t n_columns;
-    char **cells; /* n_rows × n_columns */
-    char **states;
-    size_t n_rows;
+    size_t n_columns, n_rows;
+    char **cells;        /* n_rows × n_columns */
+    const char **paints; /* of each row's state */
 };
 
 Table *table_new(const char *const *headers, size_t n_columns)
 {
-    Table *table = calloc(1, sizeof(*table));
+    Table *table = n_columns <= COLUMNS_MAX ? calloc(1, sizeof(*table)) : NULL;
 
     if (table) {
         table->headers = headers;
@@ -22,95 +33,127 @@ Table *table_new(const char *const *headers, size_t n_columns)
     return table;
 }
 
-Table *table_free(Table *table)
+void table_freep(Table **table)
 {
-    if (!table)
-        return NULL;
-    for (size_t i = 0; i < table->n_rows * table->n_columns; i++)
-        free(table->cells[i]);
-    for (size_t i = 0; i < table->n_rows; i++)
-        free(table->states[i]);
-    free(table->cells);
-    free(table->states);
-    free(table);
-    return NULL;
+    if (!*table)
+        return;
+    for (size_t i = 0; i < (*table)->n_rows * (*table)->n_columns; i++)
+        free((*table)->cells[i]);
+    free((*table)->cells);
+    free((*table)->paints);
+    free(*table);
 }
 
-void table_add(Table *table, const char *const *cells, const char *state)
+int table_add(Table *table, const char *const *cells, const char *state)
 {
     char **grown = reallocarray(table->cells, (table->n_rows + 1) * table->n_columns, sizeof(*grown));
-    char **states = reallocarray(table->states, table->n_rows + 1, sizeof(*states));
+    const char **paints = reallocarray(table->paints, table->n_rows + 1, sizeof(*paints));
 
     if (grown)
         table->cells = grown;
-    if (states)
-        table->states = states;
-    if (!grown || !states)
-        return;
-    for (size_t i = 0; i < table->n_columns; i++)
-        grown[table->n_rows * table->n_columns + i] = escape(cells[i], false);
-    states[table->n_rows++] = strdup(state);
+    if (paints)
+        table->paints = paints;
+    if (!grown || !paints)
+        return -ENOMEM;
+    grown += table->n_rows * table->n_columns;
+    for (size_t i = 0; i < table->n_columns; i++) {
+        grown[i] = escape(cells[i], ESCAPE_LINE);
+        if (!grown[i]) {
+            while (i > 0)
+                free(grown[--i]);
+            return -ENOMEM;
+        }
+    }
+    paints[table->n_rows++] = paint(state);
+    return 0;
 }
 
-/* Columns that a text takes on the terminal. */
-static size_t width(const char *text)
+/* Length and width of the character at `text`, which is UTF-8. */
+static size_t next_character(const char *text, size_t *ret_width)
 {
-    size_t n = 0;
+    int length = utf8_length(text, strlen(text)), width;
+    mbstate_t state = {0};
+    wchar_t character;
 
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
+    *ret_width = 1;
+    if (length <= 1)
+        return 1;
+    if (mbrtowc(&character, text, (size_t)length, &state) != (size_t)length)
+        return (size_t)length;
+    width = wcwidth(character);
+    *ret_width = width >= 0 ? (size_t)width : 1;
+    return (size_t)length;
+}
+
+size_t text_width(const char *text)
+{
+    size_t total = 0, width;
+
+    while (*text) {
+        text += next_character(text, &width);
+        total += width;
+    }
+    return total;
 }
 
 static void print_cell(const char *text, size_t room, bool last)
 {
-    size_t w = width(text);
+    size_t wide = text_width(text), bytes = 0, used = 0, width, length;
 
-    if (w > room && room > 1) {
-        size_t n = 0, columns = 0;
-        while (text[n] && columns < room - 1) {
-            n++;
-            while (((unsigned char)text[n] & 0xc0) == 0x80)
-                n++;
-            columns++;
-        }
-        printf("%.*s…", (int)n, text);
-    } else {
-        printf("%s%*s", text, last ? 0 : (int)(room - w), "");
+    if (wide <= room) {
+        printf("%s%*s", text, last ? 0 : (int)(room - wide + GAP), "");
+        return;
     }
-    if (!last)
-        fputs("  ", stdout);
+    while (text[bytes]) {
+        length = next_character(text + bytes, &width);
+        if (used + width > room - 1)
+            break;
+        bytes += length;
+        used += width;
+    }
+    printf("%.*s…%*s", (int)bytes, text, last ? 0 : (int)(room - used - 1 + GAP), "");
 }
 
-void table_print(Table *table, bool legend)
+/* The widest column gives way first. */
+static void fit(size_t *widths, size_t n, size_t room)
 {
-    size_t widths[16] = {0}, total = 0, last = table->n_columns - 1, terminal = isatty(STDOUT_FILENO) ? terminal_width() : SIZE_MAX;
-
-    for (size_t c = 0; c < table->n_columns; c++) {
-        widths[c] = legend ? width(table->headers[c]) : 0;
-        for (size_t r = 0; r < table->n_rows; r++) {
-            const char *cell = table->cells[r * table->n_columns + c];
-            widths[c] = MAX(widths[c], width(cell ? cell : ""));
+    for (;;) {
+        size_t total = (n - 1) * GAP, widest = 0;
+        for (size_t i = 0; i < n; i++) {
+            total += widths[i];
+            widest = widths[i] > widths[widest] ? i : widest;
         }
-        total += widths[c] + 2;
+        if (total <= room || widths[widest] <= NARROWEST)
+            return;
+        widths[widest]--;
     }
-    if (total - 2 > terminal && total - 2 - widths[last] < terminal)
-        widths[last] = terminal - (total - 2 - widths[last]);
+}
+
+void table_print(const Table *table, bool legend)
+{
+    size_t widths[COLUMNS_MAX] = {0}, n = table->n_columns;
+
+    for (size_t c = 0; c < n; c++) {
+        widths[c] = legend ? text_width(table->headers[c]) : 0;
+        for (size_t r = 0; r < table->n_rows; r++)
+            widths[c] = MAX(widths[c], text_width(table->cells[r * n + c]));
+    }
+    if (on_terminal())
+        fit(widths, n, terminal_width());
     if (legend) {
-        fputs(PAINT_BOLD, stdout);
-        for (size_t c = 0; c < table->n_columns; c++)
-            print_cell(table->headers[c], widths[c], c == last);
-        printf("%s\n", PAINT_OFF);
+        fputs(paint_bold(), stdout);
+        for (size_t c = 0; c < n; c++)
+            print_cell(table->headers[c], widths[c], c == n - 1);
+        printf("%s\n", paint_off());
     }
     for (size_t r = 0; r < table->n_rows; r++) {
-        for (size_t c = 0; c < table->n_columns; c++) {
-            const char *cell = table->cells[r * table->n_columns + c];
-            bool coloured = strcmp(table->headers[c], "STATE") == 0 && table->states[r];
+        for (size_t c = 0; c < n; c++) {
+            bool coloured = strcmp(table->headers[c], "STATE") == 0;
             if (coloured)
-                fputs(paint(table->states[r]), stdout);
-            print_cell(cell ? cell : "", widths[c], c == last);
+                fputs(table->paints[r], stdout);
+            print_cell(table->cells[r * n + c], widths[c], c == n - 1);
             if (coloured)
-                fputs(PAINT_OFF, stdout);
+                fputs(paint_off(), stdout);
         }
         putchar('\n');
     }

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+#include "util.h"
+
+#include "microvm/exit.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <sys/ioctl.h>
-#include <sys/wait.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
-
-#define SEC UINT64_C(1000000)
 
 int fail(int code, const char *format, ...)
 {
@@ -25,10 +24,17 @@ int fail(int code, const char *format, ...)
     return code;
 }
 
+int fail_oom(void)
+{
+    return fail(MICROVM_EXIT_FAILURE, "Out of memory.");
+}
+
 /* Insertions, deletions, substitutions and swaps of neighbours between two short words. */
 static size_t distance(const char *a, const char *b)
 {
-    enum { LONGEST = 64 };
+    enum {
+        LONGEST = 64
+    };
     size_t n = strlen(a), m = strlen(b), row[3][LONGEST + 1];
 
     if (n > LONGEST || m > LONGEST)
@@ -65,43 +71,63 @@ const char *did_you_mean(const char *word, const char *const *candidates, size_t
     return nearest <= MAX(strlen(word) / 3, (size_t)2) && nearest < strlen(word) ? best : NULL;
 }
 
+/* --- times --- */
+
 static const struct {
     const char *name;
     uint64_t factor;
 } units[] = {
-    {"w", 604800 * SEC}, {"d", 86400 * SEC}, {"h", 3600 * SEC}, {"min", 60 * SEC}, {"s", SEC}, {"ms", 1000}, {"us", 1},
-    {"m", 60 * SEC}, {"sec", SEC}, {"hr", 3600 * SEC},
+    {"w", 604800 * USEC_PER_SEC},
+    {"d", 86400 * USEC_PER_SEC},
+    {"h", 3600 * USEC_PER_SEC},
+    {"min", 60 * USEC_PER_SEC},
+    {"s", USEC_PER_SEC},
+    {"ms", 1000},
+    {"us", 1},
+    /* only read */
+    {"m", 60 * USEC_PER_SEC},
+    {"sec", USEC_PER_SEC},
+    {"hr", 3600 * USEC_PER_SEC},
 };
-enum { PRINTED_UNITS = 7 };
+enum {
+    PRINTED_UNITS = 7
+};
+
+static int parse_unit(const char **text, uint64_t *ret_factor)
+{
+    size_t length = strspn(*text, "abcdefghijklmnopqrstuvwxyz");
+
+    *ret_factor = USEC_PER_SEC;
+    if (length == 0)
+        return 0;
+    for (size_t i = 0; i < ELEMENTSOF(units); i++)
+        if (strlen(units[i].name) == length && strncmp(units[i].name, *text, length) == 0) {
+            *ret_factor = units[i].factor;
+            *text += length;
+            return 0;
+        }
+    return -EINVAL;
+}
 
 int parse_duration(const char *text, uint64_t *ret_usec)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, value, factor;
+    char *end;
 
     do {
-        char *end;
-        uint64_t value, factor = SEC;
-        size_t length, i;
-        while (*text == ' ')
-            text++;
+        text += strspn(text, " ");
         if (!isdigit((unsigned char)*text))
             return -EINVAL;
         errno = 0;
         value = strtoull(text, &end, 10);
-        for (text = end; *text == ' '; text++)
-            ;
-        for (length = 0; isalpha((unsigned char)text[length]); length++)
-            ;
-        for (i = 0; length > 0 && i < ELEMENTSOF(units); i++)
-            if (strlen(units[i].name) == length && strncmp(units[i].name, text, length) == 0)
-                break;
-        if (i == ELEMENTSOF(units))
-            return -EINVAL;
-        if (length > 0)
-            factor = units[i].factor;
-        if (errno || __builtin_mul_overflow(value, factor, &value) || __builtin_add_overflow(total, value, &total))
+        if (errno == ERANGE)
             return -ERANGE;
-        text += length;
+        text = end + strspn(end, " ");
+        if (parse_unit(&text, &factor) < 0)
+            return -EINVAL;
+        if (__builtin_mul_overflow(value, factor, &value) || __builtin_add_overflow(total, value, &total))
+            return -ERANGE;
+        text += strspn(text, " ");
     } while (*text);
     *ret_usec = total;
     return 0;
@@ -116,143 +142,41 @@ void format_span(uint64_t usec, char *buffer, size_t size)
         uint64_t n = usec / units[i].factor;
         if (n == 0)
             continue;
-        if (units[i].factor < SEC && parts > 0)
+        if (units[i].factor < USEC_PER_SEC && parts > 0)
             break; /* nobody reads the milliseconds of minutes */
-        used += (size_t)snprintf(buffer + used, size - used, "%s%" PRIu64 "%s", parts ? " " : "", n, units[i].name);
+        used += (size_t)snprintf(buffer + used, size - used, "%s%" PRIu64 "%s", parts ? " " : "", n,
+                                 units[i].name);
         usec %= units[i].factor;
         parts++;
     }
 }
 
+static uint64_t now_usec(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t now_monotonic_usec(void)
+{
+    return now_usec(CLOCK_MONOTONIC);
+}
+
 char *format_since(uint64_t realtime_usec)
 {
-    time_t when = (time_t)(realtime_usec / SEC);
-    struct timespec now;
-    struct tm broken_down;
+    time_t when = (time_t)(realtime_usec / USEC_PER_SEC);
+    uint64_t now = now_usec(CLOCK_REALTIME);
+    bool future = realtime_usec > now;
     char date[64], span[64], *text = NULL;
-    uint64_t now_usec;
-    bool future;
+    struct tm broken_down;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    now_usec = (uint64_t)now.tv_sec * SEC + (uint64_t)now.tv_nsec / 1000;
-    future = realtime_usec > now_usec;
-    if (!localtime_r(&when, &broken_down) || strftime(date, sizeof(date), "%a %Y-%m-%d %H:%M:%S %Z", &broken_down) == 0)
-        return NULL;
-    format_span(future ? realtime_usec - now_usec : now_usec - realtime_usec, span, sizeof(span));
+    if (!localtime_r(&when, &broken_down) ||
+        strftime(date, sizeof(date), "%a %Y-%m-%d %H:%M:%S %Z", &broken_down) == 0)
+        return strdup("a time that has no date");
+    format_span(future ? realtime_usec - now : now - realtime_usec, span, sizeof(span));
     if (asprintf(&text, future ? "%s; in %s" : "%s; %s ago", date, span) < 0)
         return NULL;
     return text;
-}
-
-/* Length of an SGR sequence (colours and the like) at `text`, or 0. */
-static size_t sgr_length(const char *text)
-{
-    size_t n = 2;
-
-    if (text[0] != '\033' || text[1] != '[')
-        return 0;
-    while (isdigit((unsigned char)text[n]) || text[n] == ';')
-        n++;
-    return text[n] == 'm' ? n + 1 : 0;
-}
-
-char *escape(const char *text, bool keep_colour)
-{
-    char *escaped = malloc(4 * strlen(text) + 1), *to = escaped;
-
-    if (!escaped)
-        return NULL;
-    while (*text) {
-        size_t sgr = keep_colour ? sgr_length(text) : 0;
-        unsigned char c = (unsigned char)*text;
-        if (sgr > 0) {
-            to = mempcpy(to, text, sgr);
-            text += sgr;
-            continue;
-        }
-        if (c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7f && !(c == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)))
-            *to++ = *text;
-        else if (c != '\r')
-            to += sprintf(to, "\\x%02x", c);
-        text++;
-    }
-    *to = '\0';
-    return escaped;
-}
-
-bool colours(void)
-{
-    static int known = -1;
-
-    if (known < 0)
-        known = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && getenv("TERM") && strcmp(getenv("TERM"), "dumb") != 0;
-    return known;
-}
-
-const char *paint(const char *state)
-{
-    if (!colours())
-        return "";
-    if (strcmp(state, "running") == 0)
-        return "\033[0;32m";
-    if (strcmp(state, "failed") == 0)
-        return "\033[1;31m";
-    if (strcmp(state, "inactive") == 0)
-        return "\033[2m";
-    return "\033[1;33m";
-}
-
-unsigned terminal_width(void)
-{
-    struct winsize size;
-
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
-}
-
-static pid_t pager = 0;
-
-void pager_open(Ctl *ctl)
-{
-    const char *command = getenv("SYSTEMD_PAGER") ? getenv("SYSTEMD_PAGER") : getenv("PAGER") ? getenv("PAGER") : "less";
-    int ends[2];
-
-    if (ctl->no_pager || ctl->json != JSON_OFF || !isatty(STDOUT_FILENO) || !*command || strcmp(command, "cat") == 0)
-        return;
-    colours(); /* decided by the terminal, not by the pipe */
-    if (pipe(ends) < 0)
-        return;
-    pager = fork();
-    if (pager == 0) {
-        dup2(ends[0], STDIN_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        setenv("LESS", "FRSXMK", 0);
-        execlp("sh", "sh", "-c", command, NULL);
-        execlp("cat", "cat", NULL);
-        _exit(1);
-    }
-    close(ends[0]);
-    if (pager > 0)
-        dup2(ends[1], STDOUT_FILENO);
-    close(ends[1]);
-}
-
-void pager_close(void)
-{
-    if (pager <= 0)
-        return;
-    fflush(stdout);
-    close(STDOUT_FILENO);
-    waitpid(pager, NULL, 0);
-    pager = 0;
-}
-
-int print_json(Ctl *ctl, const cJSON *json)
-{
-    _cleanup_free_ char *text = ctl->json == JSON_PRETTY ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
-
-    if (!text)
-        return fail(MICROVM_EXIT_FAILURE, "out of memory");
-    puts(text);
-    return MICROVM_EXIT_OK;
 }

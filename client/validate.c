@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl.h"
+/* Definitions are read here and judged by the daemon: it knows its own defaults and version. */
+#include "bus.h"
+#include "term.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 enum {
-    FILE_MAX = 1024 * 1024,
+    FILE_MAX = 1024 * 1024, /* as microvmd */
 };
 
 typedef struct Tally {
@@ -14,44 +18,68 @@ typedef struct Tally {
     cJSON *list; /* with --json */
 } Tally;
 
-/* Never blocks on FIFOs and devices; standard input may be a pipe. */
-static int read_definition(const char *path, char **ret_text, size_t *ret_size)
+static int open_definition(const char *path)
 {
-    bool standard = strcmp(path, "-") == 0;
-    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    char *text = malloc(FILE_MAX + 2);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* never blocks on FIFOs and devices */
     struct stat st;
-    size_t used = 0;
-    ssize_t n = 0;
     int r = 0;
 
-    if (fd < 0 || !text || fstat(fd, &st) < 0)
-        r = !text ? -ENOMEM : -errno;
-    else if (!standard && S_ISDIR(st.st_mode))
-        r = -EISDIR;
-    else if (!standard && !S_ISREG(st.st_mode))
-        r = -EINVAL;
-    while (r == 0 && used <= FILE_MAX && (n = read(fd, text + used, FILE_MAX + 1 - used)) > 0)
-        used += (size_t)n;
-    if (r == 0 && n < 0)
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0)
         r = -errno;
-    if (r == 0 && used > FILE_MAX)
-        r = -EFBIG;
-    if (fd >= 0 && !standard)
-        close(fd);
+    else if (S_ISDIR(st.st_mode))
+        r = -EISDIR;
+    else if (!S_ISREG(st.st_mode))
+        r = -EINVAL;
     if (r < 0) {
-        free(text);
+        close(fd);
         return r;
     }
+    return fd;
+}
+
+/* Standard input may be a pipe. */
+static int read_definition(const char *path, char **ret_text, size_t *ret_size)
+{
+    _cleanup_free_ char *text = malloc(FILE_MAX + 2);
+    _cleanup_close_ int opened = -EBADF;
+    int fd = STDIN_FILENO;
+    size_t used = 0;
+    ssize_t n;
+
+    if (!text)
+        return -ENOMEM;
+    if (strcmp(path, "-") != 0) {
+        fd = opened = open_definition(path);
+        if (fd < 0)
+            return fd;
+    }
+    while (used <= FILE_MAX) {
+        n = read(fd, text + used, FILE_MAX + 1 - used);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        used += (size_t)n;
+    }
+    if (used > FILE_MAX)
+        return -EFBIG;
     text[used] = '\0';
     *ret_text = text;
     *ret_size = used;
+    text = NULL;
     return 0;
 }
 
-static void tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer, const char *text,
-                 uint32_t line, uint32_t column)
+static void tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
+                 const char *text, uint32_t line, uint32_t column)
 {
+    _cleanup_free_ char *shown = NULL, *at = NULL, *shown_path = NULL;
+    char place[32] = "";
+
     if (strcmp(severity, "error") == 0)
         tally->errors++;
     if (ctl->json != JSON_OFF) {
@@ -65,31 +93,50 @@ static void tell(Ctl *ctl, Tally *tally, const char *path, const char *severity,
         cJSON_AddItemToArray(tally->list, object);
         return;
     }
-    _cleanup_free_ char *shown = escape(text, false);
-    printf("%s:", path);
     if (line > 0)
-        printf("%u:%u:", line, column);
-    printf(" %s%s%s: %s", colours() ? (strcmp(severity, "error") == 0 ? "\033[1;31m" : "\033[1;33m") : "", severity, PAINT_OFF,
+        snprintf(place, sizeof(place), "%u:%u:", line, column);
+    shown = escape(text, ESCAPE_LINE);
+    at = escape(pointer, ESCAPE_LINE);
+    shown_path = escape(path, ESCAPE_LINE);
+    printf("%s:%s %s%s%s: %s", shown_path ? shown_path : "?", place, paint(severity), severity, paint_off(),
            shown ? shown : "");
-    if (*pointer)
-        printf(" (at %s)", pointer);
+    if (at && *at)
+        printf(" (at %s)", at);
     putchar('\n');
 }
 
 static int validate_text(Ctl *ctl, Tally *tally, const char *path, const char *text)
 {
-    _cleanup_msg_ sd_bus_message *reply = NULL;
+    _cleanup_message_ sd_bus_message *reply = NULL;
     const char *severity, *pointer, *words;
     uint32_t line, column;
     int code, r;
 
-    code = ctl_call(ctl, NULL, "Validate", &reply, "s", text);
+    code = ctl_call(ctl, NULL, NULL, "Validate", &reply, "s", text);
     if (code != MICROVM_EXIT_OK)
         return code;
     r = sd_bus_message_enter_container(reply, 'a', "(sssuu)");
-    while (r >= 0 && (r = sd_bus_message_read(reply, "(sssuu)", &severity, &pointer, &words, &line, &column)) > 0)
+    while (r >= 0 &&
+           (r = sd_bus_message_read(reply, "(sssuu)", &severity, &pointer, &words, &line, &column)) > 0)
         tell(ctl, tally, path, severity, pointer, words, line, column);
-    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "microvmd's answer can't be read") : MICROVM_EXIT_OK;
+    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
+}
+
+static void tell_not_utf8(Ctl *ctl, Tally *tally, const char *path, const char *text, size_t size)
+{
+    uint32_t line = 1, column = 1;
+    int length;
+
+    for (size_t i = 0; i < size; i += (size_t)length, column++) {
+        length = utf8_length(text + i, size - i);
+        if (length <= 0)
+            break;
+        if (text[i] == '\n') {
+            line++;
+            column = 0;
+        }
+    }
+    tell(ctl, tally, path, "error", "", "this is not UTF-8, so it is no JSON", line, column);
 }
 
 static int validate_file(Ctl *ctl, Tally *tally, const char *path)
@@ -106,16 +153,16 @@ static int validate_file(Ctl *ctl, Tally *tally, const char *path)
     else if (r < 0)
         tell(ctl, tally, path, "error", "", strerror(-r), 0, 0);
     else if (size == 0)
-        tell(ctl, tally, path, "warning", "", "it is empty: it only masks definitions of the same name in other directories", 0, 0);
+        tell(ctl, tally, path, "warning", "",
+             "it is empty: it only masks definitions of the same name in other directories", 0, 0);
     else if (strlen(text) != size)
         tell(ctl, tally, path, "error", "", "the file holds a NUL byte, so it is no JSON", 0, 0);
-    /* D-Bus carries only UTF-8: what is not would end the connection. */
-    else if (mbstowcs(NULL, text, 0) == (size_t)-1)
-        tell(ctl, tally, path, "error", "", "the file is not UTF-8", 0, 0);
+    else if (!utf8_is_valid(text, size)) /* D-Bus carries nothing else */
+        tell_not_utf8(ctl, tally, path, text, size);
     else if ((code = validate_text(ctl, tally, path, text)) != MICROVM_EXIT_OK)
         return code;
     if (ctl->json == JSON_OFF && !ctl->quiet && tally->errors == before)
-        printf("%s: good\n", path);
+        printf("%s: good\n", strcmp(path, "-") == 0 ? "standard input" : path);
     return MICROVM_EXIT_OK;
 }
 
@@ -124,13 +171,17 @@ int verb_validate(Ctl *ctl)
     Tally tally = {.list = cJSON_CreateArray()};
     int code;
 
-    if (ctl->n_names == 0)
-        return fail(MICROVM_EXIT_USAGE, "the files to validate are missing (- is standard input)");
+    if (ctl->n_names == 0) {
+        cJSON_Delete(tally.list);
+        return fail(MICROVM_EXIT_USAGE, "The files to validate are missing (- is standard input).");
+    }
     code = ctl_connect(ctl);
-    for (int i = 0; i < ctl->n_names && code == MICROVM_EXIT_OK; i++)
+    for (size_t i = 0; i < ctl->n_names && code == MICROVM_EXIT_OK; i++)
         code = validate_file(ctl, &tally, ctl->names[i]);
     if (code == MICROVM_EXIT_OK && ctl->json != JSON_OFF)
-        code = print_json(ctl, tally.list);
+        code = json_print(ctl->json, tally.list);
     cJSON_Delete(tally.list);
+    if (code == MICROVM_EXIT_UNREACHABLE)
+        fputs("Without a daemon: microvmd --check FILE...\n", stderr);
     return code != MICROVM_EXIT_OK ? code : tally.errors > 0 ? MICROVM_EXIT_FAILURE : MICROVM_EXIT_OK;
 }

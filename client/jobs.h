@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Calls that give jobs, and waiting for these. */
+#ifndef CLIENT_JOBS_H
+#define CLIENT_JOBS_H
+
+#include "bus.h"
+
+/* One microVM whose job is asked for. */
+typedef struct Job {
+    struct Jobs *jobs;
+    const VmRow *row;
+    sd_bus_slot *call; /* until it is answered */
+    uint64_t id;       /* 0: not accepted */
+    uint64_t early_id; /* of a job of that microVM that ended before we were answered */
+    bool over;
+    int code; /* exit code, when it is over */
+    char *result, *reason;
+} Job;
+
+typedef struct Jobs {
+    Ctl *ctl;
+    const char *member; /* Start, Stop, Restart */
+    bool wait;
+    Job *items;
+    size_t count, open; /* open: those that are not over */
+    bool daemon_gone;
+} Jobs;
+
+/* Runs `member` for all rows, and tells what failed; an exit code. `ret_jobs` is the caller's to clear,
+ * always. */
+int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs);
+void jobs_clear(Jobs *jobs);
+
+#endif

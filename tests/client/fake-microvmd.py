@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A microvmd without microVMs, for the tests of microvmctl.
+
+usage: fake-microvmd.py [--systemd FILE] [--log FILE] [--only NAME,...] [--no-microvmd]
+
+It owns org.microvm1 on the bus of $DBUS_SESSION_BUS_ADDRESS, prints "ready", and behaves by the names of its microVMs:
+web and db obey, slow takes a second for each job, stuck never ends one, bad fails, locked allows nothing, evil says
+control characters. --systemd gives what org.freedesktop.systemd1 says about the units, as JSON {INTERFACE: {PROPERTY: value}};
+every call is a line of JSON in --log.
+"""
+
+import argparse
+import json
+import os
+import socket
+import sys
+import time
+
+import dbus
+import dbus.mainloop.glib
+import dbus.service
+from gi.repository import GLib
+
+MANAGER = "org.microvm1.Manager"
+MICROVM = "org.microvm1.MicroVM"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+ROOT = "/org/microvm1"
+LONG = "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J tab\tend\r\n"
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--systemd")
+arguments.add_argument("--log")
+arguments.add_argument("--only")
+arguments.add_argument("--no-microvmd", action="store_true")
+arguments = arguments.parse_args()
+
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus = dbus.SessionBus()
+log_file = open(arguments.log, "a", buffering=1) if arguments.log else None
+kept = []
+
+
+def log(name, member, *values):
+    if log_file:
+        print(json.dumps([name, member, *values]), file=log_file)
+
+
+def plain(value):
+    if isinstance(value, dbus.Boolean):
+        return bool(value)
+    return {str(key): plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+class Error(dbus.DBusException):
+    def __init__(self, name, text):
+        if "." not in name:
+            name = "org.microvm1.Error." + name
+        super().__init__(text, name=name)
+
+
+def denied(member, action):
+    return Error("org.freedesktop.DBus.Error.AccessDenied",
+                 f"Not allowed: {member} needs the polkit action org.microvm1.{action}.")
+
+
+class MicroVM(dbus.service.Object):
+    def __init__(self, manager, name, state="inactive", **more):
+        self.manager, self.name = manager, name
+        self.properties = {
+            "Name": name, "State": state, "StateReason": "for a reason", "StateTimestamp": dbus.UInt64(1700000000000000),
+            "Readiness": "none", "Result": "success", "LastStop": "", "Job": dbus.UInt64(0), "Hypervisor": "qemu",
+            "Driver": "libvirt", "DriverOnline": True, "Accel": "tcg", "AccelReason": "no /dev/kvm here", "Unit": "",
+            "MainPID": dbus.UInt32(4242 if state == "running" else 0), "UUID": "00112233-4455-6677-8899-aabbccddeeff",
+            "Generation": "", "VCPUs": dbus.UInt32(2), "MemoryBytes": dbus.UInt64(512 << 20), "Autostart": True,
+            "StartTimestamp": dbus.UInt64(0), "ReadyTimestamp": dbus.UInt64(0), "NRestarts": dbus.UInt32(3),
+            "NextRestartTimestamp": dbus.UInt64(0), "Outdated": False, "Undeclared": False,
+            "DefinitionPath": f"/etc/microvmd/vms/{name}.json",
+        }
+        self.properties.update(more)
+        self.path = ROOT + "/vm/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in name)
+        super().__init__(bus, self.path)
+
+    def check(self, member, action="manage"):
+        if self.name == "locked":
+            raise denied(member, action)
+
+    def job(self, verb, state, options):
+        log(self.name, verb, plain(options))
+        self.check(verb)
+        if self.name == "bad" and verb == "Start":
+            raise Error("StartLimit", "it failed 5 times in 10min")
+        if self.name == "guest" and verb == "Start":
+            raise Error("GuestMode", "guest mode is enabled in /etc/microvmd/host.json")
+        self.manager.jobs += 1
+        number = self.manager.jobs
+        if self.name == "stuck":
+            return number
+
+        def over():
+            result, reason = "done", "it is over"
+            if self.name == "bad":
+                result, reason = "failed", "the \x1b[2Jguest ignores us"
+            if verb == "Stop" and options.get("host-shutdown") and self.name == "db":
+                self.properties["LastStop"] = "forced"
+            self.properties["State"] = state
+            self.manager.JobRemoved(number, self.name, verb.lower(), result, reason)
+            return False
+
+        GLib.timeout_add(1000 if self.name == "slow" else 1, over)
+        return number
+
+    @dbus.service.method(MICROVM, "a{sv}", "t")
+    def Start(self, options):
+        return self.job("Start", "running", options)
+
+    @dbus.service.method(MICROVM, "a{sv}", "t")
+    def Stop(self, options):
+        return self.job("Stop", "inactive", options)
+
+    @dbus.service.method(MICROVM, "a{sv}", "t")
+    def Restart(self, options):
+        return self.job("Restart", "running", options)
+
+    @dbus.service.method(MICROVM, "i", "")
+    def Kill(self, signal):
+        log(self.name, "Kill", signal)
+        self.check("Kill")
+        if self.properties["State"] != "running":
+            raise Error("NotRunning", f"{self.name} is not running")
+
+    @dbus.service.method(MICROVM, "a{sv}", "")
+    def Pause(self, options):
+        log(self.name, "Pause")
+        self.properties["State"] = "paused"
+
+    @dbus.service.method(MICROVM, "a{sv}", "")
+    def Resume(self, options):
+        log(self.name, "Resume")
+        self.properties["State"] = "running"
+
+    @dbus.service.method(MICROVM, "", "")
+    def ResetFailed(self):
+        log(self.name, "ResetFailed")
+
+    def on_keys(self, end, condition):
+        try:
+            keys = end.recv(4096)
+        except ConnectionResetError:
+            keys = b""
+        if not keys or keys == b"\x04":
+            end.close()
+            return False
+        if keys == b"DIE\r":
+            os._exit(1)
+        end.send(b"<" + keys + b">")
+        return True
+
+    @dbus.service.method(MICROVM, "a{sv}", "h")
+    def OpenConsole(self, options):
+        self.check("OpenConsole", "console")
+        ours, theirs = socket.socketpair()
+        kept.append(ours)
+        ours.send(b"hello from the guest\r\n")
+        if self.name == "db":  # ends by itself
+            ours.close()
+        elif self.name != "stuck":  # who reads nothing
+            GLib.io_add_watch(ours, GLib.IO_IN | GLib.IO_HUP, self.on_keys)
+        fd = dbus.types.UnixFd(theirs)
+        theirs.close()
+        return fd
+
+    @dbus.service.method(MICROVM, "a{sv}", "h")
+    def OpenLog(self, options):
+        log(self.name, "OpenLog", plain(options))
+        self.check("OpenLog", "console")
+        out, into = os.pipe()
+        text = LONG.encode("latin-1") if self.name == "evil" else b"line one\nline two\n"
+        if options.get("boot", 0) < 0:
+            text = b"boot %d\n" % options["boot"]
+        os.write(into, text)
+        if options.get("follow"):
+            kept.append(into)
+            GLib.timeout_add(300, lambda: os.write(into, b"later\n") < 0)
+        else:
+            os.close(into)
+        fd = dbus.types.UnixFd(out)
+        os.close(out)
+        return fd
+
+    @dbus.service.method(MICROVM, "a{sv}", "s")
+    def GetDefinition(self, options):
+        self.check("GetDefinition", "inspect")
+        return json.dumps({"kernel": "/vmlinuz", "mem": 512})
+
+    @dbus.service.method(PROPERTIES, "s", "a{sv}")
+    def GetAll(self, interface):
+        log(self.name, "GetAll")
+        return dbus.Dictionary(self.properties, signature="sv")
+
+
+class Nobody(dbus.service.FallbackObject):
+    """Objects that are not there."""
+
+    def refuse(self):
+        raise Error("org.freedesktop.DBus.Error.UnknownObject", "Unknown object.")
+
+    @dbus.service.method(PROPERTIES, "s", "a{sv}")
+    def GetAll(self, interface):
+        self.refuse()
+
+    @dbus.service.method(MICROVM, "a{sv}", "h")
+    def OpenConsole(self, options):
+        self.refuse()
+
+    @dbus.service.method(MICROVM, "a{sv}", "h")
+    def OpenLog(self, options):
+        self.refuse()
+
+
+class Manager(dbus.service.Object):
+    def __init__(self):
+        self.jobs = 100
+        super().__init__(bus, ROOT)
+        self.vms = [
+            MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True),
+            MicroVM(self, "db", "running"),
+            MicroVM(self, "slow"),
+            MicroVM(self, "stuck", "failed", Result="guest-panic"),
+            MicroVM(self, "bad", "backoff", NextRestartTimestamp=dbus.UInt64((int(time.time()) + 3600) * 1000000)),
+            MicroVM(self, "guest"),
+            MicroVM(self, "locked", "running"),
+            MicroVM(self, "evil", "paused", StateReason="\x1b[2J\nfake: line \u202e \u009b0m"),
+            MicroVM(self, "t@1.x-y"),
+        ]
+        if arguments.only:
+            self.vms = [vm for vm in self.vms if vm.name in arguments.only.split(",")]
+
+    @dbus.service.method(MANAGER, "a{sv}", "a(sossssu)")
+    def ListMicroVMs(self, options):
+        log("", "ListMicroVMs")
+        keys = ("State", "Readiness", "Hypervisor", "Driver", "MainPID")
+        return dbus.Array([(vm.name, dbus.ObjectPath(vm.path), *(vm.properties[key] for key in keys)) for vm in self.vms],
+                          signature="(sossssu)")
+
+    @dbus.service.method(MANAGER, "a{sv}", "a(ss)")
+    def Reload(self, options):
+        return dbus.Array([("web", "changed"), ("new", "invalid")], signature="(ss)")
+
+    @dbus.service.method(MANAGER, "s", "a(sssuu)")
+    def Validate(self, text):
+        problems = []
+        if "kernal" in text:
+            problems.append(("error", "/kernal", 'unknown key; did you mean "kernel"?', 2, 3))
+        if "old" in text:
+            problems.append(("warning", "/old", "this key is old", 1, 1))
+        return dbus.Array([(s, p, t, dbus.UInt32(a), dbus.UInt32(b)) for s, p, t, a, b in problems],
+                          signature="(sssuu)")
+
+    @dbus.service.signal(MANAGER, "tssss")
+    def JobRemoved(self, number, name, verb, result, reason):
+        pass
+
+    @dbus.service.method(PROPERTIES, "s", "a{sv}")
+    def GetAll(self, interface):
+        return dbus.Dictionary({
+            "Version": "9.8.7", "HostRole": "host",
+            "Drivers": dbus.Array([("libvirt", True, "qemu:///system")], signature="(sbs)"),
+            "Counts": dbus.Dictionary({"total": dbus.UInt32(len(self.vms)), "running": dbus.UInt32(3)}, signature="su"),
+        }, signature="sv")
+
+    @dbus.service.method(PROPERTIES, "ss", "v")
+    def Get(self, interface, name):
+        return "9.8.7"
+
+    @dbus.service.method("test.Control", "", "")
+    def Die(self):
+        os._exit(1)
+
+
+class Unit(dbus.service.Object):
+    def __init__(self, path, answers):
+        self.answers = answers
+        super().__init__(bus, "/org/freedesktop/systemd1/unit/" + path)
+
+    def value(self, key, item):
+        if key == "ExecMainStatus" or key == "ExecMainCode":
+            return dbus.Int32(item)
+        return dbus.UInt64(item) if key.endswith("USec") else item
+
+    @dbus.service.method(PROPERTIES, "s", "a{sv}")
+    def GetAll(self, interface):
+        answers = self.answers.get(interface, {})
+        return dbus.Dictionary({key: self.value(key, item) for key, item in answers.items()}, signature="sv")
+
+    @dbus.service.method(PROPERTIES, "ss", "v")
+    def Get(self, interface, key):
+        return self.value(key, self.answers[interface][key])
+
+
+if arguments.systemd:
+    with open(arguments.systemd) as file:
+        answers = json.load(file)
+    kept.append(dbus.service.BusName("org.freedesktop.systemd1", bus))
+    kept.append(Unit("microvmd_2eservice", answers))
+    kept.append(Unit("microvmd_2dshutdown_2eservice", answers))
+if not arguments.no_microvmd:
+    manager = Manager()
+    kept.append(Nobody(bus, ROOT + "/vm"))
+    kept.append(dbus.service.BusName("org.microvm1", bus))
+print("ready", flush=True)
+GLib.MainLoop().run()

@@ -1,0 +1,534 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""microvmctl against a service that only pretends: what it says, what it asks, how it ends."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CTL = os.environ.get("MICROVMCTL") or os.path.join(os.environ.get("MICROVMD_BUILD", "build"), "microvmctl")
+# A net under a client that hangs, not a measure.
+LIMIT = 60
+CONFIG = """<busconfig><type>session</type><listen>unix:dir={}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>"""
+
+
+def reason_to_skip():
+    if not os.access(CTL, os.X_OK):
+        return f"{CTL} is not there"
+    if not shutil.which("dbus-daemon"):
+        return "there is no dbus-daemon"
+    try:
+        import dbus  # noqa: F401
+        from gi.repository import GLib  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+class Host:
+    """A bus with a pretended microvmd."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = os.path.join(folder, "calls")
+        config = os.path.join(folder, "bus.conf")
+        with open(config, "w") as file:
+            file.write(CONFIG.format(folder))
+        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--print-address=1", f"--config-file={config}"],
+                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.address = self.bus.stdout.readline().strip()
+        self.env = {**os.environ, "MICROVM_BUS": self.address, "DBUS_SESSION_BUS_ADDRESS": self.address, "TERM": "xterm",
+                    "PAGER": "cat", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        self.env.pop("SYSTEMD_PAGER", None)
+        self.env.pop("NO_COLOR", None)
+        self.fake = None
+
+    def start(self, *options):
+        open(self.log, "w").close()
+        self.fake = subprocess.Popen([sys.executable, os.path.join(HERE, "fake-microvmd.py"), "--log", self.log, *options],
+                                     env=self.env, stdout=subprocess.PIPE, text=True)
+        assert self.fake.stdout.readline() == "ready\n", "the pretended service does not start"
+
+    def stop(self):
+        if self.fake:
+            self.fake.kill()
+            self.fake.wait()
+            self.fake.stdout.close()
+        self.fake = None
+
+    def close(self):
+        self.stop()
+        self.bus.terminate()
+        self.bus.wait()
+        self.bus.stdout.close()
+
+    def calls(self, member=None):
+        with open(self.log) as file:
+            calls = [json.loads(line) for line in file]
+        return [call for call in calls if member in (None, call[1])]
+
+
+@contextlib.contextmanager
+def host(*options):
+    with tempfile.TemporaryDirectory() as folder:
+        it = Host(folder)
+        try:
+            it.start(*options)
+            yield it
+        finally:
+            it.close()
+
+
+def ctl(it, *words, stdin="", **env):
+    return subprocess.run([CTL, *words], env={**it.env, **env}, input=stdin, capture_output=True, text=True, timeout=LIMIT)
+
+
+def expect(it, code, *words, out=(), err=(), **more):
+    result = ctl(it, *words, **more)
+    told = f"{words}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+    assert result.returncode == code, told
+    for text in (out,) if isinstance(out, str) else out:
+        assert text in result.stdout, f"no {text!r} in the output of {told}"
+    for text in (err,) if isinstance(err, str) else err:
+        assert text in result.stderr, f"no {text!r} in the errors of {told}"
+    assert "Sanitizer" not in result.stderr and "runtime error" not in result.stderr, told
+    return result
+
+
+class Terminal:
+    """microvmctl on a terminal of its own."""
+
+    def __init__(self, it, *words, width=80, **env):
+        self.seen = b""
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        self.fd, self.child = parent, child
+        self.before = termios.tcgetattr(child)
+        self.process = subprocess.Popen([CTL, *words], env={**it.env, **env}, stdin=child, stdout=child, stderr=child,
+                                        start_new_session=True)
+
+    def read(self, seconds):
+        if select.select([self.fd], [], [], seconds)[0]:
+            with contextlib.suppress(OSError):
+                self.seen += os.read(self.fd, 65536)
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + LIMIT
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            self.read(0.1)
+
+    def send(self, data):
+        os.write(self.fd, data)
+
+    def end(self):
+        """Its exit status; what it wrote is in `seen`."""
+        deadline = time.monotonic() + LIMIT
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"it does not end: {self.seen!r}")
+            self.read(0.05)
+        self.read(0.1)
+        after = termios.tcgetattr(self.child)
+        os.close(self.fd)
+        os.close(self.child)
+        assert after == self.before, "the terminal is not what it was"
+        return self.process.returncode
+
+    def is_raw(self):
+        return not termios.tcgetattr(self.child)[3] & (termios.ICANON | termios.ECHO)
+
+
+# --- the tests ---
+
+
+def test_list(it):
+    result = expect(it, 0, "list", out=["NAME", "web", "running", "4242", "9 microVMs, 3 running."])
+    assert "\x1b" not in result.stdout, "colours in a file"
+    assert it.calls() == [["", "ListMicroVMs"]], "list is one call"
+    result = expect(it, 0, "--no-legend", "list")
+    assert len(result.stdout.splitlines()) == 9 and "NAME" not in result.stdout
+    rows = json.loads(expect(it, 0, "list", "--json=short").stdout)
+    assert rows[0] == {"Name": "web", "State": "running", "Readiness": "none", "Hypervisor": "qemu", "Driver": "libvirt",
+                       "MainPID": 4242}
+    assert expect(it, 0, "--json=pretty").stdout.count("\n") > 20, "without a verb it lists"
+    expect(it, 0, "list", "--json=off", "web", out="1 microVM, 1 running")
+
+
+def test_terminal_table(it):
+    terminal = Terminal(it, "list", width=30)
+    terminal.wait_for(b"running.")
+    assert terminal.end() == 0
+    assert b"\x1b[0;32mrun" in terminal.seen, terminal.seen
+    assert "…".encode() in terminal.seen, "a narrow terminal cuts columns"
+    terminal = Terminal(it, "list", NO_COLOR="1")
+    terminal.wait_for(b"running.")
+    assert terminal.end() == 0 and b"\x1b" not in terminal.seen
+    terminal = Terminal(it, "list", PAGER="sed s/^/paged:/")
+    terminal.wait_for(b"paged:")
+    assert terminal.end() == 0
+    terminal = Terminal(it, "list", PAGER="/nonexistent/pager")
+    terminal.wait_for(b"running.")
+    assert terminal.end() == 0
+    terminal = Terminal(it, "--no-pager", "list", PAGER="sed s/^/paged:/")
+    terminal.wait_for(b"running.")
+    assert terminal.end() == 0 and b"paged:" not in terminal.seen
+
+
+def test_usage(it):
+    expect(it, 2, "lst", err='did you mean "list"?')
+    expect(it, 2, "frobnicate", err="There is no verb")
+    expect(it, 2, "--jsno", "list", err="did you mean --json?")
+    expect(it, 2, "list", "--json=yaml", err="off, short or pretty")
+    expect(it, 2, "list", "-x", err="no option -x")
+    expect(it, 2, "stop", "web", "--timeout", err="lacks its value")
+    expect(it, 2, "stop", "web", "--timeout=soon", err="30s or 2min")
+    expect(it, 2, "kill", "web", "-s", "NOSUCH", err="signal")
+    expect(it, 2, "start", err="name of a microVM is missing")
+    expect(it, 2, "start", "--all", "web", err="--all")
+    expect(it, 2, "list", "--force", err="list takes no --force")
+    expect(it, 2, "console", err="one microVM")
+    expect(it, 2, "logs", "web", "db", err="one microVM")
+    expect(it, 2, "validate", err="missing")
+    expect(it, 2, "--bus=nonsense", "list", err="is no bus")
+    assert it.calls() == [], "a bad command line asks for nothing"
+
+
+def test_help(it):
+    for words in (["--help"], ["-h"], ["help"], ["start", "--help"]):
+        expect(it, 0, *words, out=["reset-failed", "--host-shutdown", "Exit codes"])
+    expect(it, 0, "--version", out="microvmctl ")
+    expect(it, 0, "version", out=["microvmctl ", "microvmd 9.8.7"])
+    assert json.loads(expect(it, 0, "version", "--json").stdout)["Daemon"] == "9.8.7"
+
+
+def test_status(it):
+    expect(it, 0, "status", out=["microvmd", "9.8.7", "Host role: host", "libvirt: online (qemu:///system)", "3 running"])
+    expect(it, 0, "status", "web", out=["● web - running since Tue 2023-11-14 22:13:20 UTC", "ago", "its guest runs",
+                                        "outdated", "tcg (no /dev/kvm here)", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
+                                        "line two"])
+    assert [call[1] for call in it.calls()] == ["GetAll", "OpenLog"], "status of one is one GetAll, and its log"
+    expect(it, 3, "status", "stuck", out=["failed", "guest-panic"])
+    expect(it, 3, "status", "web", "bad", out=["web", "bad", "Next restart", "; in "])
+    expect(it, 3, "status", "t@1.x-y", out="t@1.x-y - inactive")
+    result = expect(it, 0, "status", "locked", out="locked - running")
+    assert result.stderr == "", "a log that one may not see is left out"
+    properties = json.loads(expect(it, 0, "status", "--json", "web", "evil").stdout)
+    assert properties[0]["MemoryBytes"] == 512 << 20 and properties[0]["StateTimestamp"] == 1700000000000000
+    assert properties[1]["State"] == "paused"
+    assert json.loads(expect(it, 0, "status", "--json").stdout)["Counts"]["running"] == 3
+
+
+def test_unknown_name(it):
+    expect(it, 4, "status", "wbe", err='No microVM is called "wbe"; did you mean "web"?')
+    for verb in ("start", "stop", "restart", "kill", "pause", "resume", "reset-failed", "show", "console", "logs"):
+        expect(it, 4, verb, "wbe", err='did you mean "web"?')
+    expect(it, 4, "start", "web", "nothing-like-it", err="microvmctl list")
+    assert it.calls("Start") == [], "with an unknown name nothing is done"
+    result = expect(it, 4, "status", "\x1b[2J")
+    assert "\x1b" not in result.stderr
+
+
+def test_is_active(it):
+    assert expect(it, 0, "is-active", "web").stdout == "running\n"
+    assert expect(it, 0, "is-active", "evil").stdout == "paused\n"
+    assert expect(it, 3, "is-active", "web", "stuck").stdout == "running\nfailed\n"
+    assert expect(it, 4, "is-active", "web", "nope", "stuck").stdout == "running\nunknown\nfailed\n"
+    assert expect(it, 3, "-q", "is-active", "slow").stdout == ""
+    assert json.loads(expect(it, 0, "is-active", "web", "--json").stdout) == [{"Name": "web", "State": "running"}]
+
+
+def test_jobs(it):
+    result = expect(it, 0, "start", "slow", "web", "web")
+    assert result.stdout == result.stderr == ""
+    assert it.calls("Start") == [["slow", "Start", {}], ["web", "Start", {}]]
+    expect(it, 0, "stop", "web", "--force", "--timeout=1min 30s")
+    assert it.calls("Stop") == [["web", "Stop", {"force": True, "timeout": 90000000}]]
+    expect(it, 0, "restart", "--", "web")
+    expect(it, 0, "--no-block", "start", "stuck")
+    result = expect(it, 0, "start", "web", "--json")
+    assert json.loads(result.stdout)[0]["Result"] == "done"
+    result = expect(it, 1, "stop", "bad", "web", err=["The stop of bad failed", "the \\x1b[2Jguest", "microvmctl logs bad"])
+    assert "\x1b" not in result.stderr
+
+
+def test_job_errors(it):
+    expect(it, 1, "start", "bad", err=["5 times", "reset-failed bad"])
+    expect(it, 1, "start", "guest", err=["guest mode", "microvmd --check"])
+    expect(it, 77, "stop", "locked", err=["org.microvm1.manage", 'group "microvm"', "sudo"])
+    expect(it, 77, "logs", "locked", err="org.microvm1.console")
+    expect(it, 77, "show", "--definition", "locked", err="org.microvm1.inspect")
+    expect(it, 1, "kill", "slow", err="not running")
+
+
+def test_progress(it):
+    terminal = Terminal(it, "start", "slow")
+    terminal.wait_for("Starting slow…".encode())
+    assert terminal.end() == 0
+    assert terminal.seen.endswith(b"\r\x1b[K"), f"the line is left behind: {terminal.seen!r}"
+
+
+def test_daemon_dies_while_waiting(it):
+    process = subprocess.Popen([CTL, "start", "stuck", "slow"], env=it.env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + LIMIT
+    while len(it.calls("Start")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    it.stop()
+    errors = process.communicate(timeout=LIMIT)[1]
+    assert process.returncode == 69 and "go on" in errors, (process.returncode, errors)
+
+
+def test_short_verbs(it):
+    expect(it, 0, "kill", "web")
+    expect(it, 0, "kill", "-s", "SIGKILL", "web")
+    expect(it, 0, "-s9", "kill", "db")
+    assert it.calls("Kill") == [["web", "Kill", 15], ["web", "Kill", 9], ["db", "Kill", 9]]
+    expect(it, 0, "pause", "web", "db")
+    expect(it, 0, "resume", "web")
+    assert expect(it, 0, "is-active", "web", "db").stdout == "running\npaused\n"
+    expect(it, 0, "reset-failed", "--all")
+    assert len(it.calls("ResetFailed")) == 9
+
+
+def test_show(it):
+    expect(it, 0, "show", "web", out=["Name=web\n", "Autostart=yes\n", "MemoryBytes=536870912\n"])
+    assert expect(it, 0, "show", "web", "-p", "State,MainPID").stdout == "State=running\nMainPID=4242\n"
+    assert expect(it, 0, "show", "web", "--value", "-pState").stdout == "running\n"
+    expect(it, 2, "show", "web", "-p", "Sate", err='did you mean "State"?')
+    assert json.loads(expect(it, 0, "show", "web", "--definition").stdout) == {"kernel": "/vmlinuz", "mem": 512}
+    assert json.loads(expect(it, 0, "show", "web", "-pVCPUs", "--json").stdout) == [{"VCPUs": 2}]
+    assert expect(it, 0, "show", "--all", "--value", "-pName").stdout.split() == [
+        "web", "db", "slow", "stuck", "bad", "guest", "locked", "evil", "t@1.x-y"]
+
+
+def test_escapes(it):
+    for words in (["status", "evil"], ["show", "evil"]):
+        result = expect(it, 0, *words)
+        assert "\x1b" not in result.stdout.replace("\x1b[31m", "").replace("\x1b[0m", "")
+        assert "\nfake" not in result.stdout and "\u202e" not in result.stdout and "\u009b" not in result.stdout
+    result = expect(it, 0, "--json=short", "status", "evil")
+    assert "\u009b" not in result.stdout and "\x1b" not in result.stdout
+    assert json.loads(result.stdout)[0]["StateReason"] == "\x1b[2J\nfake: line \u202e \u009b0m"
+    terminal = Terminal(it, "logs", "evil")
+    terminal.wait_for(b"end")
+    assert terminal.end() == 0
+    assert b"\x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x9b2J tab" in terminal.seen, terminal.seen
+
+
+def test_logs(it):
+    assert expect(it, 0, "logs", "web").stdout == "line one\nline two\n"
+    assert expect(it, 0, "logs", "-n", "7", "-b", "-2", "web").stdout == "boot -2\n"
+    assert it.calls("OpenLog")[-1] == ["web", "OpenLog", {"boot": -2, "lines": 7}]
+    result = subprocess.run([CTL, "logs", "evil"], env=it.env, capture_output=True, timeout=LIMIT)
+    assert b"\x1b]0;title\x07" in result.stdout, "into a file it goes as it is"
+    terminal = Terminal(it, "logs", "-f", "web")
+    terminal.wait_for(b"later")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == -signal.SIGINT
+    assert it.calls("OpenLog")[-1] == ["web", "OpenLog", {"lines": 10, "follow": True}]
+    terminal = Terminal(it, "logs", "-f", "web")
+    terminal.wait_for(b"later")
+    it.stop()
+    assert terminal.end() == 69 and b"goes on" in terminal.seen
+
+
+def test_reload(it):
+    expect(it, 0, "reload", out=["changed     web", "invalid     new", "microvmctl status"])
+    assert json.loads(expect(it, 0, "reload", "--json").stdout)[0] == {"Name": "web", "Change": "changed"}
+    expect(it, 2, "reload", "web")
+
+
+def test_validate(it):
+    def path(name, data):
+        with open(os.path.join(it.folder, name), "wb") as file:
+            file.write(data)
+        return os.path.join(it.folder, name)
+
+    good, bad, old = path("good", b"{}"), path("bad", b'{\n"kernal": 1}'), path("old", b'{"old": 1}')
+    expect(it, 0, "validate", good, out="good: good")
+    expect(it, 1, "validate", good, bad, out=[f'{bad}:2:3: error: unknown key; did you mean "kernel"? (at /kernal)'])
+    expect(it, 0, "validate", old, out="1:1: warning: this key is old (at /old)")
+    expect(it, 1, "validate", "-", stdin='{"kernal": 1}', out="-:2:3: error:")
+    expect(it, 1, "validate", path("latin", b'{\n "a\xff"}'), out=":2:4: error: this is not UTF-8")
+    expect(it, 1, "validate", path("large", b" " * (1 << 20) + b"x"), out="larger than 1 MiB")
+    expect(it, 1, "validate", path("nul", b"{\0}"), out="NUL")
+    expect(it, 1, "validate", it.folder, "/nonexistent", out=["Is a directory", "No such file"])
+    os.mkfifo(os.path.join(it.folder, "fifo"))
+    expect(it, 1, "validate", os.path.join(it.folder, "fifo"), out="not a regular file")
+    problems = json.loads(expect(it, 1, "validate", bad, "--json").stdout)
+    assert problems[0]["Pointer"] == "/kernal" and problems[0]["Line"] == 2
+    it.stop()
+    expect(it, 69, "validate", good, err="microvmd --check")
+
+
+def attach(it, name="web"):
+    terminal = Terminal(it, "console", name)
+    terminal.wait_for(b"Detach with Ctrl-]")
+    terminal.wait_for(b"hello from the guest")
+    deadline = time.monotonic() + LIMIT
+    while not terminal.is_raw() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert terminal.is_raw()
+    return terminal
+
+
+def test_console_detach(it):
+    terminal = attach(it)
+    terminal.send(b"abc\x03")
+    terminal.wait_for(b"c\x03>")
+    terminal.send(b"x\x1dnot sent")
+    assert terminal.end() == 0
+    assert b"Detached" in terminal.seen and b"not sent" not in terminal.seen
+
+
+def test_console_guest_reads_nothing(it):
+    terminal = attach(it, "stuck")
+    for _ in range(200):
+        if select.select([], [terminal.fd], [], 0.2)[1]:
+            terminal.send(b"y" * 2000)
+        terminal.read(0)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == -signal.SIGTERM
+
+
+def test_console_signals(it):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        terminal = attach(it)
+        terminal.process.send_signal(number)
+        assert terminal.end() == -number
+
+
+def test_console_ends(it):
+    terminal = Terminal(it, "console", "db")
+    terminal.wait_for(b"was closed")
+    assert terminal.end() == 0
+    terminal = attach(it)
+    terminal.send(b"DIE\r")
+    assert terminal.end() == 69
+    assert b"web goes on" in terminal.seen
+
+
+def test_console_without_terminal(it):
+    result = expect(it, 0, "console", "db")
+    assert result.stdout == "hello from the guest\n" and "Attached" not in result.stderr
+    assert expect(it, 0, "console", "web", stdin="\x04").stdout == "hello from the guest\n"
+
+
+def test_no_daemon(it):
+    it.stop()
+    for words in (["list"], ["status"], ["status", "web"], ["start", "web"], ["is-active", "web"], ["show", "web"], ["reload"],
+                  ["console", "web"], ["logs", "web"], ["kill", "web"]):
+        expect(it, 69, *words, err="microvmd is not running")
+    expect(it, 0, "version", out="does not answer")
+    expect(it, 0, "stop", "--all", "--host-shutdown", err="not running")
+    expect(it, 69, "--bus=unix:path=/nonexistent", "list", err="Can't reach")
+
+
+def unit(folder, **service):
+    active = service.pop("active")
+    path = os.path.join(folder, "systemd.json")
+    with open(path, "w") as file:
+        json.dump({"org.freedesktop.systemd1.Unit": {"LoadState": "loaded", "ActiveState": active},
+                   "org.freedesktop.systemd1.Service": {"ExecMainCode": 1, "StatusText": "", **service}}, file)
+    return path
+
+
+def test_why_no_daemon(it):
+    def restart(**service):
+        it.stop()
+        it.start("--no-microvmd", "--systemd", unit(it.folder, **service))
+
+    restart(active="failed", Result="exit-code", ExecMainStatus=78,
+            StatusText="/etc/microvmd/host.json: /guest/enable is true\x1b[2J")
+    result = expect(it, 69, "list", err=["exit status 78", "/guest/enable is true", "microvmd --check"])
+    assert "\x1b" not in result.stderr
+    restart(active="failed", Result="core-dump", ExecMainCode=3, ExecMainStatus=11)
+    expect(it, 69, "list", err=["core-dump", "signal 11", "journalctl -u microvmd"])
+    restart(active="inactive", Result="success", ExecMainStatus=0)
+    expect(it, 69, "list", err="systemctl start microvmd")
+
+
+def test_host_shutdown(it):
+    expect(it, 2, "stop", "web", "--host-shutdown")
+    it.stop()
+    for given, asked in ((60, 50), (12, 5)):
+        it.start("--systemd", unit(it.folder, active="active", TimeoutStopUSec=given * 1000000))
+        process = subprocess.Popen([CTL, "stop", "--all", "--host-shutdown"], env=it.env, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + LIMIT
+        while len(it.calls("Stop")) < 9 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(it.calls("Stop")) == 9, "every microVM, whatever its state"
+        assert all(call[2] == {"host-shutdown": True, "timeout": asked * 1000000} for call in it.calls("Stop"))
+        assert process.poll() is None, "it waits for all"
+        process.kill()
+        process.communicate()
+        it.stop()
+
+
+def test_host_shutdown_tells(it):
+    it.stop()
+    it.start("--systemd", unit(it.folder, active="active", TimeoutStopUSec=2**64 - 1), "--only", "web,db")
+    result = expect(it, 0, "stop", "--all", "--host-shutdown")
+    assert result.stdout == "db did not shut down in time and was ended by force.\n", result.stdout
+    assert it.calls("Stop")[0][2]["timeout"] == 90000000
+
+
+def test_remote(it):
+    ssh = os.path.join(it.folder, "ssh")
+    with open(ssh, "w") as file:
+        file.write(f"#!/bin/sh\nfor word; do echo \"<$word>\"; done >{it.folder}/words\n")
+    os.chmod(ssh, 0o755)
+    path = f"{it.folder}:{os.environ['PATH']}"
+    expect(it, 0, "-H", "me@there", "logs", "-f", "-n", "3", "we'b", PATH=path)
+    with open(f"{it.folder}/words") as file:
+        assert file.read() == "<-t>\n<-->\n<me@there>\n<microvmctl --follow --lines=3 logs -- 'we'\\''b'>\n"
+    expect(it, 0, "console", "web", "--host=there", "-q", PATH=path)
+    expect(it, 2, "console", "web", "--host=-oProxyCommand=x", PATH=path, err="is no host")
+    expect(it, 69, "-H", "there", "list", PATH=path, err="there")
+
+
+def main():
+    why = reason_to_skip()
+    # The distribution's modules belong to the distribution's Python, which need not be the first one on the path.
+    if why and "No module" in why and os.path.exists("/usr/bin/python3") and sys.executable != "/usr/bin/python3":
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", os.path.abspath(__file__), *sys.argv[1:]])
+    if why:
+        print(f"1..0 # SKIP {why}")
+        return 0
+    tests = [(name[5:].replace("_", " "), run) for name, run in globals().items() if name.startswith("test_")]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, (name, run) in enumerate(tests, 1):
+        if len(sys.argv) > 1 and sys.argv[1] not in name:
+            print(f"ok {number} - {name} # SKIP not asked for")
+            continue
+        try:
+            with host() as it:
+                run(it)
+            print(f"ok {number} - {name}", flush=True)
+        except Exception:
+            failed += 1
+            print("".join(f"# {line}\n" for line in traceback.format_exc().splitlines()), end="")
+            print(f"not ok {number} - {name}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
