@@ -142,7 +142,7 @@ static void tell_not_utf8(Ctl *ctl, Tally *tally, const char *path, const char *
 static int validate_file(Ctl *ctl, Tally *tally, const char *path)
 {
     _cleanup_free_ char *text = NULL;
-    size_t size, before = tally->errors;
+    size_t size = 0, before = tally->errors;
     int code, r;
 
     r = read_definition(path, &text, &size);
