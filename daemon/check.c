@@ -29,7 +29,8 @@ static int check_files(const Options *options, const SpecDefaults *defaults)
     size_t errors;
 
     for (size_t i = 0; i < options->n_files; i++) {
-        _cleanup_(vm_spec_unrefp) VmSpec *spec = NULL;
+        _cleanup_(vm_spec_unrefp)
+        VmSpec *spec = NULL;
         _cleanup_free_ char *name = name_of(options->files[i]);
         if (!name)
             return -ENOMEM;
@@ -48,7 +49,8 @@ static int check_files(const Options *options, const SpecDefaults *defaults)
 
 static int check_directories(const Options *options, const SpecDefaults *defaults)
 {
-    _cleanup_(definitions_clear) Definitions definitions = {0};
+    _cleanup_(definitions_clear)
+    Definitions definitions = {0};
     _cleanup_problems_ ProblemList problems = {0};
     size_t errors;
     int r;
@@ -66,7 +68,8 @@ static int check_directories(const Options *options, const SpecDefaults *default
 
 int check_run(const Options *options)
 {
-    _cleanup_(host_config_clear) HostConfig config = {0};
+    _cleanup_(host_config_clear)
+    HostConfig config = {0};
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_free_ char *refusal = NULL, *warning = host_nixos_warning("");
     HostVerdict verdict;

@@ -27,10 +27,11 @@ static int check_driver(VmSpec *spec, ProblemList *problems)
     return problem_count(problems, PROBLEM_ERROR) > before ? -EBADMSG : 0;
 }
 
-int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,
-                         VmSpec **ret_spec)
+int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults,
+                         ProblemList *problems, VmSpec **ret_spec)
 {
-    _cleanup_(vm_spec_unrefp) VmSpec *spec = NULL;
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
     int r;
 
     r = vm_spec_load(name, path, defaults, problems, &spec);
@@ -41,10 +42,11 @@ int definition_load_file(const char *name, const char *path, const SpecDefaults 
     return r;
 }
 
-int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults, ProblemList *problems,
-                         VmSpec **ret_spec)
+int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults,
+                         ProblemList *problems, VmSpec **ret_spec)
 {
-    _cleanup_(vm_spec_unrefp) VmSpec *spec = NULL;
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
     int r;
 
     r = vm_spec_parse(name, NULL, text, strlen(text), defaults, problems, &spec);
@@ -73,10 +75,11 @@ static int add_file(Definitions *found, const char *directory, const char *file,
     if (!name || asprintf(&path, "%s/%s", directory, file) < 0)
         return -ENOMEM;
     if (!vm_name_valid(name)) {
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0,
-                    "\"%s\" can't be the name of a microVM: letters, digits, '.', '_' and '-', the first and last a "
-                    "letter or digit, at most 64 bytes",
-                    name);
+        problem_add(
+            problems, PROBLEM_ERROR, path, "", 0, 0,
+            "\"%s\" can't be the name of a microVM: letters, digits, '.', '_' and '-', the first and last a "
+            "letter or digit, at most 64 bytes",
+            name);
         return 0;
     }
     other = find_fold(found, name);
@@ -116,7 +119,8 @@ static int scan_directory(Definitions *found, const char *directory, ProblemList
     if (n < 0 && errno == ENOENT)
         return 0;
     if (n < 0) {
-        problem_add(problems, PROBLEM_ERROR, directory, "", 0, 0, "the directory can't be read: %s", strerror(errno));
+        problem_add(problems, PROBLEM_ERROR, directory, "", 0, 0, "the directory can't be read: %s",
+                    strerror(errno));
         return errno == ENOMEM ? -ENOMEM : 0;
     }
     for (int i = 0; i < n; i++) {
@@ -125,7 +129,8 @@ static int scan_directory(Definitions *found, const char *directory, ProblemList
             r = add_file(found, directory, file, problems);
         if (r >= 0 && file[0] != '.' && has_suffix(file, ".json.d"))
             problem_add(problems, PROBLEM_WARNING, directory, "", 0, 0,
-                        "%s: this version does not read drop-ins; put what they say into the definition", file);
+                        "%s: this version does not read drop-ins; put what they say into the definition",
+                        file);
         free(entries[i]);
     }
     free(entries);
@@ -152,7 +157,8 @@ static char *summarize(const ProblemList *problems, size_t first)
                 more++;
         }
     text = at < problems->count ? problem_format(&problems->items[at]) : NULL;
-    if (asprintf(&sentence, more ? "the definition can't be used: %s, and %zu more" : "the definition can't be used: %s",
+    if (asprintf(&sentence,
+                 more ? "the definition can't be used: %s, and %zu more" : "the definition can't be used: %s",
                  text ? text : "out of memory", more) < 0)
         return NULL;
     return sentence;
@@ -166,7 +172,8 @@ static int load_all(Definitions *found, const SpecDefaults *defaults, ProblemLis
     for (size_t i = 0; i < found->count; i++) {
         Definition *definition = &found->items[i];
         size_t before = problems->count;
-        int r = definition_load_file(definition->name, definition->path, defaults, problems, &definition->spec);
+        int r =
+            definition_load_file(definition->name, definition->path, defaults, problems, &definition->spec);
         if (r == -ENOENT) {
             free(definition->name);
             free(definition->path);
@@ -183,7 +190,8 @@ static int load_all(Definitions *found, const SpecDefaults *defaults, ProblemLis
 int definitions_load(const char *const *directories, size_t n_directories, const SpecDefaults *defaults,
                      ProblemList *problems, Definitions *ret_definitions)
 {
-    _cleanup_(definitions_clear) Definitions found = {0};
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
     int r;
 
     for (size_t i = 0; i < n_directories; i++) {

@@ -21,19 +21,19 @@ typedef struct Definitions {
 void definitions_clear(Definitions *definitions);
 
 /*
- * Loads NAME.json of all `directories`, highest precedence first; an empty file or a link to /dev/null masks the
- * lower ones. A definition that has errors, or that its driver refuses, is in the result without a spec. A
- * directory that does not exist holds nothing. Returns 0 or -ENOMEM.
+ * Loads NAME.json of all `directories`, highest precedence first; an empty file or a link to /dev/null masks
+ * the lower ones. A definition that has errors, or that its driver refuses, is in the result without a spec.
+ * A directory that does not exist holds nothing. Returns 0 or -ENOMEM.
  */
 int definitions_load(const char *const *directories, size_t n_directories, const SpecDefaults *defaults,
                      ProblemList *problems, Definitions *ret_definitions);
 
 /* Loads one file, as a definition of `name`, with all checks. */
-int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,
-                         VmSpec **ret_spec);
+int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults,
+                         ProblemList *problems, VmSpec **ret_spec);
 
 /* The same for text. */
-int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults, ProblemList *problems,
-                         VmSpec **ret_spec);
+int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults,
+                         ProblemList *problems, VmSpec **ret_spec);
 
 #endif

@@ -20,7 +20,8 @@ static int dump_schema(const char *what)
     return MICROVM_EXIT_OK;
 }
 
-/* For "systemctl status" and microvmctl: the same words on one line, because a line end ends an assignment. */
+/* For "systemctl status" and microvmctl: the same words on one line, because a line end ends an assignment.
+ */
 static void notify_refusal(const char *refusal)
 {
     _cleanup_free_ char *line = strdup(refusal);
@@ -57,7 +58,8 @@ static int guard(const Options *options, HostConfig *ret_config)
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
     _cleanup_free_ char *error = NULL;
 
     manager_reload(userdata, &changes, &error); /* logs what is wrong */
@@ -91,9 +93,12 @@ static void block_signals(void)
 
 static int run(const Options *options, HostConfig *config)
 {
-    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
-    _cleanup_(bus_server_freep) BusServer *server = NULL;
-    _cleanup_(manager_freep) Manager *manager = NULL;
+    _cleanup_(sd_event_unrefp)
+    sd_event *event = NULL;
+    _cleanup_(bus_server_freep)
+    BusServer *server = NULL;
+    _cleanup_(manager_freep)
+    Manager *manager = NULL;
     ManagerObserver observer;
     int r;
 
@@ -128,7 +133,8 @@ static int run(const Options *options, HostConfig *config)
 
 int main(int argc, char *argv[])
 {
-    _cleanup_(host_config_clear) HostConfig config = {0};
+    _cleanup_(host_config_clear)
+    HostConfig config = {0};
     Options options;
     int code;
 

@@ -45,8 +45,8 @@ static void driver_offline(Manager *manager, Driver *driver, const char *text)
     DriverSlot *slot = slot_of(manager, driver);
 
     if (slot->online || !slot->answered)
-        log_warning("Driver %s is away: %s%s", driver_kind_to_string(driver->kind), text ? text : "no reason given",
-                    slot->online ? "; its microVMs go on running" : "");
+        log_warning("Driver %s is away: %s%s", driver_kind_to_string(driver->kind),
+                    text ? text : "no reason given", slot->online ? "; its microVMs go on running" : "");
     slot->online = slot->synced = false;
     slot->answered = true;
     if (free_and_strdup(&slot->reason, text) < 0)
@@ -192,7 +192,8 @@ static uint64_t concurrent_starts(const Manager *manager)
     uint64_t n = 0;
 
     for (size_t i = 0; i < manager->n_vms; i++)
-        if (manager->vms[i]->record.state == MICROVM_PREPARING || manager->vms[i]->record.state == MICROVM_STARTING)
+        if (manager->vms[i]->record.state == MICROVM_PREPARING ||
+            manager->vms[i]->record.state == MICROVM_STARTING)
             n++;
     return n;
 }
@@ -223,7 +224,8 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
     vm->driver = slot->driver;
     vm->driver_online = slot->online;
     if (slot->answered && !slot->online)
-        return say(ret_reason, 0, "held: its driver is away: %s", slot->reason ? slot->reason : "no reason given");
+        return say(ret_reason, 0, "held: its driver is away: %s",
+                   slot->reason ? slot->reason : "no reason given");
     if (!slot->synced)
         return say(ret_reason, 0, "held: the driver is asked what runs already");
     if (vm->by_itself && !host_goes_on(manager))

@@ -10,10 +10,10 @@
 enum {
     FILE_WORKERS = 4,
 };
-#define USEC_PER_SEC     UINT64_C(1000000)
-#define READY_LATEST     (5 * USEC_PER_SEC)
-#define STOP_GRACE_USEC  (2 * USEC_PER_SEC)
-#define ASK_AGAIN_USEC   (5 * USEC_PER_SEC)
+#define USEC_PER_SEC    UINT64_C(1000000)
+#define READY_LATEST    (5 * USEC_PER_SEC)
+#define STOP_GRACE_USEC (2 * USEC_PER_SEC)
+#define ASK_AGAIN_USEC  (5 * USEC_PER_SEC)
 
 /* --- the set --- */
 
@@ -72,12 +72,14 @@ static void forget(Manager *manager, size_t index)
 {
     MicroVM *vm = manager->vms[index];
 
-    memmove(&manager->vms[index], &manager->vms[index + 1], (manager->n_vms - index - 1) * sizeof(*manager->vms));
+    memmove(&manager->vms[index], &manager->vms[index + 1],
+            (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
     if (manager->observer.vm_removed)
         manager->observer.vm_removed(vm, manager->observer.userdata);
     remove_tree(vm->runtime_dir);
-    log_vm_info(vm->name, "Gone: it has no definition and does not run. Its volumes stay in %s.", vm->state_dir);
+    log_vm_info(vm->name, "Gone: it has no definition and does not run. Its volumes stay in %s.",
+                vm->state_dir);
     vm_free(vm);
 }
 
@@ -184,7 +186,8 @@ static void log_problems(Manager *manager, const ProblemList *problems)
             continue;
         fprintf(stream, "%s\n", text);
         if (!manager->problems_logged || !strstr(manager->problems_logged, text))
-            log_full(problems->items[i].severity == PROBLEM_ERROR ? LOG_ERR : LOG_WARNING, NULL, 0, "%s", text);
+            log_full(problems->items[i].severity == PROBLEM_ERROR ? LOG_ERR : LOG_WARNING, NULL, 0, "%s",
+                     text);
     }
     if (fclose(stream) != 0)
         return;
@@ -230,12 +233,13 @@ static void take_definition(Manager *manager, const Definition *definition, Relo
 
 static int load_definitions(Manager *manager, ReloadChanges *changes)
 {
-    _cleanup_(definitions_clear) Definitions definitions = {0};
+    _cleanup_(definitions_clear)
+    Definitions definitions = {0};
     _cleanup_problems_ ProblemList problems = {0};
     int r;
 
-    r = definitions_load(manager->settings.directories, manager->settings.n_directories, &manager->config.defaults,
-                         &problems, &definitions);
+    r = definitions_load(manager->settings.directories, manager->settings.n_directories,
+                         &manager->config.defaults, &problems, &definitions);
     if (r < 0)
         return r;
     log_problems(manager, &problems);
@@ -269,22 +273,27 @@ static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
 static void warn_unused(const HostConfig *config)
 {
     if (config->watch_definitions)
-        log_warning("definitions.watch is not acted on by this version; run \"microvmctl reload\" after a change.");
+        log_warning(
+            "definitions.watch is not acted on by this version; run \"microvmctl reload\" after a change.");
     if (config->memory_reserve_mib > 0)
-        log_warning("host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
+        log_warning(
+            "host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
 }
 
 /* Keys that only take effect at the start of the daemon. */
 static void warn_unapplied(const HostConfig *before, const HostConfig *after)
 {
     if (!streq(before->libvirt_uri, after->libvirt_uri))
-        log_warning("libvirt.uri changed to %s: it takes effect when microvmd is restarted.", after->libvirt_uri);
+        log_warning("libvirt.uri changed to %s: it takes effect when microvmd is restarted.",
+                    after->libvirt_uri);
 }
 
 int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_error)
 {
-    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
-    _cleanup_(host_config_clear) HostConfig config = {0};
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
+    _cleanup_(host_config_clear)
+    HostConfig config = {0};
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_free_ char *refusal = NULL;
     HostVerdict verdict;
@@ -378,7 +387,8 @@ static void autostart(Manager *manager)
 int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *config,
                 const ManagerObserver *observer, Manager **ret_manager)
 {
-    _cleanup_(manager_freep) Manager *manager = calloc(1, sizeof(*manager));
+    _cleanup_(manager_freep)
+    Manager *manager = calloc(1, sizeof(*manager));
     int r;
 
     if (!manager)
@@ -411,7 +421,8 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
 
 int manager_start(Manager *manager)
 {
-    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
     int r;
 
     warn_unused(&manager->config);

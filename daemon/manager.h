@@ -31,7 +31,8 @@ typedef struct ManagerObserver {
     void (*vm_removed)(MicroVM *vm, void *userdata);
     void (*vm_changed)(MicroVM *vm, void *userdata);
     void (*changed)(Manager *manager, void *userdata); /* role, drivers */
-    void (*job_removed)(const char *name, Job job, MicrovmJobResult result, const char *reason, void *userdata);
+    void (*job_removed)(const char *name, Job job, MicrovmJobResult result, const char *reason,
+                        void *userdata);
     /* Asks, asynchronously, whether the host is shutting down; manager_host_state() is to follow. */
     void (*query_host_state)(void *userdata);
     void (*ready)(Manager *manager, void *userdata); /* adopted from every driver that answers in time */
@@ -59,8 +60,8 @@ struct Manager {
 };
 
 /*
- * Takes `config` over. Strings in `settings` must outlive the manager. microVMs that an earlier daemon knew are
- * restored, definitions loaded, drivers begin to connect.
+ * Takes `config` over. Strings in `settings` must outlive the manager. microVMs that an earlier daemon knew
+ * are restored, definitions loaded, drivers begin to connect.
  */
 int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *config,
                 const ManagerObserver *observer, Manager **ret_manager);
@@ -86,12 +87,14 @@ typedef struct ReloadChanges {
 void reload_changes_clear(ReloadChanges *changes);
 
 /*
- * Reads host configuration and definitions anew; starts and stops nothing. -EUCLEAN: the guard refuses, -EBADMSG:
- * the host configuration can't be used (with the message for people in *ret_error); the old configuration stays.
+ * Reads host configuration and definitions anew; starts and stops nothing. -EUCLEAN: the guard refuses,
+ * -EBADMSG: the host configuration can't be used (with the message for people in *ret_error); the old
+ * configuration stays.
  */
 int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_error);
 
-/* Whether a start that a person asks for is possible on this host now: 0, -EUCLEAN, -ESHUTDOWN, -EHOSTDOWN. */
+/* Whether a start that a person asks for is possible on this host now: 0, -EUCLEAN, -ESHUTDOWN, -EHOSTDOWN.
+ */
 int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error);
 
 /* The host is (not) shutting down: nothing starts any more. */

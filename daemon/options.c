@@ -18,7 +18,8 @@ static const char help[] =
     "  --state-dir DIR      what outlives a reboot (" MICROVM_STATE_DIR ")\n"
     "  --runtime-dir DIR    what does not (" MICROVM_RUNTIME_DIR ")\n"
     "  --bus BUS            system (default), user, or a D-Bus address\n"
-    "  --launcher KIND      auto (default), systemd or fork: who starts hypervisors that libvirt does not start;\n"
+    "  --launcher KIND      auto (default), systemd or fork: who starts hypervisors that libvirt does not "
+    "start;\n"
     "                       without effect on microVMs driven by libvirt\n"
     "  --check [FILE...]    checks host configuration and definitions, or just these files, and exits\n"
     "  --dump-schema WHAT   prints the JSON Schema of a definition (vm) or of the host configuration (host)\n"
@@ -134,11 +135,12 @@ int options_parse(int argc, char *argv[], Options *ret_options)
     Options options = {
         .mode = MODE_RUN,
         .bus = "system",
-        .settings = {
-            .config_path = MICROVM_HOST_CONFIG,
-            .state_dir = MICROVM_STATE_DIR,
-            .runtime_dir = MICROVM_RUNTIME_DIR,
-        },
+        .settings =
+            {
+                .config_path = MICROVM_HOST_CONFIG,
+                .state_dir = MICROVM_STATE_DIR,
+                .runtime_dir = MICROVM_RUNTIME_DIR,
+            },
     };
     int option, r;
 

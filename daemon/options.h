@@ -16,8 +16,8 @@ typedef struct Options {
     OptionsMode mode;
     ManagerSettings settings;
     const char *bus;
-    const char *schema;    /* "vm" or "host" */
-    char *const *files;    /* after --check */
+    const char *schema; /* "vm" or "host" */
+    char *const *files; /* after --check */
     size_t n_files;
 } Options;
 

@@ -18,7 +18,8 @@ static struct {
 
 static int level_from_name(const char *name)
 {
-    static const char *const names[] = {"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"};
+    static const char *const names[] = {"emerg",   "alert",  "crit", "err",
+                                        "warning", "notice", "info", "debug"};
 
     for (size_t i = 0; i < ELEMENTSOF(names); i++)
         if (streq(names[i], name))
@@ -65,7 +66,9 @@ static void write_stderr(const char *name, const char *message)
 
 static void write_journal(int level, const char *name, const char *const *fields, const char *message)
 {
-    enum { MAX_FIELDS = 16 };
+    enum {
+        MAX_FIELDS = 16
+    };
     struct iovec parts[MAX_FIELDS];
     char *made[3] = {NULL};
     int n = 0;

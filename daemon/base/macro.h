@@ -12,13 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define _cleanup_(function) __attribute__((cleanup(function)))
+#define _cleanup_(function)     __attribute__((cleanup(function)))
 #define _printf_(string, first) __attribute__((format(printf, string, first)))
-#define _unused_ __attribute__((unused))
+#define _unused_                __attribute__((unused))
 
 #define ELEMENTSOF(array) (sizeof(array) / sizeof((array)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)         ((a) < (b) ? (a) : (b))
+#define MAX(a, b)         ((a) > (b) ? (a) : (b))
 
 #define TAKE_PTR(pointer)                                                                                    \
     ({                                                                                                       \

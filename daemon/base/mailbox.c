@@ -50,7 +50,8 @@ static int on_wakeup(sd_event_source *source, int fd, uint32_t revents, void *us
 int mailbox_new(sd_event *event, mailbox_fn deliver, void (*discard)(void *letter), void *userdata,
                 Mailbox **ret_mailbox)
 {
-    _cleanup_(mailbox_freep) Mailbox *mailbox = calloc(1, sizeof(*mailbox));
+    _cleanup_(mailbox_freep)
+    Mailbox *mailbox = calloc(1, sizeof(*mailbox));
     int r;
 
     if (!mailbox)

@@ -19,7 +19,8 @@ int mailbox_new(sd_event *event, mailbox_fn deliver, void (*discard)(void *lette
 Mailbox *mailbox_free(Mailbox *mailbox);
 DEFINE_CLEANUP(Mailbox *, mailbox_free)
 
-/* From any thread. Takes `letter` in every case: where memory is out, it is discarded and -ENOMEM comes back. */
+/* From any thread. Takes `letter` in every case: where memory is out, it is discarded and -ENOMEM comes back.
+ */
 int mailbox_post(Mailbox *mailbox, void *letter);
 
 #endif

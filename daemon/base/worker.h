@@ -10,8 +10,8 @@
 typedef struct Workers Workers;
 
 /*
- * One piece of work. `run` is called in a worker thread and must touch nothing but its argument; `done` then on
- * the loop thread, and owns the argument. When the pool goes away first, `discard` frees it instead.
+ * One piece of work. `run` is called in a worker thread and must touch nothing but its argument; `done` then
+ * on the loop thread, and owns the argument. When the pool goes away first, `discard` frees it instead.
  */
 typedef struct Work {
     void (*run)(void *argument);
@@ -20,11 +20,12 @@ typedef struct Work {
     void *argument;
 } Work;
 
-/* Makes a pool of up to `threads` threads named `name` (15 bytes at most); a thread starts when work needs it. */
+/* Makes a pool of up to `threads` threads named `name` (15 bytes at most); a thread starts when work needs
+ * it. */
 int workers_new(sd_event *event, const char *name, unsigned threads, Workers **ret_workers);
 /*
- * Takes no more work, drops what has not begun and waits for what has, at most `grace_usec`. Threads that hang
- * in a call past that are left behind with their argument: the process is ending.
+ * Takes no more work, drops what has not begun and waits for what has, at most `grace_usec`. Threads that
+ * hang in a call past that are left behind with their argument: the process is ending.
  */
 Workers *workers_stop(Workers *workers, uint64_t grace_usec);
 

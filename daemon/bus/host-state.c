@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the host is shutting down, asked of systemd itself, over its private socket: the system bus may be gone
- * already, or be another one than ours. Property SystemState of org.freedesktop.systemd1(5).
+ * Whether the host is shutting down, asked of systemd itself, over its private socket: the system bus may be
+ * gone already, or be another one than ours. Property SystemState of org.freedesktop.systemd1(5).
  */
 #include "bus/server.h"
 
@@ -33,8 +33,9 @@ void bus_host_state_query(BusServer *server)
     if (!server->systemd)
         bus_host_state_connect(server);
     if (server->systemd) {
-        r = sd_bus_message_new_method_call(server->systemd, &call, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-                                           "org.freedesktop.DBus.Properties", "Get");
+        r = sd_bus_message_new_method_call(server->systemd, &call, "org.freedesktop.systemd1",
+                                           "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties",
+                                           "Get");
         if (r >= 0)
             r = sd_bus_message_append(call, "ss", "org.freedesktop.systemd1.Manager", "SystemState");
         if (r >= 0)
@@ -43,7 +44,8 @@ void bus_host_state_query(BusServer *server)
         sd_bus_message_unref(call);
     }
     if (r < 0) {
-        server->systemd = sd_bus_close_unref(server->systemd); /* it may have been re-executed: next time anew */
+        server->systemd =
+            sd_bus_close_unref(server->systemd); /* it may have been re-executed: next time anew */
         manager_host_state(server->manager, false);
     }
 }

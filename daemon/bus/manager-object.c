@@ -28,7 +28,9 @@ static int get_drivers(sd_bus *bus, const char *path, const char *interface, con
     for (DriverKind kind = 0; kind < DRIVER_KIND_MAX && r >= 0; kind++) {
         const DriverSlot *slot = &server->manager->drivers[kind];
         r = sd_bus_message_append(reply, "(sbs)", driver_kind_to_string(kind), slot->online,
-                                  slot->online ? server->manager->config.libvirt_uri : slot->reason ? slot->reason : "");
+                                  slot->online   ? server->manager->config.libvirt_uri
+                                  : slot->reason ? slot->reason
+                                                 : "");
     }
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
@@ -76,7 +78,8 @@ static int append_row(sd_bus_message *reply, MicroVM *vm)
 
     if (!path)
         return -ENOMEM;
-    return sd_bus_message_append(reply, "(sossssu)", vm->name, path, microvm_state_to_string(vm->record.state),
+    return sd_bus_message_append(reply, "(sossssu)", vm->name, path,
+                                 microvm_state_to_string(vm->record.state),
                                  microvm_readiness_to_string(MICROVM_READINESS_NONE),
                                  spec ? hypervisor_to_string(spec->hypervisor) : "",
                                  spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
@@ -122,7 +125,8 @@ static int reply_changes(sd_bus_message *message, const ReloadChanges *changes)
 
 static int method_reload(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
 {
-    _cleanup_(reload_changes_clear) ReloadChanges changes = {0};
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
     _cleanup_free_ char *text = NULL;
     int r;
 
@@ -136,7 +140,8 @@ static int method_reload(BusServer *server, sd_bus_message *message, MicroVM *no
 static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
 {
     _cleanup_problems_ ProblemList problems = {0};
-    _cleanup_(vm_spec_unrefp) VmSpec *spec = NULL;
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
     sd_bus_message *reply = NULL;
     const char *json;
     int r;
@@ -153,8 +158,8 @@ static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *
     for (size_t i = 0; i < problems.count && r >= 0; i++) {
         const Problem *problem = &problems.items[i];
         r = sd_bus_message_append(reply, "(sssuu)", problem->severity == PROBLEM_ERROR ? "error" : "warning",
-                                  problem->pointer ? problem->pointer : "", problem->text ? problem->text : "",
-                                  problem->line, problem->column);
+                                  problem->pointer ? problem->pointer : "",
+                                  problem->text ? problem->text : "", problem->line, problem->column);
     }
     if (r >= 0)
         r = sd_bus_message_close_container(reply);
@@ -184,13 +189,14 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Counts", "a{su}", get_counts, 0, 0),
     SD_BUS_METHOD_WITH_ARGS("GetMicroVM", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", microvm), on_method,
                             SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("ListMicroVMs", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sossssu)", microvms),
+    SD_BUS_METHOD_WITH_ARGS("ListMicroVMs", SD_BUS_ARGS("a{sv}", options),
+                            SD_BUS_RESULT("a(sossssu)", microvms), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", changes),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", changes), on_method,
-                            SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems), on_method,
-                            SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("t", id, "s", name, "s", verb, "s", result, "s", reason), 0),
+    SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_SIGNAL_WITH_ARGS("JobRemoved",
+                            SD_BUS_ARGS("t", id, "s", name, "s", verb, "s", result, "s", reason), 0),
     SD_BUS_VTABLE_END,
 };
 
@@ -198,7 +204,8 @@ int bus_publish_manager(BusServer *server)
 {
     int r;
 
-    r = sd_bus_add_object_vtable(server->bus, NULL, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, vtable, server);
+    r = sd_bus_add_object_vtable(server->bus, NULL, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, vtable,
+                                 server);
     if (r >= 0)
         r = sd_bus_add_object_manager(server->bus, NULL, MICROVM_MANAGER_PATH);
     return r;

@@ -16,8 +16,8 @@ static int read_value(sd_bus_message *message, const BusOption *option, sd_bus_e
 
     r = sd_bus_message_enter_container(message, 'v', type);
     if (r == -ENXIO || r == 0)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"%s\" must be of type \"%c\".", option->key,
-                                 option->type);
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"%s\" must be of type \"%c\".",
+                                 option->key, option->type);
     if (r < 0)
         return r;
     /* sd-bus reads a boolean into an int */

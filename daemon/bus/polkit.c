@@ -60,8 +60,8 @@ static void answer(Authorization *authorization, bool allowed, const char *name,
     if (!allowed && (free_and_strdup(&authorization->refusal_name, name) < 0 ||
                      free_and_strdup(&authorization->refusal_text, text) < 0))
         log_oom();
-    r = bus_dispatch(authorization->server, authorization->table, authorization->n_table, authorization->message,
-                     authorization->is_vm, &error);
+    r = bus_dispatch(authorization->server, authorization->table, authorization->n_table,
+                     authorization->message, authorization->is_vm, &error);
     if (r < 0 || sd_bus_error_is_set(&error))
         r = sd_bus_reply_method_errno(authorization->message, r, &error);
     if (r < 0)
@@ -74,10 +74,12 @@ static void refuse(Authorization *authorization, bool interactive_would_help, co
 {
     char text[512];
 
-    snprintf(text, sizeof(text), "Not allowed: %s needs the polkit action %s%s%s", authorization->method->member,
-             authorization->method->action, why ? "; " : ".", why ? why : "");
+    snprintf(text, sizeof(text), "Not allowed: %s needs the polkit action %s%s%s",
+             authorization->method->member, authorization->method->action, why ? "; " : ".", why ? why : "");
     answer(authorization, false,
-           interactive_would_help ? SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED : SD_BUS_ERROR_ACCESS_DENIED, text);
+           interactive_would_help ? SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED
+                                  : SD_BUS_ERROR_ACCESS_DENIED,
+           text);
 }
 
 static int on_polkit_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
@@ -87,9 +89,9 @@ static int on_polkit_answer(sd_bus_message *reply, void *userdata, sd_bus_error 
     int allowed = 0, challenge = 0;
 
     if (error) {
-        bool absent = sd_bus_error_has_names(error, SD_BUS_ERROR_SERVICE_UNKNOWN, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
-        refuse(authorization, false,
-               absent ? "there is no polkit here, so only root may" : error->message);
+        bool absent =
+            sd_bus_error_has_names(error, SD_BUS_ERROR_SERVICE_UNKNOWN, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
+        refuse(authorization, false, absent ? "there is no polkit here, so only root may" : error->message);
         return 0;
     }
     if (sd_bus_message_enter_container(reply, 'r', "bba{ss}") < 0 ||
@@ -104,26 +106,32 @@ static int on_polkit_answer(sd_bus_message *reply, void *userdata, sd_bus_error 
 
 static int ask_polkit(Authorization *authorization)
 {
-    enum { ALLOW_USER_INTERACTION = 1 };
+    enum {
+        ALLOW_USER_INTERACTION = 1
+    };
     sd_bus *bus = authorization->server->bus;
     sd_bus_message *call = NULL;
     int r;
 
-    r = sd_bus_message_new_method_call(bus, &call, "org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority",
+    r = sd_bus_message_new_method_call(bus, &call, "org.freedesktop.PolicyKit1",
+                                       "/org/freedesktop/PolicyKit1/Authority",
                                        "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
     if (r >= 0)
         r = sd_bus_message_append(call, "(sa{sv})s", "system-bus-name", 1, "name", "s",
-                                  sd_bus_message_get_sender(authorization->message), authorization->method->action);
+                                  sd_bus_message_get_sender(authorization->message),
+                                  authorization->method->action);
     if (r >= 0 && authorization->vm_name)
         r = sd_bus_message_append(call, "a{ss}", 2, "microvm", authorization->vm_name, "verb",
                                   authorization->method->member);
     else if (r >= 0)
         r = sd_bus_message_append(call, "a{ss}", 1, "verb", authorization->method->member);
     if (r >= 0)
-        r = sd_bus_message_append(
-            call, "us",
-            sd_bus_message_get_allow_interactive_authorization(authorization->message) > 0 ? ALLOW_USER_INTERACTION : 0,
-            "");
+        r = sd_bus_message_append(call, "us",
+                                  sd_bus_message_get_allow_interactive_authorization(authorization->message) >
+                                          0
+                                      ? ALLOW_USER_INTERACTION
+                                      : 0,
+                                  "");
     if (r >= 0) {
         sd_bus_slot *slot = NULL;
         r = sd_bus_call_async(bus, &slot, call, on_polkit_answer, authorization, UINT64_MAX);
@@ -175,8 +183,9 @@ static int begin(Authorization *authorization)
     if (r >= 0)
         r = sd_bus_track_add_sender(authorization->caller, authorization->message);
     if (r >= 0)
-        r = sd_bus_call_method_async(bus, &slot, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                     "GetConnectionUnixUser", on_caller_uid, authorization, "s", sender);
+        r = sd_bus_call_method_async(bus, &slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                     "org.freedesktop.DBus", "GetConnectionUnixUser", on_caller_uid,
+                                     authorization, "s", sender);
     if (r >= 0)
         authorization->call = slot;
     return r;
@@ -184,7 +193,8 @@ static int begin(Authorization *authorization)
 
 static Authorization *find_authorization(BusServer *server, sd_bus_message *message)
 {
-    for (Authorization *authorization = server->authorizations; authorization; authorization = authorization->next)
+    for (Authorization *authorization = server->authorizations; authorization;
+         authorization = authorization->next)
         if (authorization->message == message)
             return authorization;
     return NULL;
@@ -201,9 +211,9 @@ int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_me
     if (authorization && authorization->answered) {
         if (authorization->allowed)
             return 1;
-        return sd_bus_error_set(error,
-                                authorization->refusal_name ? authorization->refusal_name : SD_BUS_ERROR_ACCESS_DENIED,
-                                authorization->refusal_text);
+        return sd_bus_error_set(
+            error, authorization->refusal_name ? authorization->refusal_name : SD_BUS_ERROR_ACCESS_DENIED,
+            authorization->refusal_text);
     }
     authorization = calloc(1, sizeof(*authorization));
     if (!authorization)

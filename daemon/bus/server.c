@@ -59,7 +59,9 @@ static void tell_status(BusServer *server)
         held += state == MICROVM_WAITING || state == MICROVM_BACKOFF;
     }
     sd_notifyf(0, "STATUS=%s%zu of %zu microVMs running, %zu failed, %zu held",
-               manager->role == MICROVM_HOST_ROLE_CONFLICT ? "Guest mode is enabled on this host: nothing starts. " : "",
+               manager->role == MICROVM_HOST_ROLE_CONFLICT
+                   ? "Guest mode is enabled on this host: nothing starts. "
+                   : "",
                running, manager->n_vms, failed, held);
 }
 
@@ -71,8 +73,9 @@ static void send_jobs(BusServer *server)
     server->last_job = &server->jobs;
     while (pending) {
         PendingJob *next = pending->next;
-        int r = sd_bus_emit_signal(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, "JobRemoved", "tssss",
-                                   pending->job.id, pending->name, microvm_job_verb_to_string(pending->job.verb),
+        int r = sd_bus_emit_signal(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, "JobRemoved",
+                                   "tssss", pending->job.id, pending->name,
+                                   microvm_job_verb_to_string(pending->job.verb),
                                    microvm_job_result_to_string(pending->result), pending->reason);
         if (r < 0)
             log_vm_warning(pending->name, "The end of its job could not be told: %s", strerror(-r));
@@ -93,8 +96,8 @@ void bus_server_flush(BusServer *server)
         tell_status(server);
     server->n_dirty = 0;
     if (server->manager_changed)
-        sd_bus_emit_properties_changed(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, "HostRole", "Drivers",
-                                       NULL);
+        sd_bus_emit_properties_changed(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
+                                       "HostRole", "Drivers", NULL);
     server->manager_changed = false;
     send_jobs(server);
 }
@@ -155,7 +158,8 @@ static void on_manager_changed(Manager *manager, void *userdata)
     flush_later(server);
 }
 
-static void on_job_removed(const char *name, Job job, MicrovmJobResult result, const char *reason, void *userdata)
+static void on_job_removed(const char *name, Job job, MicrovmJobResult result, const char *reason,
+                           void *userdata)
 {
     BusServer *server = userdata;
     PendingJob *pending = calloc(1, sizeof(*pending));
@@ -231,7 +235,8 @@ static int open_bus(const char *address, sd_bus **ret_bus)
 
 int bus_server_new(sd_event *event, const char *address, BusServer **ret_server)
 {
-    _cleanup_(bus_server_freep) BusServer *server = calloc(1, sizeof(*server));
+    _cleanup_(bus_server_freep)
+    BusServer *server = calloc(1, sizeof(*server));
     int r;
 
     if (!server)

@@ -14,11 +14,11 @@ typedef struct PendingJob PendingJob;
 struct BusServer {
     sd_event *event;
     sd_bus *bus;
-    Manager *manager;       /* set before any method can come */
-    sd_bus *systemd;        /* to PID 1, where that is systemd; else NULL */
+    Manager *manager; /* set before any method can come */
+    sd_bus *systemd;  /* to PID 1, where that is systemd; else NULL */
     sd_bus_slot *host_state_call;
     bool manager_changed;
-    MicroVM **dirty;        /* whose properties changed and were not told yet */
+    MicroVM **dirty; /* whose properties changed and were not told yet */
     size_t n_dirty;
     PendingJob *jobs, **last_job;
     sd_event_source *flush;
@@ -51,18 +51,20 @@ typedef struct BusMethod {
 } BusMethod;
 
 /*
- * Carries out the method of `table` that `message` calls, after its caller is authorized; `vm_path`: it is one of a
- * microVM. Returns as an sd-bus handler does.
+ * Carries out the method of `table` that `message` calls, after its caller is authorized; `vm_path`: it is
+ * one of a microVM. Returns as an sd-bus handler does.
  */
 int bus_dispatch(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
                  sd_bus_error *error);
 
-/* polkit.c: 1 allowed, 0 asked (bus_dispatch() is called again with the answer), negative: refused, error set. */
+/* polkit.c: 1 allowed, 0 asked (bus_dispatch() is called again with the answer), negative: refused, error
+ * set. */
 int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
                   const BusMethod *method, const MicroVM *vm, sd_bus_error *error);
 void bus_authorizations_drop(BusServer *server);
 
-/* error.c: the error for a negative errno, with `text` (may be NULL) as its message. Returns a negative value. */
+/* error.c: the error for a negative errno, with `text` (may be NULL) as its message. Returns a negative
+ * value. */
 int bus_error_set(sd_bus_error *error, int number, const char *text);
 
 /* options.c: a{sv} with known keys only. */

@@ -28,7 +28,8 @@ static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm,
         return bus_error_set(error, -EOPNOTSUPP,
                              "its definition declares no readiness, so that there is nothing to wait for");
     if (!streq(wait, "running"))
-        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"wait\" is \"running\" or \"ready\".");
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "Option \"wait\" is \"running\" or \"ready\".");
     r = state_is_up(vm->record.state) ? 0 : manager_may_start(server->manager, vm, &text);
     if (r >= 0)
         r = vm_request_start(vm, &job, &text);
@@ -175,7 +176,8 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
 {
     LogStreamOptions log = {.lines = UINT64_MAX};
     int32_t boot = 0;
-    const BusOption options[] = {{"boot", 'i', &boot}, {"lines", 't', &log.lines}, {"follow", 'b', &log.follow}};
+    const BusOption options[] = {
+        {"boot", 'i', &boot}, {"lines", 't', &log.lines}, {"follow", 'b', &log.follow}};
     _cleanup_close_ int fd = -EBADF;
     int r;
 
@@ -188,7 +190,8 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
     log.boot = (unsigned)-boot;
     r = log_stream_new(server->event, vm->state_dir, &log, &fd);
     if (r == -ENOENT)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND, "There is no console log of %s of %s; %u are kept.",
+        return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND,
+                                 "There is no console log of %s of %s; %u are kept.",
                                  boot == 0 ? "any boot" : "that boot", vm->name, CONSOLE_LOG_BOOTS);
     return r < 0 ? r : sd_bus_reply_method_return(message, "h", fd);
 }

@@ -205,7 +205,8 @@ static int append_generation(sd_bus_message *reply, const MicroVM *vm)
     char text[SD_ID128_STRING_MAX];
 
     return sd_bus_message_append(
-        reply, "s", sd_id128_is_null(vm->record.generation) ? "" : sd_id128_to_string(vm->record.generation, text));
+        reply, "s",
+        sd_id128_is_null(vm->record.generation) ? "" : sd_id128_to_string(vm->record.generation, text));
 }
 
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -225,7 +226,8 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
         if (properties[i].type == 't')
             return sd_bus_message_append(reply, "t", properties[i].number(vm));
         /* "u" and "b" are 32 bits on the bus */
-        return sd_bus_message_append(reply, (char[]){properties[i].type, '\0'}, (uint32_t)properties[i].number(vm));
+        return sd_bus_message_append(reply, (char[]){properties[i].type, '\0'},
+                                     (uint32_t)properties[i].number(vm));
     }
     return -EINVAL;
 }
@@ -238,7 +240,8 @@ int bus_emit_vm_changed(BusServer *server, MicroVM *vm)
     /* The name never changes; everything else is small and from memory. */
     for (size_t i = 1; i < ELEMENTSOF(properties) && !names[i - 1]; i++)
         names[i - 1] = properties[i].name;
-    return path ? sd_bus_emit_properties_changed_strv(server->bus, path, MICROVM_VM_INTERFACE, (char **)names) : -ENOMEM;
+    return path ? sd_bus_emit_properties_changed_strv(server->bus, path, MICROVM_VM_INTERFACE, (char **)names)
+                : -ENOMEM;
 }
 
 /* --- the object --- */
@@ -291,16 +294,18 @@ static const sd_bus_vtable vtable[] = {
     JOB_METHOD("Start"),
     JOB_METHOD("Stop"),
     JOB_METHOD("Restart"),
-    SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("i", signal), SD_BUS_NO_RESULT, on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("i", signal), SD_BUS_NO_RESULT, on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     PLAIN_METHOD("Pause"),
     PLAIN_METHOD("Resume"),
-    SD_BUS_METHOD_WITH_ARGS("ResetFailed", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_method, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("OpenConsole", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("h", console), on_method,
+    SD_BUS_METHOD_WITH_ARGS("ResetFailed", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_method,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("OpenConsole", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("h", console),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("OpenLog", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("h", log), on_method,
                             SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("GetDefinition", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("s", definition), on_method,
-                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("GetDefinition", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("s", definition),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,
 };
 
@@ -315,7 +320,8 @@ static int find_object(sd_bus *bus, const char *path, const char *interface, voi
     return 1;
 }
 
-static int list_objects(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error)
+static int list_objects(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
+                        sd_bus_error *error)
 {
     BusServer *server = userdata;
     char **nodes = calloc(server->manager->n_vms + 1, sizeof(*nodes));
@@ -339,8 +345,8 @@ int bus_publish_vms(BusServer *server)
 {
     int r;
 
-    r = sd_bus_add_fallback_vtable(server->bus, NULL, MICROVM_VM_PATH, MICROVM_VM_INTERFACE, vtable, find_object,
-                                   server);
+    r = sd_bus_add_fallback_vtable(server->bus, NULL, MICROVM_VM_PATH, MICROVM_VM_INTERFACE, vtable,
+                                   find_object, server);
     if (r >= 0)
         r = sd_bus_add_node_enumerator(server->bus, NULL, MICROVM_VM_PATH, list_objects, server);
     return r;

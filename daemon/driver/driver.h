@@ -25,22 +25,22 @@ typedef struct Driver Driver;
     X(END_DESTROYED, "destroyed") /* through the driver's API: by us if we asked, else by somebody else */   \
     X(END_ASKED, "asked")         /* the guest shut down after somebody else's API call (virsh shutdown) */  \
     X(END_TERMINATED, "terminated") /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                       \
-    X(END_CRASHED, "crashed")     /* the hypervisor died */                                                  \
-    X(END_LOST, "lost")           /* gone while nobody watched */
+    X(END_CRASHED, "crashed")       /* the hypervisor died */                                                \
+    X(END_LOST, "lost")             /* gone while nobody watched */
 MICROVM_STRING_TABLE(EndCause, end_cause, END, END_CAUSE_LIST)
 
 typedef enum DriverEventType {
-    DRIVER_ONLINE,       /* it answers; FOUND for each run of ours follows, then SYNCED */
-    DRIVER_OFFLINE,      /* it does not answer (any more); `text` says why and what helps */
-    DRIVER_FOUND,        /* a run of ours that is alive: `run` */
-    DRIVER_SYNCED,       /* all of them were told; what was not FOUND is gone. Starts in flight at the time of an
-                            OFFLINE get no STARTED or START_FAILED: FOUND or its absence tells */
-    DRIVER_STARTED,      /* `run` */
+    DRIVER_ONLINE,  /* it answers; FOUND for each run of ours follows, then SYNCED */
+    DRIVER_OFFLINE, /* it does not answer (any more); `text` says why and what helps */
+    DRIVER_FOUND,   /* a run of ours that is alive: `run` */
+    DRIVER_SYNCED,  /* all of them were told; what was not FOUND is gone. Starts in flight at the time of an
+                       OFFLINE get no STARTED or START_FAILED: FOUND or its absence tells */
+    DRIVER_STARTED, /* `run` */
     DRIVER_START_FAILED, /* `error`, `text`; nothing of the run is left */
     DRIVER_PAUSED,       /* by us or by somebody else */
     DRIVER_RESUMED,
-    DRIVER_ENDED,        /* `cause`, `text`; nothing of the run is left */
-    DRIVER_CALL_FAILED,  /* stop, pause or resume could not be carried out: `error`, `text`; the run goes on */
+    DRIVER_ENDED,       /* `cause`, `text`; nothing of the run is left */
+    DRIVER_CALL_FAILED, /* stop, pause or resume could not be carried out: `error`, `text`; the run goes on */
 } DriverEventType;
 
 /* A living run as the driver sees it. */
@@ -58,7 +58,8 @@ typedef struct DriverEvent {
     const char *text; /* one human sentence, or NULL */
     EndCause cause;
     DriverRun run;
-    uint64_t call_usec; /* STARTED: how long the hypervisor layer's own start call took (virDomainCreateXML) */
+    uint64_t
+        call_usec; /* STARTED: how long the hypervisor layer's own start call took (virDomainCreateXML) */
 } DriverEvent;
 
 /* Strings in the event are valid during the call only. */
@@ -68,12 +69,12 @@ typedef void (*driver_event_fn)(Driver *driver, const DriverEvent *event, void *
 typedef struct StartRequest {
     VmSpec *spec;
     sd_id128_t generation;
-    Accel accel;               /* ACCEL_KVM or ACCEL_TCG */
-    const char *kernel;        /* private copies, which the driver may chown */
-    const char *initrd;        /* or NULL */
-    const char *cmdline;       /* kernel command line */
-    const char *console_log;   /* file that the serial console is logged to, appended */
-    const char *state_dir;     /* of this microVM; relative images are in it */
+    Accel accel;             /* ACCEL_KVM or ACCEL_TCG */
+    const char *kernel;      /* private copies, which the driver may chown */
+    const char *initrd;      /* or NULL */
+    const char *cmdline;     /* kernel command line */
+    const char *console_log; /* file that the serial console is logged to, appended */
+    const char *state_dir;   /* of this microVM; relative images are in it */
 } StartRequest;
 
 typedef enum StopMode {
@@ -82,9 +83,9 @@ typedef enum StopMode {
 } StopMode;
 
 /*
- * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such run),
- * -EBUSY (start: a run of that name is there), -ETIMEDOUT (an earlier call for this run is past its deadline: only
- * STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
+ * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such
+ * run), -EBUSY (start: a run of that name is there), -ETIMEDOUT (an earlier call for this run is past its
+ * deadline: only STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
  */
 typedef struct DriverOps {
     /* Adds to `problems` what the definition asks for and this driver can't do. */
@@ -111,7 +112,7 @@ struct Driver {
 /* Where the driver was made from: one row each. */
 typedef struct DriverSetup {
     sd_event *event;
-    const HostConfig *config;  /* valid during driver_new() only */
+    const HostConfig *config; /* valid during driver_new() only */
     const char *runtime_dir;
     driver_event_fn handler;
     void *userdata;

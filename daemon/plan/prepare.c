@@ -30,8 +30,11 @@ static char *join(const char *directory, const char *file)
 
 int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan)
 {
-    enum { FIXED_STEPS = 5 };
-    _cleanup_(plan_freep) Plan *plan = calloc(1, sizeof(*plan));
+    enum {
+        FIXED_STEPS = 5
+    };
+    _cleanup_(plan_freep)
+    Plan *plan = calloc(1, sizeof(*plan));
     int r;
 
     if (!plan)
@@ -107,7 +110,8 @@ static int run_step(const Step *step, VmMemory *memory, char **ret_error)
     default:
         r = -EINVAL;
     }
-    if (r < 0 && asprintf(ret_error, "%s %s: %s", step->what, step->from ? step->from : step->to, strerror(-r)) < 0)
+    if (r < 0 &&
+        asprintf(ret_error, "%s %s: %s", step->what, step->from ? step->from : step->to, strerror(-r)) < 0)
         *ret_error = NULL;
     return r;
 }
@@ -119,13 +123,15 @@ static bool same_volumes(const VmMemory *memory, size_t before)
 
 int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error)
 {
-    _cleanup_(vm_memory_clear) VmMemory memory = {0};
+    _cleanup_(vm_memory_clear)
+    VmMemory memory = {0};
     size_t remembered;
     int r;
 
     r = vm_memory_read(plan->state_dir, &memory);
     if (r < 0) {
-        if (asprintf(ret_error, "%s/state.json, which remembers its volumes, can't be read: %s; mend or remove it",
+        if (asprintf(ret_error,
+                     "%s/state.json, which remembers its volumes, can't be read: %s; mend or remove it",
                      plan->state_dir, strerror(-r)) < 0)
             *ret_error = NULL;
         return r;
@@ -165,7 +171,8 @@ static bool has_param(const VmSpec *spec, const char *prefix)
     return false;
 }
 
-/* The name of the microVM, as a host name can be: Linux takes it from 6.0 on, older ones pass it on to init. */
+/* The name of the microVM, as a host name can be: Linux takes it from 6.0 on, older ones pass it on to init.
+ */
 static void put_hostname(FILE *stream, const char *name)
 {
     fputs(" hostname=", stream);

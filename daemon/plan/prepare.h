@@ -41,10 +41,11 @@ int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error);
 void plan_undo(const Plan *plan);
 
 /*
- * Kernel command line: the defaults, root= where there is a volume and nothing else says it, the definition's own.
- * `emulated_tsc_khz`: not 0 under TCG on x86. Linux is then told how fast the time stamp counter counts, because on
- * QEMU's machine "microvm" nothing but that counter can start its timer tick (hardware-reduced ACPI: no legacy
- * interrupts), and measuring it fails on a busy host: the guest would hang before its first tick.
+ * Kernel command line: the defaults, root= where there is a volume and nothing else says it, the definition's
+ * own. `emulated_tsc_khz`: not 0 under TCG on x86. Linux is then told how fast the time stamp counter counts,
+ * because on QEMU's machine "microvm" nothing but that counter can start its timer tick (hardware-reduced
+ * ACPI: no legacy interrupts), and measuring it fails on a busy host: the guest would hang before its first
+ * tick.
  */
 char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz);
 

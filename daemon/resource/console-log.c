@@ -28,7 +28,8 @@ static int move(const char *state_dir, unsigned boot, int part, unsigned to_boot
         return 0;
     if (errno != ENOENT)
         return -errno;
-    /* There is none to move: what is at the target belongs to an older boot and must not stay in its place. */
+    /* There is none to move: what is at the target belongs to an older boot and must not stay in its place.
+     */
     return unlink(to) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -63,7 +64,8 @@ int console_log_bound(const char *state_dir)
     r = copy_file(log, part, 0600);
     if (r < 0)
         return r;
-    /* The writer appends (O_APPEND), so that it goes on at the new end. What it wrote since the copy is lost. */
+    /* The writer appends (O_APPEND), so that it goes on at the new end. What it wrote since the copy is lost.
+     */
     return truncate(log, 0) < 0 ? -errno : 1;
 }
 

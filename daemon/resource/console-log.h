@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The files that a serial console is logged to. One series a boot: "console.log" is the present boot (or the last
- * one), "console.1.log" the boot before, and so on. Within a series the log is bounded: "NAME.0" is what was
- * before, "NAME.1" what was before that, the names that virtlogd(8) gives when it rotates.
+ * The files that a serial console is logged to. One series a boot: "console.log" is the present boot (or the
+ * last one), "console.1.log" the boot before, and so on. Within a series the log is bounded: "NAME.0" is what
+ * was before, "NAME.1" what was before that, the names that virtlogd(8) gives when it rotates.
  */
 #ifndef RESOURCE_CONSOLE_LOG_H
 #define RESOURCE_CONSOLE_LOG_H
@@ -15,7 +15,8 @@ enum {
     CONSOLE_LOG_MAX = 2 * 1024 * 1024, /* bytes a part, as virtlogd's max_size */
 };
 
-/* Path of the log of the boot `boot` boots ago (0: this or the last one); `part` -1 is the one being written. */
+/* Path of the log of the boot `boot` boots ago (0: this or the last one); `part` -1 is the one being written.
+ */
 char *console_log_path(const char *state_dir, unsigned boot, int part);
 
 /* Makes room for a new boot: shifts every series by one and drops the oldest. Blocks. */
@@ -23,7 +24,8 @@ int console_log_new_boot(const char *state_dir);
 
 /*
  * Bounds the log of this boot, where nobody else does: past CONSOLE_LOG_MAX bytes it is copied to ".0" and
- * truncated, while the hypervisor has it open for appending. Returns 1 when it did, else 0 or a negative errno.
+ * truncated, while the hypervisor has it open for appending. Returns 1 when it did, else 0 or a negative
+ * errno.
  */
 int console_log_bound(const char *state_dir);
 

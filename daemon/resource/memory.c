@@ -54,8 +54,10 @@ int vm_memory_add_volume(VmMemory *memory, const char *image)
 
 int vm_memory_read(const char *state_dir, VmMemory *ret_memory)
 {
-    _cleanup_(vm_memory_clear) VmMemory memory = {0};
-    _cleanup_(cJSON_Deletep) cJSON *object = NULL;
+    _cleanup_(vm_memory_clear)
+    VmMemory memory = {0};
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = NULL;
     _cleanup_free_ char *path = memory_path(state_dir), *text = NULL;
     const cJSON *volume;
     size_t size;
@@ -86,7 +88,8 @@ int vm_memory_read(const char *state_dir, VmMemory *ret_memory)
 
 int vm_memory_write(const char *state_dir, const VmMemory *memory)
 {
-    _cleanup_(cJSON_Deletep) cJSON *object = cJSON_CreateObject();
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = cJSON_CreateObject();
     _cleanup_free_ char *path = memory_path(state_dir), *text = NULL;
     cJSON *volumes;
 

@@ -94,8 +94,8 @@ static int make_file_system(const VolumeSpec *volume, const char *partial, const
 
     r = run_program(argv, output, sizeof(output));
     if (r == -ENOENT)
-        return fail(ret_error, r, "volume %s can't be made: mkfs.%s is not installed (package e2fsprogs)", path,
-                    fs_type_to_string(volume->fs_type));
+        return fail(ret_error, r, "volume %s can't be made: mkfs.%s is not installed (package e2fsprogs)",
+                    path, fs_type_to_string(volume->fs_type));
     if (r < 0)
         return fail(ret_error, r, "volume %s can't be made: mkfs.%s failed: %s", path,
                     fs_type_to_string(volume->fs_type), output);
@@ -136,11 +136,13 @@ int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **
         return fail(ret_error, -errno, "volume %s can't be looked at: %s", path, strerror(errno));
     if (seen)
         return fail(ret_error, -ENOENT,
-                    "volume %s was there before and is gone; put it back (a new, empty one is never made in its place)",
+                    "volume %s was there before and is gone; put it back (a new, empty one is never made in "
+                    "its place)",
                     path);
     if (!volume->auto_create)
         return fail(ret_error, -ENOENT,
-                    "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it", path);
+                    "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",
+                    path);
     r = volume_create(volume, path, ret_error);
     return r < 0 ? r : 1;
 }

@@ -123,7 +123,8 @@ static int on_guest(sd_event_source *source, int fd, uint32_t revents, void *use
 
 int console_new(sd_event *event, int fd, void (*idle)(void *userdata), void *userdata, Console **ret_console)
 {
-    _cleanup_(console_freep) Console *console = calloc(1, sizeof(*console));
+    _cleanup_(console_freep)
+    Console *console = calloc(1, sizeof(*console));
     int r;
 
     if (!console) {

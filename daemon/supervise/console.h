@@ -10,9 +10,9 @@
 typedef struct Console Console;
 
 /*
- * Bridges `fd` (non-blocking, taken) to the attached ones: what it says goes to all, what any of them says goes to
- * it. Who reads too slowly loses output, never holds up the guest. When the last one detaches, or the descriptor
- * ends, `idle` is called, which may free the console.
+ * Bridges `fd` (non-blocking, taken) to the attached ones: what it says goes to all, what any of them says
+ * goes to it. Who reads too slowly loses output, never holds up the guest. When the last one detaches, or the
+ * descriptor ends, `idle` is called, which may free the console.
  */
 int console_new(sd_event *event, int fd, void (*idle)(void *userdata), void *userdata, Console **ret_console);
 /* Everyone attached sees the end. */

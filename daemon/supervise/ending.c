@@ -24,7 +24,9 @@ static const char *find_last(const char *text, size_t size, const char *words)
 /* The rest of the line, cut to something that fits in a sentence. */
 static char *copy_line(const char *line, size_t size)
 {
-    enum { LONGEST = 120 };
+    enum {
+        LONGEST = 120
+    };
     char *copy = malloc(LONGEST + 1);
     size_t n = 0;
 
@@ -67,7 +69,8 @@ static char *say(const char *text, const char *detail)
 {
     char *sentence = NULL;
 
-    if (asprintf(&sentence, "%s%s%s%s", text, detail ? " (" : "", detail ? detail : "", detail ? ")" : "") < 0)
+    if (asprintf(&sentence, "%s%s%s%s", text, detail ? " (" : "", detail ? detail : "", detail ? ")" : "") <
+        0)
         return NULL;
     return sentence;
 }
@@ -99,8 +102,9 @@ static Ending classify_asked(const EndingFacts *facts)
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
                         say("stopped: it was gone when microvmd looked again", NULL)};
     default:
-        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
-                        say("stopped: the hypervisor ended before the guest had shut down", facts->driver_text)};
+        return (Ending){
+            ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
+            say("stopped: the hypervisor ended before the guest had shut down", facts->driver_text)};
     }
 }
 

@@ -15,10 +15,10 @@ enum {
 struct LogStream {
     char *state_dir;
     LogStreamOptions options;
-    int part;      /* the file that is being sent; -1: the one that grows */
-    int file;      /* -EBADF: not open */
+    int part; /* the file that is being sent; -1: the one that grows */
+    int file; /* -EBADF: not open */
     off_t offset;
-    int pipe;      /* writing end */
+    int pipe; /* writing end */
     char *buffer;
     size_t used, sent; /* of the buffer */
     sd_event_source *writable, *changes, *unfinished;
@@ -116,7 +116,8 @@ static int ensure_open(LogStream *stream)
     return stream->file < 0 ? stream->file : 1;
 }
 
-/* The growing file was truncated or replaced by another one: what comes now is at the beginning of the new one. */
+/* The growing file was truncated or replaced by another one: what comes now is at the beginning of the new
+ * one. */
 static bool was_replaced(LogStream *stream)
 {
     _cleanup_close_ int now = open_part(stream->state_dir, 0, -1);
@@ -165,7 +166,8 @@ static int pump(LogStream *stream)
         if (r < 0)
             return r;
         if (r == 0)
-            return sd_event_source_set_io_events(stream->writable, 0); /* EPOLLERR still tells that nobody reads */
+            return sd_event_source_set_io_events(stream->writable,
+                                                 0); /* EPOLLERR still tells that nobody reads */
         n = write(stream->pipe, stream->buffer + stream->sent, stream->used - stream->sent);
         if (n < 0 && errno == EAGAIN)
             return sd_event_source_set_io_events(stream->writable, EPOLLOUT);
@@ -202,7 +204,8 @@ static int on_exit_loop(sd_event_source *source, void *userdata)
 
 int log_stream_new(sd_event *event, const char *state_dir, const LogStreamOptions *options, int *ret_fd)
 {
-    _cleanup_(log_stream_freep) LogStream *stream = calloc(1, sizeof(*stream));
+    _cleanup_(log_stream_freep)
+    LogStream *stream = calloc(1, sizeof(*stream));
     _cleanup_close_ int read_end = -EBADF;
     int ends[2], r;
 
@@ -227,8 +230,8 @@ int log_stream_new(sd_event *event, const char *state_dir, const LogStreamOption
     if (r >= 0)
         r = sd_event_add_exit(event, &stream->unfinished, on_exit_loop, stream);
     if (r >= 0 && options->follow && options->boot == 0)
-        r = sd_event_add_inotify(event, &stream->changes, state_dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO, on_change,
-                                 stream);
+        r = sd_event_add_inotify(event, &stream->changes, state_dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO,
+                                 on_change, stream);
     if (r < 0)
         return r;
     *ret_fd = TAKE_FD(read_end);

@@ -16,8 +16,8 @@ typedef struct LogStreamOptions {
 } LogStreamOptions;
 
 /*
- * Begins to send; *ret_fd is the reading end, the caller's. The stream frees itself at its end or when the reader
- * leaves. -ENOENT: there is no log of that boot.
+ * Begins to send; *ret_fd is the reading end, the caller's. The stream frees itself at its end or when the
+ * reader leaves. -ENOENT: there is no log of that boot.
  */
 int log_stream_new(sd_event *event, const char *state_dir, const LogStreamOptions *options, int *ret_fd);
 

@@ -52,14 +52,17 @@ static bool add_history(cJSON *object, const RestartHistory *history)
 
 int vm_record_write(const char *path, const char *name, const VmRecord *record)
 {
-    _cleanup_(cJSON_Deletep) cJSON *object = cJSON_CreateObject();
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = cJSON_CreateObject();
     _cleanup_free_ char *text = NULL;
     char generation[SD_ID128_STRING_MAX];
     bool ok;
 
     ok = object && cJSON_AddNumberToObject(object, "formatVersion", FORMAT_VERSION) &&
-         add_string(object, "name", name) && add_string(object, "state", microvm_state_to_string(record->state)) &&
-         add_string(object, "reason", record->reason) && add_u64(object, "stateTimestamp", record->state_usec) &&
+         add_string(object, "name", name) &&
+         add_string(object, "state", microvm_state_to_string(record->state)) &&
+         add_string(object, "reason", record->reason) &&
+         add_u64(object, "stateTimestamp", record->state_usec) &&
          add_string(object, "result", microvm_result_to_string(record->result)) &&
          add_string(object, "lastStop", microvm_last_stop_to_string(record->last_stop)) &&
          add_string(object, "driver", driver_kind_to_string(record->driver)) &&
@@ -118,8 +121,10 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
 {
     VmRecord record = {
         .state_usec = get_u64(object, "stateTimestamp"),
-        .result = (MicrovmResult)GET_ENUM(object, "result", microvm_result_from_string, MICROVM_RESULT_SUCCESS),
-        .last_stop = (MicrovmLastStop)GET_ENUM(object, "lastStop", microvm_last_stop_from_string, MICROVM_LAST_STOP_NONE),
+        .result =
+            (MicrovmResult)GET_ENUM(object, "result", microvm_result_from_string, MICROVM_RESULT_SUCCESS),
+        .last_stop = (MicrovmLastStop)GET_ENUM(object, "lastStop", microvm_last_stop_from_string,
+                                               MICROVM_LAST_STOP_NONE),
         .driver = (DriverKind)GET_ENUM(object, "driver", driver_kind_from_string, DRIVER_KIND_LIBVIRT),
         .accel = (Accel)GET_ENUM(object, "accel", accel_from_string, ACCEL_AUTO),
         .start_usec = get_u64(object, "startTimestamp"),
@@ -149,7 +154,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
 
 int vm_record_read(const char *path, VmRecord *ret_record)
 {
-    _cleanup_(cJSON_Deletep) cJSON *object = NULL;
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = NULL;
     _cleanup_free_ char *text = NULL;
     size_t size;
     int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What must be known of a microVM after the daemon was restarted, in its runtime directory (gone with a reboot).
- * Written by the one door for state changes, before the driver is asked to act on it.
+ * What must be known of a microVM after the daemon was restarted, in its runtime directory (gone with a
+ * reboot). Written by the one door for state changes, before the driver is asked to act on it.
  */
 #ifndef SUPERVISE_RECORD_H
 #define SUPERVISE_RECORD_H
@@ -37,8 +37,8 @@ void vm_record_clear(VmRecord *record);
 int vm_record_write(const char *path, const char *name, const VmRecord *record);
 
 /*
- * Reads it. Keys that this version does not know are left alone, so that a record of the next one does no harm.
- * -ENOENT: none. -EBADMSG: not a record; the caller treats it as none and says so.
+ * Reads it. Keys that this version does not know are left alone, so that a record of the next one does no
+ * harm. -ENOENT: none. -EBADMSG: not a record; the caller treats it as none and says so.
  */
 int vm_record_read(const char *path, VmRecord *ret_record);
 

@@ -27,7 +27,8 @@ static bool history_admit(RestartHistory *history, uint64_t at_usec)
     return true;
 }
 
-static RestartVerdict verdict(RestartKind kind, MicrovmResult result, const char *text, const char *what_follows)
+static RestartVerdict verdict(RestartKind kind, MicrovmResult result, const char *text,
+                              const char *what_follows)
 {
     RestartVerdict made = {.kind = kind, .result = result};
 

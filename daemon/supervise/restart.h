@@ -11,7 +11,8 @@ enum {
 #define RESTART_LIMIT_INTERVAL_USEC (10 * 60 * UINT64_C(1000000))
 #define RESTART_MAX_DELAY_USEC      (5 * 60 * UINT64_C(1000000))
 
-/* When this microVM was last started by itself: CLOCK_BOOTTIME, µs, oldest first. Kept over daemon restarts. */
+/* When this microVM was last started by itself: CLOCK_BOOTTIME, µs, oldest first. Kept over daemon restarts.
+ */
 typedef struct RestartHistory {
     uint64_t starts_usec[RESTART_LIMIT];
     unsigned n_starts;
@@ -39,7 +40,8 @@ typedef struct RestartVerdict {
 RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64_t delay_usec, bool again,
                               uint64_t ran_usec, uint64_t now_usec, RestartHistory *history);
 
-/* delay_usec doubled for each failure after the first, up to RESTART_MAX_DELAY_USEC (or delay_usec if longer). */
+/* delay_usec doubled for each failure after the first, up to RESTART_MAX_DELAY_USEC (or delay_usec if
+ * longer). */
 uint64_t restart_delay(uint64_t delay_usec, unsigned failures);
 
 #endif

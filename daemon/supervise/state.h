@@ -7,23 +7,23 @@
 #include "microvm/states.h"
 
 #define VM_EVENT_LIST(X)                                                                                     \
-    X(VM_EVENT_START, "start")                   /* a start is wanted */                                     \
-    X(VM_EVENT_GO, "go")                         /* nothing holds the start any more */                      \
-    X(VM_EVENT_GIVE_UP, "give-up")               /* the start can't be: driver, preparation, configuration */\
+    X(VM_EVENT_START, "start")     /* a start is wanted */                                                   \
+    X(VM_EVENT_GO, "go")           /* nothing holds the start any more */                                    \
+    X(VM_EVENT_GIVE_UP, "give-up") /* the start can't be: driver, preparation, configuration */              \
     X(VM_EVENT_PREPARED, "prepared")                                                                         \
-    X(VM_EVENT_LAUNCHED, "launched")             /* the hypervisor runs the guest */                         \
+    X(VM_EVENT_LAUNCHED, "launched") /* the hypervisor runs the guest */                                     \
     X(VM_EVENT_PAUSED, "paused")                                                                             \
     X(VM_EVENT_RESUMED, "resumed")                                                                           \
-    X(VM_EVENT_STOP, "stop")                     /* asked for: gracefully */                                 \
-    X(VM_EVENT_FORCE, "force")                   /* asked for, or the graceful stop took too long: now */    \
-    X(VM_EVENT_ENDED_OFF, "ended-off")           /* the run is over, and that is that */                     \
-    X(VM_EVENT_ENDED_FAILED, "ended-failed")     /* the run is over, and we give up */                       \
-    X(VM_EVENT_ENDED_RETRY, "ended-retry")       /* the run is over, a restart is due later */               \
-    X(VM_EVENT_ENDED_AGAIN, "ended-again")       /* the run is over, the next one starts at once */          \
-    X(VM_EVENT_DUE, "due")                       /* the restart delay is over */                             \
+    X(VM_EVENT_STOP, "stop")                 /* asked for: gracefully */                                     \
+    X(VM_EVENT_FORCE, "force")               /* asked for, or the graceful stop took too long: now */        \
+    X(VM_EVENT_ENDED_OFF, "ended-off")       /* the run is over, and that is that */                         \
+    X(VM_EVENT_ENDED_FAILED, "ended-failed") /* the run is over, and we give up */                           \
+    X(VM_EVENT_ENDED_RETRY, "ended-retry")   /* the run is over, a restart is due later */                   \
+    X(VM_EVENT_ENDED_AGAIN, "ended-again")   /* the run is over, the next one starts at once */              \
+    X(VM_EVENT_DUE, "due")                   /* the restart delay is over */                                 \
     X(VM_EVENT_RESET_FAILED, "reset-failed")                                                                 \
-    X(VM_EVENT_INTERRUPTED, "interrupted")       /* the daemon was restarted during the preparation */       \
-    X(VM_EVENT_ADOPTED, "adopted")               /* a run was found that nothing was known of */
+    X(VM_EVENT_INTERRUPTED, "interrupted") /* the daemon was restarted during the preparation */             \
+    X(VM_EVENT_ADOPTED, "adopted")         /* a run was found that nothing was known of */
 MICROVM_STRING_TABLE(VmEvent, vm_event, VM_EVENT, VM_EVENT_LIST)
 
 /* What a transition asks the supervisor to do, in this order. */
@@ -31,11 +31,11 @@ typedef enum VmAction {
     VM_ACTION_ADMIT = 1 << 0,   /* ask whether the start may go on; VM_EVENT_GO when it may */
     VM_ACTION_PREPARE = 1 << 1, /* run the plan */
     VM_ACTION_LAUNCH = 1 << 2,
-    VM_ACTION_RESUME = 1 << 3,  /* a paused guest can't react to a stop */
-    VM_ACTION_ASK = 1 << 4,     /* ask the guest to shut down, and time it */
-    VM_ACTION_FORCE = 1 << 5,   /* end the hypervisor */
-    VM_ACTION_DELAY = 1 << 6,   /* arm the restart timer */
-    VM_ACTION_CLEAN = 1 << 7,   /* undo what the run had prepared */
+    VM_ACTION_RESUME = 1 << 3, /* a paused guest can't react to a stop */
+    VM_ACTION_ASK = 1 << 4,    /* ask the guest to shut down, and time it */
+    VM_ACTION_FORCE = 1 << 5,  /* end the hypervisor */
+    VM_ACTION_DELAY = 1 << 6,  /* arm the restart timer */
+    VM_ACTION_CLEAN = 1 << 7,  /* undo what the run had prepared */
 } VmAction;
 
 typedef struct VmTransition {

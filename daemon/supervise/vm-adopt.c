@@ -13,7 +13,8 @@ void vm_restore(MicroVM *vm)
         vm_admit(vm);
         break;
     case MICROVM_PREPARING:
-        /* Nothing had been launched: the record says "starting" before that is done. Preparing is idempotent. */
+        /* Nothing had been launched: the record says "starting" before that is done. Preparing is idempotent.
+         */
         vm_event(vm, VM_EVENT_INTERRUPTED, "starting it was interrupted by a restart of microvmd");
         break;
     case MICROVM_BACKOFF:
@@ -105,7 +106,8 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
 
 void vm_driver_synced(MicroVM *vm)
 {
-    if (state_is_alive(vm->record.state) && !vm->found && !sd_id128_is_null(vm->record.generation) && !vm->settling)
+    if (state_is_alive(vm->record.state) && !vm->found && !sd_id128_is_null(vm->record.generation) &&
+        !vm->settling)
         vm_ended(vm, END_LOST, NULL);
     else
         vm_admit(vm);

@@ -92,7 +92,8 @@ static void chore_free(void *argument)
 static void chore_run(void *argument)
 {
     Chore *chore = argument;
-    _cleanup_(vm_memory_clear) VmMemory memory = {0};
+    _cleanup_(vm_memory_clear)
+    VmMemory memory = {0};
     int r = 0;
 
     plan_undo(chore->plan);
@@ -104,8 +105,8 @@ static void chore_run(void *argument)
         r = vm_memory_write(chore->plan->state_dir, &memory);
     }
     if (r < 0)
-        log_full(LOG_WARNING, chore->plan->spec->name, r, "Can't note in %s/state.json that it ran under KVM: %m",
-                 chore->plan->state_dir);
+        log_full(LOG_WARNING, chore->plan->spec->name, r,
+                 "Can't note in %s/state.json that it ran under KVM: %m", chore->plan->state_dir);
 }
 
 static void chore_done(void *argument)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What people ask for. Jobs are as systemd's: the call returns when the job is accepted, the job outlives its caller. */
+/* What people ask for. Jobs are as systemd's: the call returns when the job is accepted, the job outlives its
+ * caller. */
 #include "supervise/vm.h"
 
 #include "base/log.h"
@@ -42,12 +43,14 @@ static int may_start(MicroVM *vm, char **ret_error)
     if (vm->definition_error)
         return refuse(ret_error, -EBADMSG, "%s", vm->definition_error);
     if (!vm->spec)
-        return refuse(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started", vm->name);
+        return refuse(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started",
+                      vm->name);
     if (vm->record.state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT)
-        return refuse(ret_error, -ECANCELED,
-                      "%s was started too often; find out why (microvmctl status %s, microvmctl logs %s), then run "
-                      "\"microvmctl reset-failed %s\"",
-                      vm->name, vm->name, vm->name, vm->name);
+        return refuse(
+            ret_error, -ECANCELED,
+            "%s was started too often; find out why (microvmctl status %s, microvmctl logs %s), then run "
+            "\"microvmctl reset-failed %s\"",
+            vm->name, vm->name, vm->name, vm->name);
     return 0;
 }
 
@@ -173,8 +176,8 @@ int vm_request_kill(MicroVM *vm, int signal, char **ret_error)
         return r;
     r = vm->driver->ops->kill(vm->driver, vm->name, vm->record.generation, signal);
     if (r < 0)
-        return refuse(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal, vm->name,
-                      strerror(-r));
+        return refuse(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal,
+                      vm->name, strerror(-r));
     log_vm_info(vm->name, "Sent signal %d to its hypervisor (pid %d), as asked.", signal, (int)vm->pid);
     return 0;
 }
@@ -196,7 +199,8 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, 
     }
     r = vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, pause);
     if (r < 0)
-        return refuse(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed", strerror(-r));
+        return refuse(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed",
+                      strerror(-r));
     vm->pause_waiter.done = done;
     vm->pause_waiter.userdata = userdata;
     vm->pause_waiter.pause = pause;

@@ -11,7 +11,8 @@ enum {
     CONSOLE_TAIL = 64 * 1024, /* of the log, to find out how a run ended */
 };
 
-/* The console log is written by another process (virtlogd): what a dying guest said may arrive after its end. */
+/* The console log is written by another process (virtlogd): what a dying guest said may arrive after its end.
+ */
 #define SETTLE_USEC (250 * UINT64_C(1000))
 /* How long an ordered end of the hypervisor may take before the job is given up and the order repeated. */
 #define FORCE_USEC (30 * USEC_PER_SEC)
@@ -109,8 +110,8 @@ static void start_failed(MicroVM *vm, const char *text)
     RestartVerdict verdict;
     uint64_t now = now_boottime_usec();
 
-    verdict = restart_decide(&ending, vm->booted->restart_policy, vm->booted->restart_delay_usec, vm->record.again,
-                             0, now, &vm->record.history);
+    verdict = restart_decide(&ending, vm->booted->restart_policy, vm->booted->restart_delay_usec,
+                             vm->record.again, 0, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.next_restart_boot_usec = now + verdict.delay_usec;
     if (verdict.kind == RESTART_VERDICT_RETRY)
@@ -162,14 +163,15 @@ static void arm_stop_timer(MicroVM *vm, uint64_t deadline_boot_usec)
     int r;
 
     vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
-    r = sd_event_add_time(vm->host->event, &vm->stop_timer, CLOCK_BOOTTIME, deadline_boot_usec, 0, on_stop_timer, vm);
+    r = sd_event_add_time(vm->host->event, &vm->stop_timer, CLOCK_BOOTTIME, deadline_boot_usec, 0,
+                          on_stop_timer, vm);
     if (r < 0)
         log_full(LOG_ERR, vm->name, r, "Can't time its stop: %m");
 }
 
 /*
- * Asked again from time to time: a guest that is still booting does not hear the first time, and one that is shutting
- * down already does not mind.
+ * Asked again from time to time: a guest that is still booting does not hear the first time, and one that is
+ * shutting down already does not mind.
  */
 static void ask_to_stop(MicroVM *vm)
 {
@@ -181,7 +183,8 @@ static void ask_to_stop(MicroVM *vm)
         return;
     r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_GRACEFUL);
     if (r < 0 && r != -EHOSTDOWN)
-        vm_event(vm, VM_EVENT_FORCE, "the guest can't be asked to shut down (%s); ending it by force", strerror(-r));
+        vm_event(vm, VM_EVENT_FORCE, "the guest can't be asked to shut down (%s); ending it by force",
+                 strerror(-r));
 }
 
 static void force_to_stop(MicroVM *vm)
@@ -270,9 +273,10 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
     vm->console = console_free(vm->console);
     said = console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0 &&
            console_evidence(tail, size, &detail) != EVIDENCE_NONE;
-    if (console_matters(cause) && cause != END_LOST && !said && !(vm->driver && !vm->driver->rotates_console) &&
-        sd_event_add_time_relative(vm->host->event, &vm->settle_timer, CLOCK_MONOTONIC, SETTLE_USEC, 0, on_settled,
-                                   vm) >= 0)
+    if (console_matters(cause) && cause != END_LOST && !said &&
+        !(vm->driver && !vm->driver->rotates_console) &&
+        sd_event_add_time_relative(vm->host->event, &vm->settle_timer, CLOCK_MONOTONIC, SETTLE_USEC, 0,
+                                   on_settled, vm) >= 0)
         return;
     on_settled(NULL, 0, vm);
 }
@@ -298,8 +302,8 @@ void vm_run_adopted(MicroVM *vm)
 {
     if (!vm->driver || vm->driver->rotates_console || vm->log_timer)
         return;
-    if (sd_event_add_time_relative(vm->host->event, &vm->log_timer, CLOCK_MONOTONIC, LOG_CHECK_USEC, USEC_PER_SEC,
-                                   on_log_timer, vm) < 0)
+    if (sd_event_add_time_relative(vm->host->event, &vm->log_timer, CLOCK_MONOTONIC, LOG_CHECK_USEC,
+                                   USEC_PER_SEC, on_log_timer, vm) < 0)
         log_vm_warning(vm->name, "Its console log is not bounded: no timer.");
 }
 
@@ -324,7 +328,8 @@ static void answer_pause(MicroVM *vm, int error, const char *text)
 
 static void call_failed(MicroVM *vm, const DriverEvent *event)
 {
-    log_full(LOG_WARNING, vm->name, event->error, "%s", event->text ? event->text : "The driver failed: no reason given.");
+    log_full(LOG_WARNING, vm->name, event->error, "%s",
+             event->text ? event->text : "The driver failed: no reason given.");
     answer_pause(vm, event->error, event->text);
     if (vm->record.state == MICROVM_STOPPING && !vm->forced)
         vm_set_reason(vm, event->text ? event->text : "the guest can't be asked to shut down; waiting");
@@ -383,8 +388,8 @@ static void arm_restart_timer(MicroVM *vm)
     int r;
 
     vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
-    r = sd_event_add_time(vm->host->event, &vm->restart_timer, CLOCK_BOOTTIME, vm->record.next_restart_boot_usec, 0,
-                          on_restart_due, vm);
+    r = sd_event_add_time(vm->host->event, &vm->restart_timer, CLOCK_BOOTTIME,
+                          vm->record.next_restart_boot_usec, 0, on_restart_due, vm);
     if (r < 0)
         log_full(LOG_ERR, vm->name, r, "Can't time its restart: %m");
 }

@@ -40,8 +40,8 @@ static void load_record(MicroVM *vm)
     if (vm->record.definition) {
         _cleanup_problems_ ProblemList problems = {0};
         SpecDefaults defaults = {.driver = vm->record.driver};
-        r = vm_spec_parse(vm->name, NULL, vm->record.definition, strlen(vm->record.definition), &defaults, &problems,
-                          &vm->booted);
+        r = vm_spec_parse(vm->name, NULL, vm->record.definition, strlen(vm->record.definition), &defaults,
+                          &problems, &vm->booted);
         if (r < 0)
             log_full(LOG_WARNING, vm->name, r, "The definition in %s can't be used: %m", vm->record_path);
     }
@@ -49,7 +49,8 @@ static void load_record(MicroVM *vm)
 
 int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
 {
-    _cleanup_(vm_freep) MicroVM *vm = calloc(1, sizeof(*vm));
+    _cleanup_(vm_freep)
+    MicroVM *vm = calloc(1, sizeof(*vm));
 
     if (!vm)
         return -ENOMEM;
@@ -97,7 +98,8 @@ MicroVM *vm_free(MicroVM *vm)
 
 static void update_outdated(MicroVM *vm)
 {
-    vm->outdated = state_is_alive(vm->record.state) && vm->spec && vm->booted && !vm_spec_equal(vm->spec, vm->booted);
+    vm->outdated =
+        state_is_alive(vm->record.state) && vm->spec && vm->booted && !vm_spec_equal(vm->spec, vm->booted);
 }
 
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error)
@@ -195,8 +197,9 @@ static void log_change(MicroVM *vm, MicrovmState before)
     snprintf(state_field, sizeof(state_field), MICROVM_LOG_STATE "=%s", microvm_state_to_string(after));
     snprintf(generation_field, sizeof(generation_field), MICROVM_LOG_GENERATION "=%s",
              sd_id128_to_string(vm->record.generation, generation));
-    log_fields(after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO, vm->name, 0, fields,
-               "%s → %s: %s", microvm_state_to_string(before), microvm_state_to_string(after), vm->record.reason);
+    log_fields(after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO, vm->name, 0,
+               fields, "%s → %s: %s", microvm_state_to_string(before), microvm_state_to_string(after),
+               vm->record.reason);
 }
 
 static void cancel_timers(MicroVM *vm)

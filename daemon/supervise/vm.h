@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One microVM under supervision. Everything here happens on the loop thread. State changes go through one door,
- * vm_event(); what may block is done by workers and drivers, which answer with events.
+ * One microVM under supervision. Everything here happens on the loop thread. State changes go through one
+ * door, vm_event(); what may block is done by workers and drivers, which answer with events.
  */
 #ifndef SUPERVISE_VM_H
 #define SUPERVISE_VM_H
@@ -23,14 +23,14 @@ typedef struct Job {
 /* What a microVM needs of those above it. */
 typedef struct VmHost {
     sd_event *event;
-    Workers *files;          /* for file work */
-    const char *state_dir;   /* of all: STATE_DIR/vm/NAME is one's own */
+    Workers *files;        /* for file work */
+    const char *state_dir; /* of all: STATE_DIR/vm/NAME is one's own */
     const char *runtime_dir;
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     uint64_t last_job_id;
     /*
-     * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when that
-     * may have changed. Negative errno: it can't be, *ret_reason says why.
+     * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when
+     * that may have changed. Negative errno: it can't be, *ret_reason says why.
      */
     int (*admit)(MicroVM *vm, char **ret_reason, void *userdata);
     void (*changed)(MicroVM *vm, void *userdata); /* something that is shown changed */
@@ -48,25 +48,25 @@ struct MicroVM {
     bool bus_dirty;    /* its properties changed and that was not told yet */
     char *state_dir, *runtime_dir, *record_path;
 
-    VmSpec *spec;        /* what its definition says now; NULL: none, or a broken one */
+    VmSpec *spec;           /* what its definition says now; NULL: none, or a broken one */
     char *definition_error; /* why the definition can't be used; NULL: it can, or there is none */
     char *definition_path;  /* NULL: undeclared */
-    VmSpec *booted;      /* what the present run was started with */
+    VmSpec *booted;         /* what the present run was started with */
     bool outdated;
 
-    Driver *driver;      /* of the present run, or of the next; NULL until known */
+    Driver *driver; /* of the present run, or of the next; NULL until known */
     bool driver_online;
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
     VmRecord record;
     Job job;
-    bool by_itself;   /* the present start was not asked for by a person */
-    pid_t pid;        /* of the hypervisor; 0: none */
+    bool by_itself; /* the present start was not asked for by a person */
+    pid_t pid;      /* of the hypervisor; 0: none */
     bool had_kvm;
-    bool settling;    /* the run is over; its console may have more to say */
-    bool forced;      /* the driver was told to end it */
-    unsigned chores;  /* cleaning that workers still do */
+    bool settling;   /* the run is over; its console may have more to say */
+    bool forced;     /* the driver was told to end it */
+    unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
     char *end_text;
     uint64_t launch_usec; /* CLOCK_MONOTONIC of the start request, for the log */
@@ -84,7 +84,8 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm);
 MicroVM *vm_free(MicroVM *vm);
 DEFINE_CLEANUP(MicroVM *, vm_free)
 
-/* Takes over a new definition (a reference is taken), or its absence (NULL), or that it is broken (`error`). */
+/* Takes over a new definition (a reference is taken), or its absence (NULL), or that it is broken (`error`).
+ */
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error);
 
 /* Whether it has no definition any more but still exists in some way; and whether nothing is left of it. */
@@ -94,8 +95,8 @@ bool vm_is_gone(const MicroVM *vm);
 const VmSpec *vm_current_spec(const MicroVM *vm);
 
 /*
- * The one door: applies the state table, writes the record, arms and cancels timers, tells the host, then acts.
- * `reason` is one human sentence. Returns whether the event meant anything in this state.
+ * The one door: applies the state table, writes the record, arms and cancels timers, tells the host, then
+ * acts. `reason` is one human sentence. Returns whether the event meant anything in this state.
  */
 bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4);
 /* Changes the reason only (the state stays). */
@@ -110,14 +111,15 @@ void vm_prepare(MicroVM *vm);
 void vm_clean(MicroVM *vm, bool remember_kvm);
 
 /* vm-run.c: the life of a run */
-void vm_admit(MicroVM *vm);                  /* in waiting: asks the host whether to go on */
-void vm_act(MicroVM *vm, unsigned actions);  /* called by the door */
+void vm_admit(MicroVM *vm);                                  /* in waiting: asks the host whether to go on */
+void vm_act(MicroVM *vm, unsigned actions);                  /* called by the door */
 void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
 void vm_run_adopted(MicroVM *vm); /* takes up what goes on beside a run */
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */
-void vm_restore(MicroVM *vm); /* resumes what the record says and needs no driver: due restarts, held starts */
+void vm_restore(
+    MicroVM *vm); /* resumes what the record says and needs no driver: due restarts, held starts */
 void vm_driver_online(MicroVM *vm);
 void vm_driver_offline(MicroVM *vm, const char *reason);
 void vm_driver_found(MicroVM *vm, const DriverEvent *event);

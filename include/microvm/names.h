@@ -15,12 +15,12 @@
 #define MICROVM_POLKIT_DEFINE        "org.microvm1.define"
 #define MICROVM_POLKIT_DEFINE_UNSAFE "org.microvm1.define-unsafe"
 
-#define MICROVM_HOST_CONFIG         "/etc/microvmd/host.json" /* drop-ins: + ".d" + "/NAME.json" */
-#define MICROVM_DEFINITIONS_ETC     "/etc/microvmd/vms"
-#define MICROVM_DEFINITIONS_RUN     "/run/microvmd/vms"
-#define MICROVM_DEFINITIONS_VENDOR  "/usr/lib/microvmd/vms"
-#define MICROVM_STATE_DIR           "/var/lib/microvmd"
-#define MICROVM_RUNTIME_DIR         "/run/microvmd"
+#define MICROVM_HOST_CONFIG        "/etc/microvmd/host.json" /* drop-ins: + ".d" + "/NAME.json" */
+#define MICROVM_DEFINITIONS_ETC    "/etc/microvmd/vms"
+#define MICROVM_DEFINITIONS_RUN    "/run/microvmd/vms"
+#define MICROVM_DEFINITIONS_VENDOR "/usr/lib/microvmd/vms"
+#define MICROVM_STATE_DIR          "/var/lib/microvmd"
+#define MICROVM_RUNTIME_DIR        "/run/microvmd"
 
 #define MICROVM_UNIT          "microvmd.service"
 #define MICROVM_SHUTDOWN_UNIT "microvmd-shutdown.service"

@@ -41,8 +41,8 @@ MICROVM_STRING_TABLE(MicrovmReadiness, microvm_readiness, MICROVM_READINESS, MIC
 MICROVM_STRING_TABLE(MicrovmResult, microvm_result, MICROVM_RESULT, MICROVM_RESULT_LIST)
 
 #define MICROVM_LAST_STOP_LIST(X)                                                                            \
-    X(MICROVM_LAST_STOP_NONE, "")        /* not stopped since microvmd first saw it */                       \
-    X(MICROVM_LAST_STOP_CLEAN, "clean")  /* the guest shut itself down */                                    \
+    X(MICROVM_LAST_STOP_NONE, "")       /* not stopped since microvmd first saw it */                        \
+    X(MICROVM_LAST_STOP_CLEAN, "clean") /* the guest shut itself down */                                     \
     X(MICROVM_LAST_STOP_FORCED, "forced")                                                                    \
     X(MICROVM_LAST_STOP_LOST, "lost")
 MICROVM_STRING_TABLE(MicrovmLastStop, microvm_last_stop, MICROVM_LAST_STOP, MICROVM_LAST_STOP_LIST)

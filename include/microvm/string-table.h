@@ -16,7 +16,9 @@
  * or -EINVAL for a name that the list does not have.
  */
 #define MICROVM_STRING_TABLE(type, name, PREFIX, LIST)                                                       \
-    typedef enum type { LIST(MICROVM_ENUM_ROW) PREFIX##_MAX } type;                                          \
+    typedef enum type {                                                                                      \
+        LIST(MICROVM_ENUM_ROW) PREFIX##_MAX                                                                  \
+    } type;                                                                                                  \
     static inline const char *name##_to_string(type value)                                                   \
     {                                                                                                        \
         static const char *const table[] = {LIST(MICROVM_STRING_ROW)};                                       \

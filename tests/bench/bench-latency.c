@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Times a property read of microvmd against org.freedesktop.DBus.GetId, one after the other, until standard input
- * ends. Arguments: bus address, object path. Prints one JSON object; times in microseconds.
+ * Times a property read of microvmd against org.freedesktop.DBus.GetId, one after the other, until standard
+ * input ends. Arguments: bus address, object path. Prints one JSON object; times in microseconds.
  */
 #include "base/macro.h"
 #include "microvm/names.h"
@@ -64,8 +64,8 @@ int main(int argc, char *argv[])
     while (n < MOST && poll(&input, 1, 0) == 0) {
         if (time_call(bus, MICROVM_BUS_NAME, argv[2], "org.freedesktop.DBus.Properties", "Get", "ss",
                       MICROVM_VM_INTERFACE, "State", &property[n]) < 0 ||
-            time_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId", NULL, NULL,
-                      NULL, &id[n]) < 0)
+            time_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId",
+                      NULL, NULL, NULL, &id[n]) < 0)
             return 1;
         n++;
         poll(NULL, 0, 1);
@@ -74,8 +74,10 @@ int main(int argc, char *argv[])
         return 1;
     qsort(property, n, sizeof(double), by_value);
     qsort(id, n, sizeof(double), by_value);
-    printf("{\"n\": %zu, \"property\": {\"p50\": %.0f, \"p99\": %.0f}, \"id\": {\"p50\": %.0f, \"p99\": %.0f}}\n", n,
-           percentile(property, n, 0.5), percentile(property, n, 0.99), percentile(id, n, 0.5), percentile(id, n, 0.99));
+    printf("{\"n\": %zu, \"property\": {\"p50\": %.0f, \"p99\": %.0f}, \"id\": {\"p50\": %.0f, \"p99\": "
+           "%.0f}}\n",
+           n, percentile(property, n, 0.5), percentile(property, n, 0.99), percentile(id, n, 0.5),
+           percentile(id, n, 0.99));
     sd_bus_flush_close_unref(bus);
     free(property);
     free(id);

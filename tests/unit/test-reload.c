@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reload after reload of good and broken files: what is needed afterwards is what was needed after the first. */
+/* Reload after reload of good and broken files: what is needed afterwards is what was needed after the first.
+ */
 #include "base/file.h"
 #include "base/log.h"
 #include "manager.h"
@@ -79,8 +80,15 @@ static size_t reload(World *world)
 static void write_files(World *world)
 {
     static const char *const broken[] = {
-        "{", "[]", "null", "{\"kernel\": 1}", "{\"kernel\": \"/k\", \"x\": 1}", "{\"kernel\": \"/k\", \"vcpu\": 01}",
-        "{\"kernel\": \"/k\", \"kernel\": \"/k\"}", "{\"kernel\": \"/k\", \"volumes\": [{\"size\": \"x\"}, 1]}", "\"\xff\"",
+        "{",
+        "[]",
+        "null",
+        "{\"kernel\": 1}",
+        "{\"kernel\": \"/k\", \"x\": 1}",
+        "{\"kernel\": \"/k\", \"vcpu\": 01}",
+        "{\"kernel\": \"/k\", \"kernel\": \"/k\"}",
+        "{\"kernel\": \"/k\", \"volumes\": [{\"size\": \"x\"}, 1]}",
+        "\"\xff\"",
     };
     static const char good[] = "{\"kernel\": \"/k\", \"volumes\": [\"/a.img\"], \"interfaces\": [\"user\"]}";
     char name[32], *deep = malloc(1 << 20);
@@ -97,8 +105,12 @@ static void write_files(World *world)
 
 static void test_reloads_leave_nothing(void **context)
 {
-    /* Chunks differ by a few bytes from reload to reload; one lost block a reload would be 2,400 bytes at least. */
-    enum { RELOADS = 100, ROUNDING = 512 };
+    /* Chunks differ by a few bytes from reload to reload; one lost block a reload would be 2,400 bytes at
+     * least. */
+    enum {
+        RELOADS = 100,
+        ROUNDING = 512
+    };
     World *world = *context;
     struct mallinfo2 first, last;
 
@@ -129,7 +141,8 @@ static void test_order_and_lookup(void **context)
 static void test_directories_and_masks(void **context)
 {
     World *world = *context;
-    _cleanup_(definitions_clear) Definitions found = {0};
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_free_ char *lower = NULL, *path = NULL;
     const char *directories[2] = {world->definitions};
@@ -139,7 +152,8 @@ static void test_directories_and_masks(void **context)
     assert_int_equal(mkdir(lower, 0755), 0);
     write_definition(world, "both", "{\"kernel\": \"/upper\"}", 20);
     write_definition(world, "masked", "", 0);
-    for (const char *const *name = (const char *const[]){"both", "masked", "nulled", "Both", "lower", NULL}; *name; name++) {
+    for (const char *const *name = (const char *const[]){"both", "masked", "nulled", "Both", "lower", NULL};
+         *name; name++) {
         free(path);
         assert_true(asprintf(&path, "%s/%s.json", lower, *name) > 0);
         assert_int_equal(write_file_atomic(path, "{\"kernel\": \"/lower\"}", 20, 0644), 0);

@@ -25,10 +25,10 @@ static void test_policy_table(void **context)
         /* stopped, manual, power-off, reboot, failure */
         [RESTART_NO] = {RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_OFF,
                         RESTART_VERDICT_FAILED},
-        [RESTART_ON_FAILURE] = {RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_AGAIN,
-                                RESTART_VERDICT_RETRY},
-        [RESTART_ALWAYS] = {RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_RETRY, RESTART_VERDICT_AGAIN,
-                            RESTART_VERDICT_RETRY},
+        [RESTART_ON_FAILURE] = {RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_OFF,
+                                RESTART_VERDICT_AGAIN, RESTART_VERDICT_RETRY},
+        [RESTART_ALWAYS] = {RESTART_VERDICT_OFF, RESTART_VERDICT_OFF, RESTART_VERDICT_RETRY,
+                            RESTART_VERDICT_AGAIN, RESTART_VERDICT_RETRY},
     };
 
     for (RestartPolicy policy = 0; policy < RESTART_POLICY_MAX; policy++)
@@ -36,8 +36,8 @@ static void test_policy_table(void **context)
             RestartHistory history = {0};
             RestartVerdict verdict = decide(kind, policy, false, SEC, MIN_, &history);
             if (verdict.kind != expected[policy][kind])
-                fail_msg("%s, kind %d: %d instead of %d", restart_policy_to_string(policy), kind, verdict.kind,
-                         expected[policy][kind]);
+                fail_msg("%s, kind %d: %d instead of %d", restart_policy_to_string(policy), kind,
+                         verdict.kind, expected[policy][kind]);
             assert_non_null(verdict.text);
             free(verdict.text);
         }
@@ -120,7 +120,8 @@ static void test_old_starts_are_forgotten(void **context)
 static void test_a_long_run_resets_the_delay(void **context)
 {
     RestartHistory history = {.failures = 4};
-    RestartVerdict verdict = decide(ENDING_FAILURE, RESTART_ON_FAILURE, false, 11 * MIN_, 20 * MIN_, &history);
+    RestartVerdict verdict =
+        decide(ENDING_FAILURE, RESTART_ON_FAILURE, false, 11 * MIN_, 20 * MIN_, &history);
 
     assert_int_equal(verdict.delay_usec, SEC);
     free(verdict.text);

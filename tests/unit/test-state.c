@@ -24,25 +24,27 @@ static void test_whole_table(void **context)
     /* events: start go give-up prepared launched paused resumed stop force
                off failed retry again due reset-failed interrupted adopted */
     static const char *const expected[MICROVM_STATE_MAX] = {
-        [MICROVM_INACTIVE] = "w...............R", [MICROVM_WAITING] = ".pf....ii.......R",
+        [MICROVM_INACTIVE] = "w...............R",  [MICROVM_WAITING] = ".pf....ii.......R",
         [MICROVM_PREPARING] = "..fs...SS......w.", [MICROVM_STARTING] = "....RP.SSifbw....",
-        [MICROVM_RUNNING] = ".....P.SSifbw....", [MICROVM_PAUSED] = "......RSSifbw....",
-        [MICROVM_STOPPING] = "....S...Sif.w....", [MICROVM_BACKOFF] = "w......ii....wi.R",
+        [MICROVM_RUNNING] = ".....P.SSifbw....",   [MICROVM_PAUSED] = "......RSSifbw....",
+        [MICROVM_STOPPING] = "....S...Sif.w....",  [MICROVM_BACKOFF] = "w......ii....wi.R",
         [MICROVM_FAILED] = "w.............i.R",
     };
 
-    FOR_ALL(state, event) {
+    FOR_ALL(state, event)
+    {
         VmTransition transition = vm_transition(state, event);
         char letter = transition.accepted ? letters[transition.next] : '.';
         if (letter != expected[state][event])
-            fail_msg("%s × %s: '%c' instead of '%c'", microvm_state_to_string(state), vm_event_to_string(event),
-                     letter, expected[state][event]);
+            fail_msg("%s × %s: '%c' instead of '%c'", microvm_state_to_string(state),
+                     vm_event_to_string(event), letter, expected[state][event]);
     }
 }
 
 static void test_what_is_not_accepted_changes_nothing(void **context)
 {
-    FOR_ALL(state, event) {
+    FOR_ALL(state, event)
+    {
         VmTransition transition = vm_transition(state, event);
         if (!transition.accepted) {
             assert_int_equal(transition.next, state);
@@ -54,9 +56,11 @@ static void test_what_is_not_accepted_changes_nothing(void **context)
 /* Only a launch makes a hypervisor, and nothing is launched unprepared. */
 static void test_launch_only_after_preparation(void **context)
 {
-    FOR_ALL(state, event) {
+    FOR_ALL(state, event)
+    {
         unsigned actions = vm_transition(state, event).actions;
-        assert_int_equal(!!(actions & VM_ACTION_LAUNCH), state == MICROVM_PREPARING && event == VM_EVENT_PREPARED);
+        assert_int_equal(!!(actions & VM_ACTION_LAUNCH),
+                         state == MICROVM_PREPARING && event == VM_EVENT_PREPARED);
         assert_int_equal(!!(actions & VM_ACTION_PREPARE), state == MICROVM_WAITING && event == VM_EVENT_GO);
     }
 }
@@ -64,7 +68,8 @@ static void test_launch_only_after_preparation(void **context)
 /* Every way into waiting asks for admission; the restart timer runs in backoff and nowhere else. */
 static void test_entries_do_what_the_state_needs(void **context)
 {
-    FOR_ALL(state, event) {
+    FOR_ALL(state, event)
+    {
         VmTransition transition = vm_transition(state, event);
         if (!transition.accepted)
             continue;
@@ -82,8 +87,9 @@ static void test_every_end_cleans(void **context)
     for (MicrovmState state = 0; state < MICROVM_STATE_MAX; state++)
         for (size_t i = 0; i < ELEMENTSOF(ends); i++) {
             VmTransition transition = vm_transition(state, ends[i]);
-            assert_int_equal(transition.accepted, state_is_alive(state) && !(state == MICROVM_STOPPING &&
-                                                                             ends[i] == VM_EVENT_ENDED_RETRY));
+            assert_int_equal(transition.accepted,
+                             state_is_alive(state) &&
+                                 !(state == MICROVM_STOPPING && ends[i] == VM_EVENT_ENDED_RETRY));
             if (transition.accepted)
                 assert_true(transition.actions & VM_ACTION_CLEAN);
         }

@@ -121,7 +121,8 @@ static VmSpec *make_spec(const char *more)
     VmSpec *spec = NULL;
 
     assert_true(asprintf(&text, "{\"kernel\": \"%s\" %s}", world->kernel, more) > 0);
-    assert_int_equal(vm_spec_parse("web", "/etc/web.json", text, strlen(text), &(SpecDefaults){0}, &problems, &spec), 0);
+    assert_int_equal(
+        vm_spec_parse("web", "/etc/web.json", text, strlen(text), &(SpecDefaults){0}, &problems, &spec), 0);
     return spec;
 }
 
@@ -215,7 +216,8 @@ static uint64_t stop(bool force)
     uint64_t job;
 
     assert_int_equal(
-        vm_request_stop(world->vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, &job, &error), 0);
+        vm_request_stop(world->vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, &job, &error),
+        0);
     return job;
 }
 
@@ -531,7 +533,8 @@ static void test_manual_stop_survives_the_daemon(void **context)
     wait_for(MICROVM_INACTIVE);
     restart_daemon();
     assert_int_equal(state(), MICROVM_INACTIVE);
-    assert_int_equal(access(world->vm->record_path, F_OK), 0); /* autostart leaves those with a record alone */
+    assert_int_equal(access(world->vm->record_path, F_OK),
+                     0); /* autostart leaves those with a record alone */
 }
 
 static void test_backoff_survives_the_daemon(void **context)
