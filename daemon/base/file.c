@@ -120,7 +120,7 @@ static int finish_temporary(int r, const char *temporary, const char *path)
     return r;
 }
 
-int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode)
+static int replace_file(const char *path, const void *data, size_t size, mode_t mode, bool durable)
 {
     _cleanup_free_ char *temporary = NULL;
     _cleanup_close_ int fd = open_temporary(path, mode, &temporary);
@@ -129,10 +129,19 @@ int write_file_atomic(const char *path, const void *data, size_t size, mode_t mo
     if (fd < 0)
         return fd;
     r = write_all(fd, data, size);
-    if (r >= 0 &&
-        fdatasync(fd) < 0) /* free on tmpfs, and elsewhere a power cut must not leave an empty file */
+    if (r >= 0 && durable && fdatasync(fd) < 0)
         r = -errno;
     return finish_temporary(r, temporary, path);
+}
+
+int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode)
+{
+    return replace_file(path, data, size, mode, false);
+}
+
+int write_file_durable(const char *path, const void *data, size_t size, mode_t mode)
+{
+    return replace_file(path, data, size, mode, true);
 }
 
 static int make_directory(const char *path, mode_t mode)

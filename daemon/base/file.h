@@ -19,6 +19,9 @@ const char *read_file_problem(int error);
 /* Replaces the file at `path`: a reader sees the old content or the new one, never half of it. */
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
 
+/* The same, and a power cut does not leave it empty. Waits for the disk, so not on the loop. */
+int write_file_durable(const char *path, const void *data, size_t size, mode_t mode);
+
 /* Makes a directory and those above it that are missing, each with `mode`; one that exists stays as it is.
  * -ENOTDIR. */
 int mkdir_parents(const char *path, mode_t mode);

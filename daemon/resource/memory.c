@@ -103,5 +103,5 @@ int vm_memory_write(const char *state_dir, const VmMemory *memory)
     text = cJSON_Print(object);
     if (!text)
         return -ENOMEM;
-    return write_file_atomic(path, text, strlen(text), 0600);
+    return write_file_durable(path, text, strlen(text), 0600);
 }

@@ -68,7 +68,6 @@ int main(int argc, char *argv[])
                       NULL, NULL, NULL, &id[n]) < 0)
             return 1;
         n++;
-        poll(NULL, 0, 1);
     }
     if (n == 0)
         return 1;

@@ -257,7 +257,8 @@ def test_outlives_nothing_but_its_records(host):
 
 def test_autostart_once_a_boot(host):
     host.stop()
-    shutil.rmtree(host.path("run"))
+    shutil.rmtree(host.runtime)
+    os.mkdir(host.runtime)
     host.define("a", autostart=True)
     host.start()
     wait_for("autostart", lambda: host.vm("a", "State") == "running")

@@ -38,6 +38,10 @@ class Host:
 
     def __init__(self, uri="test:///default"):
         self.dir = tempfile.mkdtemp(prefix="microvmd-test.")
+        # As on a real host, what does not outlive a reboot is on a tmpfs.
+        self.runtime = tempfile.mkdtemp(prefix="microvmd-test.", dir="/dev/shm")
+        os.chmod(self.runtime, 0o711)
+        os.symlink(self.runtime, os.path.join(self.dir, "run"))
         self.uri = uri.format(dir=self.dir)
         os.chmod(self.dir, 0o755)
         self.definitions = self.path("vms")
@@ -89,6 +93,7 @@ class Host:
         self.bus.terminate()
         self.bus.wait()
         shutil.rmtree(self.dir)
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
     def read_log(self):
         if not os.path.exists(self.path("log")):

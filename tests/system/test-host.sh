@@ -443,7 +443,7 @@ test_activation()
     host systemctl enable microvmd.service
     exits 69 ctl list
     host busctl --system call org.microvm1 /org/microvm1 org.freedesktop.DBus.Peer Ping
-    host systemctl is-active microvmd.service
+    wait_for 20 host systemctl is-active microvmd.service # it has its name a moment before it is ready
     is web State running
     host systemctl disable microvmd.service
 }
