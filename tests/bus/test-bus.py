@@ -101,6 +101,18 @@ def test_errors_have_names_and_sentences(host):
     assert run.returncode != 0
 
 
+def test_unreachable_libvirt_says_what_helps(host):
+    host.stop()
+    host.config({"libvirt": {"uri": "test:///nowhere.xml"}})
+    host.start(online=False)
+    wait_for("the failed try", lambda: "can't be reached" in host.get("/org/microvm1", MANAGER, "Drivers")[0][2])
+    assert host.vm("a", "DriverOnline") is False
+    run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path",
+                          "/org/microvm1/vm/a", "--method", VM + ".Start", "{}"], capture_output=True, text=True)
+    assert "org.microvm1.Error.DriverUnavailable" in run.stderr, run.stderr
+    assert host.vm("a", "State") == "inactive"
+
+
 def test_validate(host):
     problems = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k",\n "vpcu": 2, "mem": []}')[0]
     assert problems[0][0] == "error" and problems[0][1] == "/vpcu" and problems[0][3:] == [2, 2], problems
