@@ -19,6 +19,7 @@ static const Row table[MICROVM_STATE_MAX][VM_EVENT_MAX] =
             {
                 [VM_EVENT_START] = TO(MICROVM_WAITING, VM_ACTION_ADMIT),
                 [VM_EVENT_ADOPTED] = TO(MICROVM_RUNNING, 0),
+                [VM_EVENT_BROKEN] = TO(MICROVM_FAILED, 0),
             },
         [MICROVM_WAITING] =
             {
@@ -90,6 +91,7 @@ static const Row table[MICROVM_STATE_MAX][VM_EVENT_MAX] =
         [MICROVM_FAILED] =
             {
                 /* A stop leaves it failed, as systemd does: the reason stays to be read. */
+                [VM_EVENT_BROKEN] = TO(MICROVM_FAILED, 0),
                 [VM_EVENT_START] = TO(MICROVM_WAITING, VM_ACTION_ADMIT),
                 [VM_EVENT_RESET_FAILED] = TO(MICROVM_INACTIVE, 0),
                 [VM_EVENT_ADOPTED] = TO(MICROVM_RUNNING, 0),

@@ -23,7 +23,8 @@
     X(VM_EVENT_DUE, "due")                   /* the restart delay is over */                                 \
     X(VM_EVENT_RESET_FAILED, "reset-failed")                                                                 \
     X(VM_EVENT_INTERRUPTED, "interrupted") /* the daemon was restarted during the preparation */             \
-    X(VM_EVENT_ADOPTED, "adopted")         /* a run was found that nothing was known of */
+    X(VM_EVENT_ADOPTED, "adopted")         /* a run was found that nothing was known of */                   \
+    X(VM_EVENT_BROKEN, "broken")           /* its definition can't be used */
 MICROVM_STRING_TABLE(VmEvent, vm_event, VM_EVENT, VM_EVENT_LIST)
 
 /* What a transition asks the supervisor to do, in this order. */

@@ -114,9 +114,8 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     update_outdated(vm);
     /* Who gave up gets a new chance with a new definition; a broken one is shown as what it is. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
-        vm->record.state = MICROVM_FAILED;
         vm->record.result = MICROVM_RESULT_CONFIG;
-        vm_set_reason(vm, error);
+        vm_event(vm, VM_EVENT_BROKEN, "%s", error);
     } else if (spec && changed && vm->record.state == MICROVM_FAILED && before != spec &&
                (before || vm->record.result == MICROVM_RESULT_CONFIG)) {
         vm_request_reset_failed(vm);
@@ -191,15 +190,19 @@ static void settle_job(MicroVM *vm, MicrovmState state)
 static void log_change(MicroVM *vm, MicrovmState before)
 {
     MicrovmState after = vm->record.state;
+    int level = after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO;
     char state_field[64], generation_field[64], generation[SD_ID128_STRING_MAX];
     const char *fields[] = {state_field, generation_field, NULL};
+    const char *state = microvm_state_to_string(after);
 
-    snprintf(state_field, sizeof(state_field), MICROVM_LOG_STATE "=%s", microvm_state_to_string(after));
+    snprintf(state_field, sizeof(state_field), MICROVM_LOG_STATE "=%s", state ? state : "");
     snprintf(generation_field, sizeof(generation_field), MICROVM_LOG_GENERATION "=%s",
              sd_id128_to_string(vm->record.generation, generation));
-    log_fields(after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO, vm->name, 0,
-               fields, "%s → %s: %s", microvm_state_to_string(before), microvm_state_to_string(after),
-               vm->record.reason);
+    /* What is wrong with a definition was told, all of it, when it was read. */
+    if (after == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_CONFIG)
+        level = LOG_DEBUG;
+    log_fields(level, vm->name, 0, fields, "%s → %s: %s", microvm_state_to_string(before),
+               microvm_state_to_string(after), vm->record.reason);
 }
 
 static void cancel_timers(MicroVM *vm)

@@ -22,13 +22,13 @@ static const char letters[MICROVM_STATE_MAX] = {
 static void test_whole_table(void **context)
 {
     /* events: start go give-up prepared launched paused resumed stop force
-               off failed retry again due reset-failed interrupted adopted */
+               off failed retry again due reset-failed interrupted adopted broken */
     static const char *const expected[MICROVM_STATE_MAX] = {
-        [MICROVM_INACTIVE] = "w...............R",  [MICROVM_WAITING] = ".pf....ii.......R",
-        [MICROVM_PREPARING] = "..fs...SS......w.", [MICROVM_STARTING] = "....RP.SSifbw....",
-        [MICROVM_RUNNING] = ".....P.SSifbw....",   [MICROVM_PAUSED] = "......RSSifbw....",
-        [MICROVM_STOPPING] = "....S...Sif.w....",  [MICROVM_BACKOFF] = "w......ii....wi.R",
-        [MICROVM_FAILED] = "w.............i.R",
+        [MICROVM_INACTIVE] = "w...............Rf",  [MICROVM_WAITING] = ".pf....ii.......R.",
+        [MICROVM_PREPARING] = "..fs...SS......w..", [MICROVM_STARTING] = "....RP.SSifbw.....",
+        [MICROVM_RUNNING] = ".....P.SSifbw.....",   [MICROVM_PAUSED] = "......RSSifbw.....",
+        [MICROVM_STOPPING] = "....S...Sif.w.....",  [MICROVM_BACKOFF] = "w......ii....wi.R.",
+        [MICROVM_FAILED] = "w.............i.Rf",
     };
 
     FOR_ALL(state, event)
