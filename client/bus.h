@@ -43,8 +43,8 @@ int ctl_call(Ctl *ctl, const char *path, const char *about, const char *member, 
 int ctl_get_all(Ctl *ctl, const char *path, const char *about, cJSON **ret_properties);
 /* Says that an answer makes no sense; returns the exit code. */
 int ctl_bad_answer(int r);
-/* Whether the daemon that sent `reply` is still the owner of its name. */
-bool ctl_is_same_daemon(Ctl *ctl, sd_bus_message *reply);
+/* Whether the daemon that sent `reply` is still there. */
+bool ctl_daemon_lives(Ctl *ctl, sd_bus_message *reply);
 /* On a terminal, who is not root may be asked for a password: for calls that change something. */
 void ctl_ask_password(Ctl *ctl);
 void ctl_stop_asking(Ctl *ctl);

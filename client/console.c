@@ -200,7 +200,7 @@ static int tell_outcome(Ctl *ctl, Outcome outcome, const char *name, sd_bus_mess
             fprintf(stderr, "\nDetached from %s.\n", name);
         return MICROVM_EXIT_OK;
     case ENDED:
-        if (!ctl_is_same_daemon(ctl, reply))
+        if (!ctl_daemon_lives(ctl, reply))
             return fail(MICROVM_EXIT_UNREACHABLE,
                         "microvmd ended, and with it this view of the console; %s goes on.\n"
                         "When it is back: microvmctl console %s",

@@ -180,7 +180,7 @@ int verb_logs(Ctl *ctl)
         signal(interrupted, SIG_DFL);
         raise(interrupted);
     }
-    if (follow && r == 0 && !ctl_is_same_daemon(ctl, reply))
+    if (follow && r == 0 && !ctl_daemon_lives(ctl, reply))
         return fail(MICROVM_EXIT_UNREACHABLE,
                     "microvmd ended; %s goes on. When it is back: microvmctl logs -f %s", rows.items[0].name,
                     rows.items[0].name);
