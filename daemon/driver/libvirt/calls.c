@@ -113,6 +113,10 @@ static void run_gone(Call *call, Run *run)
         run->destroy_later = call->kind == CALL_DESTROY; /* it is not there yet */
         return;
     }
+    if (call->early && call->kind == CALL_DESTROY) {
+        call_submit(run, CALL_DESTROY); /* it was not, when libvirt was asked; its start was told first */
+        return;
+    }
     if (!run->announced)
         return;
     if (run->stopped_detail == -1 && !run->waited) {
@@ -263,7 +267,11 @@ static Call *call_new(Run *run, CallKind kind)
 
     if (!call)
         return NULL;
-    *call = (Call){.driver = driver, .kind = kind, .generation = run->generation, .epoch = driver->epoch};
+    *call = (Call){.driver = driver,
+                   .kind = kind,
+                   .generation = run->generation,
+                   .epoch = driver->epoch,
+                   .early = run->starting};
     call->facts.pidfd = -EBADF;
     call->name = strdup(run->name);
     call->pid_directory = driver->pid_directory ? strdup(driver->pid_directory) : NULL;

@@ -257,11 +257,16 @@ static void on_stopped(Run *run, int detail)
         log_vm_warning(run->name, "It stopped, and libvirt can't be asked about it; waiting for its return.");
 }
 
-static void say_paused(Run *run, DriverEventType type)
+/* libvirt tells of every start that it resumes the guest, too; and sooner or later than STARTED is said. */
+static void say_paused(Run *run, bool paused)
 {
-    if (run->announced)
-        driver_say(run->driver,
-                   &(DriverEvent){.type = type, .name = run->name, .generation = run->generation});
+    bool changed = run->paused != paused;
+
+    run->paused = paused;
+    if (run->announced && changed)
+        driver_say(run->driver, &(DriverEvent){.type = paused ? DRIVER_PAUSED : DRIVER_RESUMED,
+                                               .name = run->name,
+                                               .generation = run->generation});
 }
 
 /* The machine begins anew: what was heard of its end was about another one, or came to nothing. */
@@ -282,10 +287,10 @@ static void take_lifecycle(Run *run, const Letter *letter)
             forget_hints(run);
         break;
     case VIR_DOMAIN_EVENT_SUSPENDED:
-        say_paused(run, DRIVER_PAUSED);
+        say_paused(run, true);
         break;
     case VIR_DOMAIN_EVENT_RESUMED:
-        say_paused(run, DRIVER_RESUMED);
+        say_paused(run, false);
         break;
     case VIR_DOMAIN_EVENT_SHUTDOWN:
         if (run->shutdown == SHUTDOWN_UNKNOWN)

@@ -33,6 +33,7 @@ struct Run {
     sd_id128_t generation;
     bool starting;      /* virDomainCreateXML is under way */
     bool announced;     /* STARTED or FOUND was said */
+    bool paused;        /* as was said last */
     bool stopped_early; /* it stopped before that */
     bool we_asked;      /* for a shutdown, through virDomainShutdown */
     bool others_asked;
@@ -84,6 +85,7 @@ struct Call {
     char *pid_directory;
     sd_event_source *deadline; /* loop thread */
     unsigned epoch;            /* of the connection */
+    bool early;                /* made while the run was starting */
     /* the answer */
     int error;
     char *text;
