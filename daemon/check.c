@@ -23,7 +23,7 @@ static char *name_of(const char *path)
     return strndup(base, length);
 }
 
-static int check_files(const Options *options, const SpecDefaults *defaults)
+static int check_files(const Options *options, const SpecContext *defaults)
 {
     _cleanup_problems_ ProblemList problems = {0};
     size_t errors;
@@ -47,7 +47,7 @@ static int check_files(const Options *options, const SpecDefaults *defaults)
     return errors == 0 ? 0 : -EBADMSG;
 }
 
-static int check_directories(const Options *options, const SpecDefaults *defaults)
+static int check_directories(const Options *options, const SpecContext *defaults)
 {
     _cleanup_(definitions_clear)
     Definitions definitions = {0};

@@ -2,6 +2,7 @@
 #include "definitions.h"
 
 #include "driver/driver.h"
+#include "spec/spec-table.h"
 
 #include <dirent.h>
 #include <strings.h>
@@ -18,43 +19,52 @@ void definitions_clear(Definitions *definitions)
     *definitions = (Definitions){0};
 }
 
+/* What microvmd itself does, whoever runs the hypervisor. */
+#define OWN_CAPABILITIES 0
+
 /* What the definition asks for must be something that its driver can do. */
-static int check_driver(VmSpec *spec, ProblemList *problems)
+static void check_runner(const VmSpec *spec, const TableReader *reader)
 {
-    size_t before = problem_count(problems, PROBLEM_ERROR);
+    const DriverOps *ops = driver_ops(spec->driver);
+    const char *hypervisor = hypervisor_to_string(spec->hypervisor);
+    char what[128];
+    Runner runner = {
+        .can = ops->capabilities(spec) | OWN_CAPABILITIES, .hypervisor = hypervisor, .what = what};
 
-    driver_ops(spec->driver)->check(spec, problems);
-    return problem_count(problems, PROBLEM_ERROR) > before ? -EBADMSG : 0;
+    if (spec->hypervisor == HYPERVISOR_QEMU)
+        snprintf(what, sizeof(what), "driver \"%s\" and QEMU's machine \"%s\"",
+                 driver_kind_to_string(spec->driver), qemu_machine_to_string(spec->qemu_machine));
+    else
+        snprintf(what, sizeof(what), "driver \"%s\" and hypervisor \"%s\"",
+                 driver_kind_to_string(spec->driver), hypervisor);
+    /* Of a hypervisor that it does not run, there is no more to say. */
+    if (!(runner.can & CAPABILITY(CAP_QEMU + (Capability)spec->hypervisor))) {
+        table_refuse(reader, "/hypervisor", CAP_QEMU + (Capability)spec->hypervisor, &runner);
+        return;
+    }
+    table_check_capabilities(reader, &vm_table, spec, "", &runner);
+    ops->check(spec, &runner, reader);
 }
 
-int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults,
-                         ProblemList *problems, VmSpec **ret_spec)
+static SpecContext with_check(const SpecContext *context)
 {
-    _cleanup_(vm_spec_unrefp)
-    VmSpec *spec = NULL;
-    int r;
-
-    r = vm_spec_load(name, path, defaults, problems, &spec);
-    if (r >= 0)
-        r = check_driver(spec, problems);
-    if (r >= 0)
-        *ret_spec = TAKE_PTR(spec);
-    return r;
+    return (SpecContext){.driver = context->driver, .accel = context->accel, .check = check_runner};
 }
 
-int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults,
+int definition_load_file(const char *name, const char *path, const SpecContext *context,
                          ProblemList *problems, VmSpec **ret_spec)
 {
-    _cleanup_(vm_spec_unrefp)
-    VmSpec *spec = NULL;
-    int r;
+    SpecContext checked = with_check(context);
 
-    r = vm_spec_parse(name, NULL, text, strlen(text), defaults, problems, &spec);
-    if (r >= 0)
-        r = check_driver(spec, problems);
-    if (r >= 0)
-        *ret_spec = TAKE_PTR(spec);
-    return r;
+    return vm_spec_load(name, path, &checked, problems, ret_spec);
+}
+
+int definition_load_text(const char *name, const char *text, const SpecContext *context,
+                         ProblemList *problems, VmSpec **ret_spec)
+{
+    SpecContext checked = with_check(context);
+
+    return vm_spec_parse(name, NULL, text, strlen(text), &checked, problems, ret_spec);
 }
 
 /* --- which files there are --- */
@@ -165,7 +175,7 @@ static char *summarize(const ProblemList *problems, size_t first)
 }
 
 /* Loads what was found; masked ones disappear. */
-static int load_all(Definitions *found, const SpecDefaults *defaults, ProblemList *problems)
+static int load_all(Definitions *found, const SpecContext *defaults, ProblemList *problems)
 {
     size_t kept = 0;
 
@@ -187,7 +197,7 @@ static int load_all(Definitions *found, const SpecDefaults *defaults, ProblemLis
     return 0;
 }
 
-int definitions_load(const char *const *directories, size_t n_directories, const SpecDefaults *defaults,
+int definitions_load(const char *const *directories, size_t n_directories, const SpecContext *defaults,
                      ProblemList *problems, Definitions *ret_definitions)
 {
     _cleanup_(definitions_clear)

@@ -25,15 +25,15 @@ void definitions_clear(Definitions *definitions);
  * the lower ones. A definition that has errors, or that its driver refuses, is in the result without a spec.
  * A directory that does not exist holds nothing. Returns 0 or -ENOMEM.
  */
-int definitions_load(const char *const *directories, size_t n_directories, const SpecDefaults *defaults,
+int definitions_load(const char *const *directories, size_t n_directories, const SpecContext *defaults,
                      ProblemList *problems, Definitions *ret_definitions);
 
 /* Loads one file, as a definition of `name`, with all checks. */
-int definition_load_file(const char *name, const char *path, const SpecDefaults *defaults,
+int definition_load_file(const char *name, const char *path, const SpecContext *defaults,
                          ProblemList *problems, VmSpec **ret_spec);
 
 /* The same for text. */
-int definition_load_text(const char *name, const char *text, const SpecDefaults *defaults,
+int definition_load_text(const char *name, const char *text, const SpecContext *defaults,
                          ProblemList *problems, VmSpec **ret_spec);
 
 #endif

@@ -10,6 +10,9 @@ void json_document_clear(JsonDocument *document)
         free(document->places[i].number);
     }
     free(document->places);
+    for (size_t i = 0; i < document->n_files; i++)
+        free(document->files[i]);
+    free(document->files);
     *document = (JsonDocument){0};
 }
 

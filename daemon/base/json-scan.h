@@ -24,6 +24,7 @@ typedef struct JsonPlace {
     unsigned line, column;         /* of the value, from 1; the column in bytes */
     unsigned key_line, key_column; /* of its key; 0: it is in an array, or the document */
     char *number;                  /* as written; NULL: it is none */
+    const char *file; /* where several were merged: one of the document's `files` */
     bool flawed; /* a problem with the value itself has been told: the tree holds a filler */
 } JsonPlace;
 
@@ -31,6 +32,8 @@ typedef struct JsonDocument {
     cJSON *root;       /* NULL when it can't be parsed */
     JsonPlace *places; /* sorted by pointer */
     size_t n_places;
+    char **files; /* that it was merged from; NULL: from one, which the reader knows */
+    size_t n_files;
 } JsonDocument;
 
 void json_document_clear(JsonDocument *document);

@@ -9,7 +9,7 @@
 #include "base/problem.h"
 #include "host/accel.h"
 #include "host/config.h"
-#include "spec/spec.h"
+#include "spec/loader.h"
 
 #include <systemd/sd-event.h>
 #include <systemd/sd-id128.h>
@@ -88,8 +88,10 @@ typedef enum StopMode {
  * deadline: only STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
  */
 typedef struct DriverOps {
-    /* Adds to `problems` what the definition asks for and this driver can't do. */
-    void (*check)(const VmSpec *spec, ProblemList *problems);
+    /* What it can do for a definition's hypervisor and machine. */
+    CapabilitySet (*capabilities)(const VmSpec *spec);
+    /* Tells what it can't do beside that: too many devices, combinations. */
+    void (*check)(const VmSpec *spec, const Runner *runner, const TableReader *reader);
     int (*start)(Driver *driver, const StartRequest *request);
     int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopMode mode);
     int (*set_paused)(Driver *driver, const char *name, sd_id128_t generation, bool paused);
@@ -126,7 +128,7 @@ static inline Driver *driver_free(Driver *driver)
 }
 DEFINE_CLEANUP(Driver *, driver_free)
 
-/* driver_ops(kind)->check works without a driver (microvmd --check). */
+/* driver_ops(kind)->capabilities and ->check work without a driver (microvmd --check). */
 const DriverOps *driver_ops(DriverKind kind);
 
 #endif

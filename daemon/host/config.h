@@ -11,7 +11,7 @@ typedef struct HostConfig {
     uint64_t max_concurrent_starts; /* 0: from the number of cores */
     uint64_t memory_reserve_mib;
     char *libvirt_uri; /* local ones only: qemu:///..., test:///... */
-    SpecDefaults defaults;
+    SpecContext defaults;
     bool watch_definitions;
 } HostConfig;
 

@@ -85,20 +85,47 @@ static int make_file(const char *path, uint64_t size_mib)
     return 0;
 }
 
+/* How each mkfs is asked to be quiet, not to ask, and for a label: mke2fs(8), mkfs.xfs(8), mkfs.btrfs(8)...
+ */
+static const struct {
+    const char *quiet, *force, *label, *package;
+} makers[FS_TYPE_MAX] = {
+    [FS_EXT4] = {"-q", "-F", "-L", "e2fsprogs"},    [FS_EXT3] = {"-q", "-F", "-L", "e2fsprogs"},
+    [FS_EXT2] = {"-q", "-F", "-L", "e2fsprogs"},    [FS_XFS] = {"-q", "-f", "-L", "xfsprogs"},
+    [FS_BTRFS] = {"-q", "-f", "-L", "btrfs-progs"}, [FS_F2FS] = {"-q", "-f", "-l", "f2fs-tools"},
+    [FS_VFAT] = {NULL, NULL, "-n", "dosfstools"},
+};
+
 static int make_file_system(const VolumeSpec *volume, const char *partial, const char *path, char **ret_error)
 {
-    /* -F: it is a regular file, which mkfs would otherwise ask about (mke2fs(8)). */
-    char *argv[] = {(char *)"mkfs.ext4", (char *)"-q", (char *)"-F", (char *)partial, NULL};
-    char output[1024];
+    char program[32], output[1024];
+    char **argv;
+    size_t n = 0;
     int r;
 
+    argv = calloc(volume->n_mkfs_args + 7, sizeof(*argv));
+    if (!argv)
+        return -ENOMEM;
+    snprintf(program, sizeof(program), "mkfs.%s", fs_type_to_string(volume->fs_type));
+    argv[n++] = program;
+    if (makers[volume->fs_type].quiet)
+        argv[n++] = (char *)makers[volume->fs_type].quiet;
+    if (makers[volume->fs_type].force)
+        argv[n++] = (char *)makers[volume->fs_type].force;
+    if (volume->label) {
+        argv[n++] = (char *)makers[volume->fs_type].label;
+        argv[n++] = volume->label;
+    }
+    for (size_t i = 0; i < volume->n_mkfs_args; i++)
+        argv[n++] = volume->mkfs_args[i];
+    argv[n++] = (char *)partial;
     r = run_program(argv, output, sizeof(output));
+    free(argv);
     if (r == -ENOENT)
-        return fail(ret_error, r, "volume %s can't be made: mkfs.%s is not installed (package e2fsprogs)",
-                    path, fs_type_to_string(volume->fs_type));
+        return fail(ret_error, r, "volume %s can't be made: %s is not installed (package %s)", path, program,
+                    makers[volume->fs_type].package);
     if (r < 0)
-        return fail(ret_error, r, "volume %s can't be made: mkfs.%s failed: %s", path,
-                    fs_type_to_string(volume->fs_type), output);
+        return fail(ret_error, r, "volume %s can't be made: %s failed: %s", path, program, output);
     return 0;
 }
 

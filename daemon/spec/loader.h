@@ -5,14 +5,16 @@
 
 #include "base/problem.h"
 #include "spec/spec.h"
+#include "spec/table.h"
 
-#include <cjson/cJSON.h>
-
-/* What the host configuration says for keys that a definition leaves out. */
-typedef struct SpecDefaults {
+/* What a definition is read against. */
+typedef struct SpecContext {
+    /* What the host configuration says for keys that a definition leaves out. */
     DriverKind driver;
     Accel accel;
-} SpecDefaults;
+    /* Refuses what those who are to run it can't do; NULL: it has been found good before. */
+    void (*check)(const VmSpec *spec, const TableReader *reader);
+} SpecContext;
 
 /* Largest definition file that is read, in bytes. */
 #define SPEC_FILE_MAX (1024 * 1024)
@@ -23,14 +25,18 @@ typedef struct SpecDefaults {
  * among them, or -ENOMEM. The spec is a new reference.
  */
 int vm_spec_parse(const char *name, const char *path, const char *text, size_t size,
-                  const SpecDefaults *defaults, ProblemList *problems, VmSpec **ret_spec);
+                  const SpecContext *context, ProblemList *problems, VmSpec **ret_spec);
+
+/* As above from what was scanned, or merged from several files, already. */
+int vm_spec_read(const char *name, const char *path, const JsonDocument *document, const SpecContext *context,
+                 ProblemList *problems, VmSpec **ret_spec);
 
 /*
  * As above from a regular file, read without blocking on FIFOs or devices and up to SPEC_FILE_MAX bytes.
  * A file that can't be read is a problem too (-EBADMSG). An empty file or /dev/null masks: -ENOENT, no
  * problem.
  */
-int vm_spec_load(const char *name, const char *path, const SpecDefaults *defaults, ProblemList *problems,
+int vm_spec_load(const char *name, const char *path, const SpecContext *context, ProblemList *problems,
                  VmSpec **ret_spec);
 
 /* The complete definition (every key, defaults filled in) as formatted JSON; NULL: out of memory. */

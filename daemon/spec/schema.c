@@ -21,21 +21,24 @@ static bool add_u64(cJSON *schema, const char *key, uint64_t value)
 
 static cJSON *row_schema(const KeyRow *row);
 
-/* A bare number, or a string with units. The number is in whole seconds or MiB. */
+static const char *quantity_pattern(KeyType type)
+{
+    return type == KEY_DURATION  ? "^ *[0-9]+(\\.[0-9]+)? *[a-z]*( *[0-9]+(\\.[0-9]+)? *[a-z]*)*$"
+           : type == KEY_PERCENT ? "^[0-9]+%?$"
+                                 : "^[0-9]+(\\.[0-9]+)? *([KMGT](i?B)?|B)?$";
+}
+
+/* A bare number, or a string with units. The number is in whole seconds, MiB or percent. */
 static bool add_quantity(cJSON *schema, const KeyRow *row)
 {
     uint64_t unit = row->type == KEY_DURATION ? 1000000 : 1;
     cJSON *either = cJSON_AddArrayToObject(schema, "oneOf");
     cJSON *number = cJSON_CreateObject(), *string = cJSON_CreateObject();
-    bool ok = either && number && string &&
-              add_type(number, row->type == KEY_DURATION ? "number" : "integer") &&
-              add_u64(number, "minimum", row->minimum / unit) &&
-              (row->maximum == 0 || add_u64(number, "maximum", row->maximum / unit)) &&
-              add_type(string, "string") &&
-              cJSON_AddStringToObject(string, "pattern",
-                                      row->type == KEY_DURATION
-                                          ? "^ *[0-9]+(\\.[0-9]+)? *[a-z]*( *[0-9]+(\\.[0-9]+)? *[a-z]*)*$"
-                                          : "^[0-9]+(\\.[0-9]+)? *([KMGT](i?B)?|B)?$");
+    bool ok =
+        either && number && string && add_type(number, row->type == KEY_DURATION ? "number" : "integer") &&
+        add_u64(number, "minimum", row->minimum / unit) &&
+        (row->maximum == 0 || add_u64(number, "maximum", row->maximum / unit)) &&
+        add_type(string, "string") && cJSON_AddStringToObject(string, "pattern", quantity_pattern(row->type));
 
     if (!either || !cJSON_AddItemToArray(either, number))
         cJSON_Delete(number);
@@ -63,9 +66,15 @@ static bool add_string(cJSON *schema, const KeyRow *row)
 /* Of the string that stands for an object. */
 static cJSON *short_schema(const KeyTable *table)
 {
-    for (size_t i = 0; i < table->n_rows; i++)
-        if (streq(table->rows[i].key, table->short_key))
-            return row_schema(&table->rows[i]);
+    cJSON *schema;
+
+    if (!table->expand)
+        return row_schema(table_row(table, table->short_key));
+    schema = cJSON_CreateObject();
+    if (schema && add_type(schema, "string") &&
+        cJSON_AddStringToObject(schema, "pattern", table->short_pattern))
+        return schema;
+    cJSON_Delete(schema);
     return NULL;
 }
 
@@ -82,7 +91,7 @@ static bool add_list(cJSON *schema, const KeyRow *row)
         cJSON_Delete(items);
         return false;
     }
-    if (row->type == KEY_STRINGS || !row->items->short_key)
+    if (row->type == KEY_STRINGS || !table_has_short(row->items))
         return cJSON_AddItemToObject(schema, "items", items);
     string = short_schema(row->items);
     schema = cJSON_AddObjectToObject(schema, "items");
@@ -95,11 +104,26 @@ static bool add_list(cJSON *schema, const KeyRow *row)
     return cJSON_AddItemToArray(either, string) && cJSON_AddItemToArray(either, items);
 }
 
+/* Values that are plain are taken as they are written. */
+static bool add_map(cJSON *schema)
+{
+    cJSON *values = cJSON_AddObjectToObject(schema, "additionalProperties");
+    cJSON *types = values ? cJSON_AddArrayToObject(values, "type") : NULL;
+    static const char *const plain[] = {"string", "number", "boolean"};
+
+    for (size_t i = 0; types && i < ELEMENTSOF(plain); i++)
+        if (!cJSON_AddItemToArray(types, cJSON_CreateString(plain[i])))
+            return false;
+    return types && add_type(schema, "object");
+}
+
 static bool add_default(cJSON *schema, const KeyRow *row)
 {
     if (!row->fallback)
         return true;
-    if (row->type == KEY_STRING || row->type == KEY_ENUM)
+    /* A duration's may have units. */
+    if (row->type == KEY_STRING || row->type == KEY_ENUM ||
+        (row->type == KEY_DURATION && row->fallback[strspn(row->fallback, "0123456789")]))
         return cJSON_AddStringToObject(schema, "default", row->fallback);
     return cJSON_AddRawToObject(schema, "default", row->fallback);
 }
@@ -119,6 +143,7 @@ static cJSON *row_schema(const KeyRow *row)
         break;
     case KEY_SIZE:
     case KEY_DURATION:
+    case KEY_PERCENT:
         ok = ok && add_quantity(schema, row);
         break;
     case KEY_ENUM:
@@ -126,6 +151,15 @@ static cJSON *row_schema(const KeyRow *row)
         break;
     case KEY_STRING:
         ok = ok && add_string(schema, row);
+        break;
+    case KEY_MAP:
+        ok = ok && add_map(schema);
+        break;
+    case KEY_JSON:
+        ok = ok && add_type(schema, "object");
+        break;
+    case KEY_REFUSED:
+        ok = ok && cJSON_AddObjectToObject(schema, "not");
         break;
     default:
         ok = ok && add_list(schema, row);
@@ -217,12 +251,29 @@ cJSON *table_schema(const KeyTable *table)
     return NULL;
 }
 
+/* A kernel, unless it boots from a disk. */
+static bool require_kernel(cJSON *schema)
+{
+    cJSON *rule =
+        cJSON_Parse("{\"if\": {\"properties\": {\"boot\": {\"const\": \"disk\"}}, \"required\": [\"boot\"]},"
+                    " \"else\": {\"required\": [\"kernel\"]}}");
+    cJSON *part;
+
+    if (!rule)
+        return false;
+    while ((part = cJSON_DetachItemFromArray(rule, 0)))
+        cJSON_AddItemToObject(schema, part->string, part);
+    cJSON_Delete(rule);
+    return cJSON_HasObjectItem(schema, "else");
+}
+
 char *vm_spec_schema(void)
 {
     cJSON *schema = table_schema(&vm_table);
     char *text = NULL;
 
-    if (schema && cJSON_AddStringToObject(schema, "$schema", "https://json-schema.org/draft/2020-12/schema"))
+    if (schema && require_kernel(schema) &&
+        cJSON_AddStringToObject(schema, "$schema", "https://json-schema.org/draft/2020-12/schema"))
         text = cJSON_Print(schema);
     cJSON_Delete(schema);
     return text;

@@ -8,6 +8,9 @@
 
 extern const KeyTable vm_table;
 
+/* checks.c: what the keys of one definition must be to each other. */
+void vm_spec_check(const VmSpec *spec, const TableReader *reader);
+
 /* defaults.c: what is made from the name of a microVM. Each is stable: the same name gives the same value. */
 char *default_machine_id(const char *name);        /* MicroVM.nix's rule: SHA-256 of "microvm.nix:NAME" */
 char *default_mac(const char *name, size_t index); /* locally administered, 02:… */

@@ -4,59 +4,35 @@
 #define SPEC_SPEC_H
 
 #include "base/macro.h"
-#include "microvm/string-table.h"
+#include "spec/words.h"
 
-#define HYPERVISOR_LIST(X) X(HYPERVISOR_QEMU, "qemu")
-MICROVM_STRING_TABLE(Hypervisor, hypervisor, HYPERVISOR, HYPERVISOR_LIST)
-
-#define DRIVER_KIND_LIST(X) X(DRIVER_KIND_LIBVIRT, "libvirt")
-MICROVM_STRING_TABLE(DriverKind, driver_kind, DRIVER_KIND, DRIVER_KIND_LIST)
-
-#define ACCEL_LIST(X)                                                                                        \
-    X(ACCEL_AUTO, "auto")                                                                                    \
-    X(ACCEL_KVM, "kvm")                                                                                      \
-    X(ACCEL_TCG, "tcg")
-MICROVM_STRING_TABLE(Accel, accel, ACCEL, ACCEL_LIST)
-
-#define RESTART_POLICY_LIST(X)                                                                               \
-    X(RESTART_NO, "no")                                                                                      \
-    X(RESTART_ON_FAILURE, "on-failure")                                                                      \
-    X(RESTART_ALWAYS, "always")
-MICROVM_STRING_TABLE(RestartPolicy, restart_policy, RESTART_POLICY, RESTART_POLICY_LIST)
-
-#define INTERFACE_TYPE_LIST(X) X(INTERFACE_USER, "user")
-MICROVM_STRING_TABLE(InterfaceType, interface_type, INTERFACE_TYPE, INTERFACE_TYPE_LIST)
-
-#define IMAGE_TYPE_LIST(X) X(IMAGE_RAW, "raw")
-MICROVM_STRING_TABLE(ImageType, image_type, IMAGE_TYPE, IMAGE_TYPE_LIST)
-
-#define FS_TYPE_LIST(X) X(FS_EXT4, "ext4")
-MICROVM_STRING_TABLE(FsType, fs_type, FS_TYPE, FS_TYPE_LIST)
-
-#define FORWARD_FROM_LIST(X)                                                                                 \
-    X(FORWARD_FROM_HOST, "host")                                                                             \
-    X(FORWARD_FROM_GUEST, "guest")
-MICROVM_STRING_TABLE(ForwardFrom, forward_from, FORWARD_FROM, FORWARD_FROM_LIST)
-
-#define FORWARD_PROTO_LIST(X)                                                                                \
-    X(FORWARD_TCP, "tcp")                                                                                    \
-    X(FORWARD_UDP, "udp")
-MICROVM_STRING_TABLE(ForwardProto, forward_proto, FORWARD_PROTO, FORWARD_PROTO_LIST)
+typedef struct StringPair {
+    char *name, *value;
+} StringPair;
 
 typedef struct VolumeSpec {
     char *image;       /* as written: relative to the state directory, or absolute */
     uint64_t size_mib; /* 0: not given */
     bool auto_create;  /* default: true for a relative image with a size */
+    FsType fs_type;
+    char *label; /* of the file system made, or NULL */
+    char **mkfs_args;
+    size_t n_mkfs_args;
+    char *mount_point; /* the guest's affair; or NULL */
     bool read_only;
+    bool direct;  /* past the host's page cache */
     char *serial; /* or NULL */
     ImageType image_type;
-    FsType fs_type;
 } VolumeSpec;
 
 typedef struct InterfaceSpec {
     InterfaceType type;
-    char *id;  /* default: made from name and index */
-    char *mac; /* "02:..", lower case; default: made from name and index, stable */
+    char *id;     /* default: made from name and index */
+    char *mac;    /* "02:..", lower case; default: made from name and index, stable */
+    char *bridge; /* of type bridge, else NULL */
+    char *macvtap_link;
+    MacvtapMode macvtap_mode;
+    bool tap_vhost;
 } InterfaceSpec;
 
 typedef struct ForwardSpec {
@@ -68,31 +44,154 @@ typedef struct ForwardSpec {
     uint64_t guest_port;
 } ForwardSpec;
 
+typedef struct ShareSpec {
+    char *tag;
+    char *source;      /* absolute */
+    char *mount_point; /* the guest's affair; or NULL */
+    ShareProto proto;
+    char *socket; /* of a virtiofsd that somebody else runs; NULL: none */
+    SecurityModel security_model;
+    bool read_only;
+    ShareCache cache;
+    bool posix_acl;
+    char **extra_args; /* of virtiofsd */
+    size_t n_extra_args;
+} ShareSpec;
+
+typedef struct DeviceSpec {
+    DeviceBus bus;
+    char *path; /* PCI: "0000:00:02.0"; USB: "vendorid=0x1234,productid=0x5678" */
+    char *qemu_id, *qemu_bus, *qemu_extra_args; /* or NULL */
+} DeviceSpec;
+
+typedef struct RootPortSpec {
+    char *id;
+    uint64_t chassis, slot;
+} RootPortSpec;
+
+typedef struct StopStepSpec {
+    StopAction action;
+    uint64_t timeout_usec;
+} StopStepSpec;
+
 typedef struct VmSpec {
     unsigned references; /* atomic; see vm_spec_ref() */
     char *name;
     char *path; /* of the definition file; NULL: given as text */
 
+    /* who runs it, on what */
     Hypervisor hypervisor;
     DriverKind driver;
     Accel accel;
+    char *description; /* or NULL */
+    StringPair *labels;
+    size_t n_labels;
+    char *machine_id; /* UUID, 8-4-4-4-12, lower case */
+    bool register_with_machined;
+    char *user; /* or NULL */
+    char *socket;
+    bool pretty_procnames;
+
+    /* processors and memory */
+    char *cpu; /* model; NULL: the accelerator's own */
     uint64_t vcpu;
     uint64_t mem_mib;
-    char *kernel; /* absolute */
+    bool hugepage_mem;
+    uint64_t hotplug_mem_mib, hotplugged_mem_mib;
+    bool balloon;
+    uint64_t initial_balloon_mem_mib;
+    bool deflate_on_oom;
+
+    /* what it boots */
+    Boot boot;
+    char *kernel; /* absolute; NULL only with BOOT_DISK */
     char *initrd; /* absolute, or NULL */
     char **kernel_params;
     size_t n_kernel_params;
+
+    /* devices */
     VolumeSpec *volumes;
     size_t n_volumes;
     InterfaceSpec *interfaces;
     size_t n_interfaces;
     ForwardSpec *forward_ports;
     size_t n_forward_ports;
+    ShareSpec *shares;
+    size_t n_shares;
+    FileHandles virtiofsd_file_handles;
+    uint64_t virtiofsd_threads; /* 0: as virtiofsd likes */
+    char *virtiofsd_group;
+    char **virtiofsd_args;
+    size_t n_virtiofsd_args;
+    DeviceSpec *devices;
+    size_t n_devices;
+    uint64_t vsock_cid;      /* 0: none */
+    StringPair *credentials; /* name → absolute path */
+    size_t n_credentials;
+    bool graphics;
+    GraphicsBackend graphics_backend;
+    char *graphics_socket;
+    bool graphics_vulkan;
+    uint64_t graphics_hostmem_mib;
+
+    /* of one hypervisor only */
+    QemuMachine qemu_machine;
+    StringPair *qemu_machine_opts;
+    size_t n_qemu_machine_opts;
+    char **qemu_args;
+    size_t n_qemu_args;
+    bool qemu_serial_console;
+    RootPortSpec *qemu_root_ports;
+    size_t n_qemu_root_ports;
+    char *firecracker_cpu, *firecracker_config; /* JSON text, or NULL */
+    DriveIoEngine firecracker_io_engine;
+    char **firecracker_args;
+    size_t n_firecracker_args;
+    char **cloud_hypervisor_oem_strings;
+    size_t n_cloud_hypervisor_oem_strings;
+    char **cloud_hypervisor_args;
+    size_t n_cloud_hypervisor_args;
+    char **crosvm_args;
+    size_t n_crosvm_args;
+    char *crosvm_pivot_root;
+    char **kvmtool_args;
+    size_t n_kvmtool_args;
+    char **stratovirt_args;
+    size_t n_stratovirt_args;
+    char **alioth_args;
+    size_t n_alioth_args;
+
+    /* the supervisor's own */
     bool autostart;
-    char *machine_id; /* UUID, 8-4-4-4-12, lower case */
+    uint64_t priority;
+    char **requires;
+    size_t n_requires;
+    char **wants;
+    size_t n_wants;
+    char **after; /* "db" or "db:ready" */
+    size_t n_after;
     RestartPolicy restart_policy;
-    uint64_t restart_delay_usec;
+    uint64_t restart_delay_usec, restart_max_delay_usec;
+    uint64_t restart_factor;
+    uint64_t restart_start_limit; /* 0: none */
+    uint64_t restart_limit_interval_usec;
+    ReadinessType readiness_type;
+    uint64_t readiness_timeout_usec;
+    OnTimeout readiness_on_timeout;
+    char *readiness_pattern, *readiness_path;
+    uint64_t readiness_port;
+    char **readiness_command;
+    size_t n_readiness_command;
     uint64_t stop_timeout_usec;
+    StopStepSpec *stop_steps;
+    size_t n_stop_steps;
+    LogTarget console_log;
+    uint64_t limits_cpu_quota; /* percent of one processor; 0: none */
+    char *limits_cpu_affinity; /* "0-3,5", or NULL */
+    uint64_t limits_memory_max_mib;
+    uint64_t limits_io_weight; /* 0: none */
+    uint64_t limits_tasks_max;
+    char *pre_start, *extra_args_script; /* shell text, or NULL */
 } VmSpec;
 
 /* Thread-safe; the spec itself never changes. vm_spec_unref() accepts NULL and returns NULL. */

@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The way back: from a struct to JSON by the rows, and to nothing. */
 #include "base/parse.h"
-#include "spec/table.h"
+#include "spec/spec.h"
+#include "spec/table-value.h"
 
 #include <inttypes.h>
+
+static bool owns_memory(KeyType type)
+{
+    return type == KEY_STRING || type == KEY_STRINGS || type == KEY_MAP || type == KEY_JSON ||
+           type == KEY_OBJECTS;
+}
 
 void table_clear(const KeyTable *table, void *target)
 {
     for (size_t i = 0; i < table->n_rows; i++) {
         const KeyRow *row = &table->rows[i];
-        if (row->alias_of)
+        if (row->alias_of || row->type == KEY_REFUSED)
             continue;
         if (row->type == KEY_STRINGS)
             for (size_t k = 0; k < COUNT(row, target); k++)
                 free(FIELD(row, target, char **)[k]);
+        if (row->type == KEY_MAP)
+            for (size_t k = 0; k < COUNT(row, target); k++) {
+                free(FIELD(row, target, StringPair *)[k].name);
+                free(FIELD(row, target, StringPair *)[k].value);
+            }
         if (row->type == KEY_OBJECTS)
             for (size_t k = 0; k < COUNT(row, target); k++)
                 table_clear(row->items, FIELD(row, target, char *) + k * row->items->item_size);
-        if (row->type == KEY_STRING || row->type == KEY_STRINGS || row->type == KEY_OBJECTS) {
-            free(FIELD(row, target, char *));
-            FIELD(row, target, char *) = NULL;
+        if (owns_memory(row->type)) {
+            free(FIELD(row, target, void *));
+            FIELD(row, target, void *) = NULL;
         }
     }
 }
@@ -41,6 +53,19 @@ static cJSON *dump_list(const KeyRow *row, const void *source)
     return array;
 }
 
+static cJSON *dump_map(const KeyRow *row, const void *source)
+{
+    const StringPair *pairs = FIELD(row, source, StringPair *);
+    cJSON *object = cJSON_CreateObject();
+
+    for (size_t i = 0; object && i < COUNT(row, source); i++)
+        if (!cJSON_AddStringToObject(object, pairs[i].name, pairs[i].value)) {
+            cJSON_Delete(object);
+            return NULL;
+        }
+    return object;
+}
+
 /* A value that the parser reads back as the same; *ret_none: there is none, which is no error. */
 static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
 {
@@ -53,6 +78,7 @@ static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
         return cJSON_CreateString(row->enum_name(FIELD(row, source, int)));
     case KEY_NUMBER:
     case KEY_SIZE:
+    case KEY_PERCENT:
         if (FIELD(row, source, uint64_t) == 0 && row->minimum > 0) {
             *ret_none = true;
             return NULL;
@@ -65,6 +91,11 @@ static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
     case KEY_STRING:
         *ret_none = !FIELD(row, source, char *);
         return *ret_none ? NULL : cJSON_CreateString(FIELD(row, source, char *));
+    case KEY_JSON:
+        *ret_none = !FIELD(row, source, char *);
+        return *ret_none ? NULL : cJSON_CreateRaw(FIELD(row, source, char *));
+    case KEY_MAP:
+        return dump_map(row, source);
     default:
         return dump_list(row, source);
     }
@@ -90,7 +121,7 @@ cJSON *table_dump(const KeyTable *table, const void *source)
         bool none = false;
         const char *leaf;
         cJSON *value, *inner;
-        if (table->rows[i].alias_of)
+        if (table->rows[i].alias_of || table->rows[i].type == KEY_REFUSED)
             continue;
         value = dump_row(&table->rows[i], source, &none);
         if (none)
@@ -103,4 +134,32 @@ cJSON *table_dump(const KeyTable *table, const void *source)
         }
     }
     return object;
+}
+
+bool table_is_default(const KeyRow *row, const void *source)
+{
+    uint64_t number = 0;
+
+    switch (row->type) {
+    case KEY_BOOL:
+        return row->fallback ? FIELD(row, source, bool) == streq(row->fallback, "true")
+                             : !FIELD(row, source, bool);
+    case KEY_ENUM:
+        return row->fallback && FIELD(row, source, int) == row->enum_value(row->fallback);
+    case KEY_NUMBER:
+    case KEY_SIZE:
+    case KEY_DURATION:
+    case KEY_PERCENT:
+        if (row->fallback && table_parse_number(row, row->fallback, &number) < 0)
+            return false;
+        return FIELD(row, source, uint64_t) == number;
+    case KEY_STRING:
+        return streq(FIELD(row, source, char *), row->fallback);
+    case KEY_JSON:
+        return !FIELD(row, source, char *);
+    case KEY_REFUSED:
+        return true;
+    default:
+        return COUNT(row, source) == 0;
+    }
 }

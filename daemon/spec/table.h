@@ -1,23 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A settings language as a table: one row a key. From the same rows come the parser, the checks, the
- * defaults, the dump and the JSON Schema. A new key is a new row.
+ * defaults, the dump, the JSON Schema, the reference and the differences. A new key is a new row.
  */
 #ifndef SPEC_TABLE_H
 #define SPEC_TABLE_H
 
 #include "base/json-scan.h"
+#include "spec/capability.h"
 
 typedef enum KeyType {
     KEY_BOOL,     /* bool */
     KEY_NUMBER,   /* uint64_t */
     KEY_SIZE,     /* uint64_t, MiB; a number (MiB) or a string with a unit */
     KEY_DURATION, /* uint64_t, µs; a number (seconds) or a string with units */
+    KEY_PERCENT,  /* uint64_t; a number or a string with "%" */
     KEY_STRING,   /* char * */
     KEY_ENUM,     /* an enum with a string table */
     KEY_STRINGS,  /* char **, and its count */
+    KEY_MAP,      /* StringPair *, sorted by name, and its count */
+    KEY_JSON,     /* char *: an object of somebody else's, as compact JSON */
     KEY_OBJECTS,  /* array of structs, and its count */
+    KEY_REFUSED,  /* nothing: a key that can't be honoured, and why */
 } KeyType;
+
+/* What a change of the value takes while the microVM runs. */
+typedef enum KeyChange {
+    CHANGE_RESTART,    /* the guest or its hypervisor has it: a restart */
+    CHANGE_LIVE,       /* microvmd itself acts on it: at once, by apply */
+    CHANGE_NEXT_START, /* it concerns starts only */
+    CHANGE_MAX,
+} KeyChange;
 
 typedef struct KeyTable KeyTable;
 
@@ -28,19 +41,23 @@ typedef struct KeyRow {
     const char *key; /* dots separate objects: "restart.policy" */
     KeyType type;
     size_t offset;             /* in the struct */
-    size_t count_offset;       /* of a size_t: lists */
+    size_t count_offset;       /* of a size_t: lists and maps */
     uint64_t minimum, maximum; /* numbers, in the stored unit; lists: entries; maximum 0: none */
     const char *fallback;      /* the default, as a definition would write it; NULL: none, or computed */
     const char *computed;      /* how a computed default is found, for people */
     bool required;
-    const char *alias_of; /* another name of that key */
-    key_take_fn take;     /* strings and the elements of string lists; NULL: any */
-    const char *pattern;  /* of a string, for the schema; NULL: any */
+    const char *alias_of;  /* another name of that key */
+    key_take_fn take;      /* strings, elements of string lists and values of maps; NULL: any */
+    key_take_fn take_name; /* names in maps; NULL: any */
+    const char *pattern;   /* of a string, for the schema; NULL: any */
     const char *(*enum_name)(int value);
     int (*enum_value)(const char *name);
     int enum_max;
     const KeyTable *items; /* KEY_OBJECTS */
-    const char *doc;       /* one or two sentences */
+    KeyChange change;
+    Capability needs;                    /* for anything but the default */
+    Capability (*enum_needs)(int value); /* for one of the words */
+    const char *doc;                     /* one or two sentences; of KEY_REFUSED: why not, and what instead */
 } KeyRow;
 
 enum {
@@ -58,8 +75,12 @@ struct KeyTable {
     const KeyRow *rows;
     size_t n_rows;
     size_t item_size; /* of the struct, in lists */
-    const char
-        *short_key; /* a bare string in the list stands for an object with this key; NULL: no short form */
+    /* A bare string in the list stands for an object: with this key, or what `expand` makes of it (a new
+     * object, NULL: out of memory). Both NULL: no short form. */
+    const char *short_key;
+    cJSON *(*expand)(const char *text);
+    const char *short_pattern; /* of what `expand` takes, for the schema */
+    const char *merge_key;     /* elements with the same value are one, when layers are merged; NULL: never */
     /* After an object was read: computed defaults. Returns 0 or -ENOMEM. */
     int (*finish)(void *item, const KeysGiven *given);
     const char *open_group; /* an object in which unknown keys are somebody else's and ignored; NULL: none */
@@ -68,7 +89,7 @@ struct KeyTable {
 /* Who reads: where problems go. */
 typedef struct TableReader {
     const JsonDocument *document;
-    const char *file;
+    const char *file; /* for places that name none */
     ProblemList *problems;
 } TableReader;
 
@@ -79,14 +100,42 @@ typedef struct TableReader {
 int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer,
                void *target);
 
+/* The object that a bare string in a list stands for, new; NULL: out of memory. The table must have a short
+ * form. */
+cJSON *table_expand_short(const KeyTable *table, const char *text);
+bool table_has_short(const KeyTable *table);
+
+/* The row of a key, of which it may be another name; NULL: there is none. */
+const KeyRow *table_row(const KeyTable *table, const char *key);
+
 /* Whether `key`, or another name of it, was there. */
 bool key_given(const KeysGiven *given, const char *key);
+
+/* "KEY is missing", with what it is for. */
+void table_missing(const TableReader *reader, const KeyRow *row, const char *pointer);
 
 /* Frees all that rows of the table own. */
 void table_clear(const KeyTable *table, void *target);
 
 /* The complete object; NULL: out of memory. Equal specs give equal dumps. */
 cJSON *table_dump(const KeyTable *table, const void *source);
+
+/* Whether the row's value in `source` is what it is when nothing is said (false where that is computed). */
+bool table_is_default(const KeyRow *row, const void *source);
+
+/* Who is to run a microVM. */
+typedef struct Runner {
+    CapabilitySet can;
+    const char *hypervisor; /* keys in the group of another one have no effect */
+    const char *what;       /* for people: "driver \"libvirt\" (qemu, machine \"microvm\")" */
+} Runner;
+
+/* Refuses what `source`, which is at `pointer`, asks for and the runner can't do. */
+void table_check_capabilities(const TableReader *reader, const KeyTable *table, const void *source,
+                              const char *pointer, const Runner *runner);
+/* Refuses one thing. */
+void table_refuse(const TableReader *reader, const char *pointer, Capability capability,
+                  const Runner *runner);
 
 /* JSON Schema 2020-12 of an object; NULL: out of memory. */
 cJSON *table_schema(const KeyTable *table);

@@ -113,7 +113,7 @@ static void read_history(const cJSON *object, RestartHistory *ret_history)
 
     *ret_history = (RestartHistory){.failures = (unsigned)get_u64(object, "failures")};
     cJSON_ArrayForEach (start, cJSON_GetObjectItemCaseSensitive(object, "starts"))
-        if (cJSON_IsString(start) && ret_history->n_starts < RESTART_LIMIT)
+        if (cJSON_IsString(start) && ret_history->n_starts < RESTART_STARTS_MAX)
             ret_history->starts_usec[ret_history->n_starts++] = strtoull(start->valuestring, NULL, 10);
 }
 

@@ -3,25 +3,27 @@
 
 #include "base/parse.h"
 
-uint64_t restart_delay(uint64_t delay_usec, unsigned failures)
+uint64_t restart_delay(const RestartRules *rules, unsigned failures)
 {
-    uint64_t longest = MAX(delay_usec, RESTART_MAX_DELAY_USEC);
+    uint64_t delay = rules->delay_usec, longest = MAX(delay, rules->max_delay_usec);
 
-    for (unsigned i = 1; i < failures && delay_usec < longest; i++)
-        delay_usec = MIN(delay_usec * 2, longest);
-    return delay_usec;
+    for (unsigned i = 1; i < failures && delay < longest && rules->factor > 1; i++)
+        delay = MIN(delay * rules->factor, longest);
+    return delay;
 }
 
 /* Notes an automatic start at `at_usec`, unless there were too many in the interval. */
-static bool history_admit(RestartHistory *history, uint64_t at_usec)
+static bool history_admit(RestartHistory *history, const RestartRules *rules, uint64_t at_usec)
 {
     unsigned kept = 0;
 
+    if (rules->start_limit == 0)
+        return true;
     for (unsigned i = 0; i < history->n_starts; i++)
-        if (history->starts_usec[i] + RESTART_LIMIT_INTERVAL_USEC > at_usec)
+        if (history->starts_usec[i] + rules->limit_interval_usec > at_usec)
             history->starts_usec[kept++] = history->starts_usec[i];
     history->n_starts = kept;
-    if (kept == RESTART_LIMIT)
+    if (kept >= MIN(rules->start_limit, RESTART_STARTS_MAX))
         return false;
     history->starts_usec[history->n_starts++] = at_usec;
     return true;
@@ -38,17 +40,24 @@ static RestartVerdict verdict(RestartKind kind, MicrovmResult result, const char
     return made;
 }
 
-static RestartVerdict give_up(const Ending *ending)
+static RestartVerdict give_up(const Ending *ending, const RestartRules *rules)
 {
-    return verdict(RESTART_VERDICT_FAILED, MICROVM_RESULT_START_LIMIT, ending->text,
-                   "it was started 5 times within 10 minutes and is not started again until "
-                   "\"microvmctl reset-failed\" or a new definition");
+    char interval[64], follows[192];
+
+    format_duration(rules->limit_interval_usec, interval, sizeof(interval));
+    snprintf(follows, sizeof(follows),
+             "it has reached its start limit (%u within %s) and is not started again until \"microvmctl "
+             "reset-failed\" or a new definition",
+             (unsigned)rules->start_limit, interval);
+    return verdict(RESTART_VERDICT_FAILED, MICROVM_RESULT_START_LIMIT, ending->text, follows);
 }
 
-RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64_t delay_usec, bool again,
-                              uint64_t ran_usec, uint64_t now_usec, RestartHistory *history)
+RestartVerdict restart_decide(const Ending *ending, const RestartRules *rules, bool again, uint64_t ran_usec,
+                              uint64_t now_usec, RestartHistory *history)
 {
     bool failure = ending->kind == ENDING_FAILURE;
+    RestartPolicy policy = rules->policy;
+    uint64_t delay_usec;
     RestartVerdict made;
     char delay_text[64], follows[96];
 
@@ -64,16 +73,16 @@ RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64
 
     if (ending->kind == ENDING_REBOOT) {
         history->failures = 0;
-        if (!history_admit(history, now_usec))
-            return give_up(ending);
+        if (!history_admit(history, rules, now_usec))
+            return give_up(ending, rules);
         return verdict(RESTART_VERDICT_AGAIN, ending->result, ending->text, "it starts again");
     }
 
     /* Who ran well for as long as the interval has left the earlier trouble behind. */
-    history->failures = !failure || ran_usec >= RESTART_LIMIT_INTERVAL_USEC ? 1 : history->failures + 1;
-    delay_usec = restart_delay(delay_usec, history->failures);
-    if (!history_admit(history, now_usec + delay_usec))
-        return give_up(ending);
+    history->failures = !failure || ran_usec >= rules->limit_interval_usec ? 1 : history->failures + 1;
+    delay_usec = restart_delay(rules, history->failures);
+    if (!history_admit(history, rules, now_usec + delay_usec))
+        return give_up(ending, rules);
     format_duration(delay_usec, delay_text, sizeof(delay_text));
     snprintf(follows, sizeof(follows), "it starts again in %s", delay_text);
     made = verdict(RESTART_VERDICT_RETRY, ending->result, ending->text, follows);

@@ -6,15 +6,22 @@
 #include "supervise/ending.h"
 
 enum {
-    RESTART_LIMIT = 5, /* automatic starts within RESTART_LIMIT_INTERVAL_USEC */
+    RESTART_STARTS_MAX = 50, /* most that restart.startLimit can be */
 };
-#define RESTART_LIMIT_INTERVAL_USEC (10 * 60 * UINT64_C(1000000))
-#define RESTART_MAX_DELAY_USEC      (5 * 60 * UINT64_C(1000000))
+
+/* What its definition says under "restart". */
+typedef struct RestartRules {
+    RestartPolicy policy;
+    uint64_t delay_usec, max_delay_usec;
+    uint64_t factor;
+    uint64_t start_limit; /* starts by itself within the interval; 0: no limit */
+    uint64_t limit_interval_usec;
+} RestartRules;
 
 /* When this microVM was last started by itself: CLOCK_BOOTTIME, µs, oldest first. Kept over daemon restarts.
  */
 typedef struct RestartHistory {
-    uint64_t starts_usec[RESTART_LIMIT];
+    uint64_t starts_usec[RESTART_STARTS_MAX];
     unsigned n_starts;
     unsigned failures; /* in a row, each within the interval of the one before */
 } RestartHistory;
@@ -37,11 +44,11 @@ typedef struct RestartVerdict {
  * What follows an ending. `again`: a person asked for a start meanwhile. `ran_usec`: how
  * long the run lasted. `history` is brought up to date for the start that the verdict announces.
  */
-RestartVerdict restart_decide(const Ending *ending, RestartPolicy policy, uint64_t delay_usec, bool again,
-                              uint64_t ran_usec, uint64_t now_usec, RestartHistory *history);
+RestartVerdict restart_decide(const Ending *ending, const RestartRules *rules, bool again, uint64_t ran_usec,
+                              uint64_t now_usec, RestartHistory *history);
 
-/* delay_usec doubled for each failure after the first, up to RESTART_MAX_DELAY_USEC (or delay_usec if
- * longer). */
-uint64_t restart_delay(uint64_t delay_usec, unsigned failures);
+/* The delay grown by the factor for each failure after the first, up to the longest (or itself, if longer).
+ */
+uint64_t restart_delay(const RestartRules *rules, unsigned failures);
 
 #endif

@@ -101,17 +101,27 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                               });
 }
 
+static RestartRules restart_rules(const VmSpec *spec)
+{
+    return (RestartRules){.policy = spec->restart_policy,
+                          .delay_usec = spec->restart_delay_usec,
+                          .max_delay_usec = spec->restart_max_delay_usec,
+                          .factor = spec->restart_factor,
+                          .start_limit = spec->restart_start_limit,
+                          .limit_interval_usec = spec->restart_limit_interval_usec};
+}
+
 /* A start that failed follows the restart policy as a failure of its own kind. */
 static void start_failed(MicroVM *vm, const char *text)
 {
     Ending ending = {.kind = vm->record.state == MICROVM_STOPPING ? ENDING_STOPPED : ENDING_FAILURE,
                      .result = MICROVM_RESULT_RESOURCES,
                      .text = (char *)(text ? text : "the hypervisor could not be started")};
+    RestartRules rules = restart_rules(vm->booted);
     RestartVerdict verdict;
     uint64_t now = now_boottime_usec();
 
-    verdict = restart_decide(&ending, vm->booted->restart_policy, vm->booted->restart_delay_usec,
-                             vm->record.again, 0, now, &vm->record.history);
+    verdict = restart_decide(&ending, &rules, vm->record.again, 0, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.next_restart_boot_usec = now + verdict.delay_usec;
     if (verdict.kind == RESTART_VERDICT_RETRY)
@@ -211,15 +221,16 @@ static void decide(MicroVM *vm, const Ending *ending)
         [RESTART_VERDICT_AGAIN] = VM_EVENT_ENDED_AGAIN,
     };
     uint64_t now = now_boottime_usec(), ran = 0;
-    const VmSpec *rules = vm->spec ? vm->spec : vm->booted;
+    const VmSpec *spec = vm_current_spec(vm);
+    RestartRules rules = spec ? restart_rules(spec) : (RestartRules){0};
     RestartVerdict verdict;
 
     if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
         ran = now - vm->record.start_boot_usec;
     /* Without a definition there is nothing to start again from. */
-    verdict = restart_decide(ending, vm->spec ? rules->restart_policy : RESTART_NO,
-                             rules ? rules->restart_delay_usec : 0, vm->record.again && vm->spec, ran, now,
-                             &vm->record.history);
+    if (!vm->spec)
+        rules.policy = RESTART_NO;
+    verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
     vm->record.again = false;

@@ -39,7 +39,7 @@ static void load_record(MicroVM *vm)
     }
     if (vm->record.definition) {
         _cleanup_problems_ ProblemList problems = {0};
-        SpecDefaults defaults = {.driver = vm->record.driver};
+        SpecContext defaults = {.driver = vm->record.driver};
         r = vm_spec_parse(vm->name, NULL, vm->record.definition, strlen(vm->record.definition), &defaults,
                           &problems, &vm->booted);
         if (r < 0)

@@ -39,6 +39,7 @@ static const char *scratch_path(Scratch *scratch, const char *name)
     return scratch->file;
 }
 
+static const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size) _unused_;
 static const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size)
 {
     const char *path = scratch_path(scratch, name);

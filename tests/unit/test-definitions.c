@@ -13,7 +13,7 @@
 
 #include <dirent.h>
 
-static const SpecDefaults plain = {DRIVER_KIND_LIBVIRT, ACCEL_AUTO};
+static const SpecContext plain = {.accel = ACCEL_AUTO};
 static const char good[] = "{ \"kernel\": \"/k\" }";
 
 /* Loads "high" over "low". */
@@ -158,6 +158,41 @@ static void test_one_good_among_the_broken(void **context)
     }
 }
 
+static bool is_said(const ProblemList *problems, ProblemSeverity severity, const char *pointer,
+                    const char *text)
+{
+    for (size_t i = 0; i < problems->count; i++)
+        if (problems->items[i].severity == severity && streq(problems->items[i].pointer, pointer) &&
+            strstr(problems->items[i].text, text))
+            return problems->items[i].line > 0;
+    return false;
+}
+
+/* What can't be done is refused with its place and who could do it, and never ignored. */
+static void test_capabilities(void **context)
+{
+    static const char text[] =
+        "{ \"kernel\": \"/k\", \"user\": \"joe\",\n"
+        "  \"interfaces\": [\"user\", {\"type\": \"macvtap\", \"macvtap\": {\"link\": \"eth0\", "
+        "\"mode\": \"source\"}}],\n"
+        "  \"firecracker\": {\"driveIoEngine\": \"Sync\"}, \"kvmtool\": {\"extraArgs\": []} }";
+    static const char other[] = "{ \"kernel\": \"/k\", \"hypervisor\": \"vfkit\", \"user\": \"joe\" }";
+    _cleanup_problems_ ProblemList problems = {0}, other_problems = {0};
+    VmSpec *spec = NULL;
+
+    assert_int_equal(definition_load_text("web", text, &plain, &problems, &spec), -EBADMSG);
+    assert_true(is_said(&problems, PROBLEM_ERROR, "/user",
+                        "driver \"libvirt\" and QEMU's machine \"microvm\": a user"));
+    assert_true(is_said(&problems, PROBLEM_ERROR, "/interfaces/1/macvtap/mode",
+                        "it comes with the driver \"direct\""));
+    assert_true(is_said(&problems, PROBLEM_WARNING, "/firecracker/driveIoEngine",
+                        "for the hypervisor \"firecracker\""));
+    assert_false(is_said(&problems, PROBLEM_WARNING, "/kvmtool/extraArgs", ""));
+    assert_int_equal(definition_load_text("web", other, &plain, &other_problems, &spec), -EBADMSG);
+    assert_int_equal(other_problems.count, 1);
+    assert_true(is_said(&other_problems, PROBLEM_ERROR, "/hypervisor", "macOS"));
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
@@ -165,6 +200,7 @@ int main(void)
         IN_SCRATCH(test_precedence),
         IN_SCRATCH(test_broken_above_good),
         IN_SCRATCH(test_names),
+        cmocka_unit_test(test_capabilities),
         IN_SCRATCH(test_one_good_among_the_broken),
     };
 

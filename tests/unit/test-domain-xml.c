@@ -288,16 +288,17 @@ static void test_slots(void **state)
     VmSpec spec = minimal_spec();
     VolumeSpec many[24] = {0};
     _cleanup_problems_ ProblemList problems = {0};
+    TableReader reader = {.document = &(JsonDocument){0}, .problems = &problems};
 
     spec.driver = DRIVER_KIND_LIBVIRT;
     spec.volumes = many;
     spec.n_volumes = 22;
     spec.interfaces = interfaces;
     spec.n_interfaces = 1;
-    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &problems);
+    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &(Runner){0}, &reader);
     assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 0);
     spec.n_volumes = 23;
-    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &problems);
+    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &(Runner){0}, &reader);
     assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 1);
 }
 

@@ -11,12 +11,25 @@
 #define SEC  UINT64_C(1000000)
 #define MIN_ (60 * SEC)
 
+/* The defaults of the definition language. */
+static RestartRules rules(RestartPolicy policy)
+{
+    return (RestartRules){.policy = policy,
+                          .delay_usec = SEC,
+                          .max_delay_usec = 5 * MIN_,
+                          .factor = 2,
+                          .start_limit = 5,
+                          .limit_interval_usec = 10 * MIN_};
+}
+
 static RestartVerdict decide(EndingKind kind, RestartPolicy policy, bool again, uint64_t ran, uint64_t now,
                              RestartHistory *history)
 {
     Ending ending = {.kind = kind, .result = MICROVM_RESULT_SIGNAL, .text = (char *)"it ended"};
 
-    return restart_decide(&ending, policy, SEC, again, ran, now, history);
+    RestartRules made = rules(policy);
+
+    return restart_decide(&ending, &made, again, ran, now, history);
 }
 
 static void test_policy_table(void **context)
@@ -58,14 +71,48 @@ static void test_again_wins(void **context)
 
 static void test_delay_doubles_to_its_cap(void **context)
 {
-    assert_int_equal(restart_delay(SEC, 0), SEC);
-    assert_int_equal(restart_delay(SEC, 1), SEC);
-    assert_int_equal(restart_delay(SEC, 2), 2 * SEC);
-    assert_int_equal(restart_delay(SEC, 9), 256 * SEC);
-    assert_int_equal(restart_delay(SEC, 10), 5 * MIN_);
-    assert_int_equal(restart_delay(SEC, UINT32_MAX), 5 * MIN_);
-    assert_int_equal(restart_delay(7 * MIN_, 5), 7 * MIN_); /* a longer one is what the user wants */
-    assert_int_equal(restart_delay(0, 5), 0);
+    RestartRules made = rules(RESTART_ALWAYS);
+
+    assert_int_equal(restart_delay(&made, 0), SEC);
+    assert_int_equal(restart_delay(&made, 1), SEC);
+    assert_int_equal(restart_delay(&made, 2), 2 * SEC);
+    assert_int_equal(restart_delay(&made, 9), 256 * SEC);
+    assert_int_equal(restart_delay(&made, 10), 5 * MIN_);
+    assert_int_equal(restart_delay(&made, UINT32_MAX), 5 * MIN_);
+    made.factor = 10;
+    assert_int_equal(restart_delay(&made, 3), 100 * SEC);
+    made.factor = 1;
+    assert_int_equal(restart_delay(&made, UINT32_MAX), SEC);
+    made.factor = 2;
+    made.delay_usec = 7 * MIN_;
+    assert_int_equal(restart_delay(&made, 5), 7 * MIN_); /* a longer one is what the user wants */
+    made.delay_usec = 0;
+    assert_int_equal(restart_delay(&made, 5), 0);
+}
+
+/* The limit that the definition says, and none. */
+static void test_limit_of_ones_own(void **context)
+{
+    Ending ending = {.kind = ENDING_FAILURE, .result = MICROVM_RESULT_SIGNAL, .text = (char *)"it ended"};
+    RestartHistory history = {0};
+    RestartRules made = rules(RESTART_ALWAYS);
+    RestartVerdict verdict;
+
+    made.start_limit = 1;
+    made.limit_interval_usec = 90 * SEC;
+    verdict = restart_decide(&ending, &made, false, SEC, MIN_, &history);
+    assert_int_equal(verdict.kind, RESTART_VERDICT_RETRY);
+    free(verdict.text);
+    verdict = restart_decide(&ending, &made, false, SEC, MIN_, &history);
+    assert_int_equal(verdict.kind, RESTART_VERDICT_FAILED);
+    assert_non_null(strstr(verdict.text, "start limit (1 within 1min 30s)"));
+    free(verdict.text);
+    made.start_limit = 0;
+    for (int i = 0; i < 2 * RESTART_STARTS_MAX; i++) {
+        verdict = restart_decide(&ending, &made, false, SEC, MIN_, &history);
+        assert_int_equal(verdict.kind, RESTART_VERDICT_RETRY);
+        free(verdict.text);
+    }
 }
 
 static void test_limit(void **context)
@@ -73,7 +120,7 @@ static void test_limit(void **context)
     RestartHistory history = {0};
     uint64_t now = 100 * SEC;
 
-    for (int i = 0; i < RESTART_LIMIT; i++) {
+    for (int i = 0; i < 5; i++) {
         RestartVerdict verdict = decide(ENDING_FAILURE, RESTART_ON_FAILURE, false, SEC, now, &history);
         assert_int_equal(verdict.kind, RESTART_VERDICT_RETRY);
         assert_int_equal(verdict.result, MICROVM_RESULT_SIGNAL);
@@ -94,7 +141,7 @@ static void test_reboot_loop_meets_the_limit(void **context)
     RestartHistory history = {0};
     RestartVerdict verdict;
 
-    for (int i = 0; i < RESTART_LIMIT; i++) {
+    for (int i = 0; i < 5; i++) {
         verdict = decide(ENDING_REBOOT, RESTART_ALWAYS, false, SEC, 100 * SEC, &history);
         assert_int_equal(verdict.kind, RESTART_VERDICT_AGAIN);
         free(verdict.text);
@@ -134,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_again_wins),
         cmocka_unit_test(test_delay_doubles_to_its_cap),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_limit_of_ones_own),
         cmocka_unit_test(test_reboot_loop_meets_the_limit),
         cmocka_unit_test(test_old_starts_are_forgotten),
         cmocka_unit_test(test_a_long_run_resets_the_delay),

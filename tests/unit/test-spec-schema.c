@@ -53,7 +53,7 @@ static void check_list(const cJSON *value, const KeyRow *row)
     assert_int_equal(cJSON_GetNumberValue(get(value, "maxItems")), row->maximum);
     if (row->type == KEY_STRINGS) {
         assert_string_equal(cJSON_GetStringValue(get(items, "type")), "string");
-    } else if (row->items->short_key) {
+    } else if (table_has_short(row->items)) {
         assert_int_equal(cJSON_GetArraySize(either), 2);
         check_object(cJSON_GetArrayItem(either, 1), row->items);
     } else {
@@ -64,13 +64,16 @@ static void check_list(const cJSON *value, const KeyRow *row)
 static void check_value(const cJSON *value, const KeyRow *row)
 {
     static const char *const types[] = {
-        [KEY_BOOL] = "boolean", [KEY_NUMBER] = "integer", [KEY_STRING] = "string", [KEY_OBJECTS] = NULL};
+        [KEY_BOOL] = "boolean", [KEY_NUMBER] = "integer", [KEY_STRING] = "string",
+        [KEY_MAP] = "object",   [KEY_JSON] = "object",    [KEY_OBJECTS] = NULL};
 
     assert_string_equal(cJSON_GetStringValue(get(value, "description")), row->doc);
     assert_true((get(value, "default") != NULL) == (row->fallback != NULL));
-    if (row->type == KEY_ENUM)
+    if (row->type == KEY_REFUSED)
+        assert_true(cJSON_IsObject(get(value, "not")));
+    else if (row->type == KEY_ENUM)
         assert_int_equal(cJSON_GetArraySize(get(value, "enum")), row->enum_max);
-    else if (row->type == KEY_SIZE || row->type == KEY_DURATION)
+    else if (row->type == KEY_SIZE || row->type == KEY_DURATION || row->type == KEY_PERCENT)
         assert_int_equal(cJSON_GetArraySize(get(value, "oneOf")), 2);
     else if (row->type == KEY_STRINGS || row->type == KEY_OBJECTS)
         check_list(value, row);
@@ -122,29 +125,82 @@ static void test_host(void **context)
     assert_non_null(get(get(get(get(nix, "properties"), "guest"), "properties"), "enable"));
 }
 
-/* Patterns of schemas are for other programs; they must not refuse what we dump. */
+static const char *leaf_of(const cJSON **object, const char *key)
+{
+    for (const char *dot; (dot = strchr(key, '.')); key = dot + 1) {
+        char name[64];
+        snprintf(name, sizeof(name), "%.*s", (int)(dot - key), key);
+        *object = get(*object, name);
+    }
+    return key;
+}
+
+/* Every row of the table that holds a value is in one of the dumped objects, and none under its other name.
+ */
+static void check_dump(const cJSON *dumps, const KeyTable *table)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const KeyRow *row = &table->rows[i];
+        bool found = false;
+        const cJSON *dump;
+        cJSON_ArrayForEach (dump, dumps) {
+            const cJSON *object = dump;
+            const char *leaf = leaf_of(&object, row->key);
+            found = found || get(object, leaf);
+            if (row->type == KEY_OBJECTS)
+                check_dump(get(object, leaf), row->items);
+        }
+        if (found == (row->alias_of || row->type == KEY_REFUSED))
+            fail_msg("%s of %s: %s", row->key, table->title, found ? "dumped" : "not dumped");
+    }
+}
+
+/* The definition that has every key: none can be lost on its way through table and dump. */
 static void test_dump_keys(void **context)
 {
-    static const char text[] = "{ \"kernel\": \"/k\", \"volumes\": [ \"a\" ], \"interfaces\": [ \"user\" ] }";
-    static const SpecDefaults defaults = {DRIVER_KIND_LIBVIRT, ACCEL_AUTO};
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_(vm_spec_unrefp)
     VmSpec *spec = NULL;
     _cleanup_(cJSON_Deletep)
-    cJSON *dump = NULL;
+    cJSON *dumps = NULL;
     _cleanup_free_ char *json = NULL;
 
-    assert_int_equal(vm_spec_parse("web", NULL, text, strlen(text), &defaults, &problems, &spec), 0);
+    if (vm_spec_load("web", SOURCE_DIR "/tests/data/good/every-key.json", &(SpecContext){0}, &problems,
+                     &spec) < 0)
+        fail_msg("%s", problems.count > 0 ? problems.items[0].text : "?");
     json = vm_spec_to_json(spec);
-    dump = cJSON_Parse(json);
-    for (size_t i = 0; i < vm_table.n_rows; i++) {
-        const KeyRow *row = &vm_table.rows[i];
-        char name[64];
-        snprintf(name, sizeof(name), "%.*s", (int)strcspn(row->key, "."), row->key);
-        if (!row->alias_of && !streq(row->key, "initrd") && !get(dump, name))
-            fail_msg("%s is not in the dump", row->key);
-        assert_false(row->alias_of && get(dump, name));
+    dumps = cJSON_CreateArray();
+    cJSON_AddItemToArray(dumps, cJSON_Parse(json));
+    check_dump(dumps, &vm_table);
+}
+
+/* In that definition each key has, somewhere, a value that is not its default: capabilities see each row. */
+static void check_not_default(const KeyTable *table, const char *items, size_t n)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const KeyRow *row = &table->rows[i];
+        bool seen = row->alias_of || row->type == KEY_REFUSED || row->needs == CAP_NONE;
+        for (size_t k = 0; k < n; k++) {
+            const char *item = items + k * table->item_size;
+            seen |= !table_is_default(row, item);
+            if (row->type == KEY_OBJECTS)
+                check_not_default(row->items, FIELD(row, item, char *), COUNT(row, item));
+        }
+        if (!seen)
+            fail_msg("%s of %s is its default", row->key, table->title);
     }
+}
+
+static void test_defaults(void **context)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
+
+    assert_int_equal(vm_spec_load("web", SOURCE_DIR "/tests/data/good/every-key.json", &(SpecContext){0},
+                                  &problems, &spec),
+                     0);
+    check_not_default(&vm_table, (const char *)spec, 1);
 }
 
 int main(void)
@@ -153,6 +209,7 @@ int main(void)
         cmocka_unit_test(test_definition),
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_dump_keys),
+        cmocka_unit_test(test_defaults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

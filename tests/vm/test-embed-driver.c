@@ -311,7 +311,8 @@ static void test_all_slots(void **state)
     }
     machine.spec.volumes = volumes;
     machine.spec.n_volumes = N;
-    harness.driver->ops->check(&machine.spec, &problems);
+    harness.driver->ops->check(&machine.spec, &(Runner){0},
+                               &(TableReader){.document = &(JsonDocument){0}, .problems = &problems});
     assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 0);
     machine_launch();
     harness_expect(&harness, DRIVER_STARTED, "web");

@@ -94,13 +94,19 @@ void run_take_facts(Run *run, DomainFacts *facts)
 
 /* --- operations --- */
 
-static void check(const VmSpec *spec, ProblemList *problems)
+static CapabilitySet capabilities(const VmSpec *spec)
+{
+    return CAPABILITY(CAP_QEMU) | CAPABILITY(CAP_MACHINE_MICROVM) | CAPABILITY(CAP_NET_USER) |
+           CAPABILITY(CAP_DISK_SERIAL);
+}
+
+static void check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
     size_t slots = spec->n_volumes + spec->n_interfaces;
 
     if (slots > MMIO_SLOTS)
-        problem_add(
-            problems, PROBLEM_ERROR, spec->path, "", 0, 0,
+        table_problem(
+            reader, PROBLEM_ERROR, spec->n_volumes > spec->n_interfaces ? "/volumes" : "/interfaces", true,
             "%zu volumes and interfaces are more than a guest can use on QEMU's machine \"microvm\" (%d)",
             slots, MMIO_SLOTS);
 }
@@ -222,6 +228,7 @@ static Driver *libvirt_driver_free(Driver *base)
 }
 
 const DriverOps libvirt_driver_ops = {
+    .capabilities = capabilities,
     .check = check,
     .start = start,
     .stop = stop,

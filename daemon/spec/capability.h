@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a definition can ask for that not everyone can give. A row of the spec table names the capability that
+ * its key takes; a driver says which ones it has for a given hypervisor and machine; what is asked for and
+ * not there is refused at load, never ignored.
+ */
+#ifndef SPEC_CAPABILITY_H
+#define SPEC_CAPABILITY_H
+
+#include "base/macro.h"
+
+#define WITH_THE_DIRECT_DRIVER "it comes with the driver \"direct\", which this version does not have yet"
+#define WITH_PCI               "set \"qemu\": { \"machine\": \"q35\" }"
+#define WITH_NOBODY            "no driver of this version can; remove the key"
+#define WITH_A_LATER_VERSION   "a later version of microvmd will; remove the key until then"
+
+/* constant, what it is, who could do it or what helps */
+#define CAPABILITY_LIST(X)                                                                                   \
+    X(CAP_NONE, "", "")                                                                                      \
+    X(CAP_QEMU, "running QEMU", WITH_NOBODY)                                                                 \
+    X(CAP_CLOUD_HYPERVISOR, "running cloud-hypervisor", WITH_THE_DIRECT_DRIVER)                              \
+    X(CAP_FIRECRACKER, "running Firecracker", WITH_THE_DIRECT_DRIVER)                                        \
+    X(CAP_CROSVM, "running crosvm", WITH_THE_DIRECT_DRIVER)                                                  \
+    X(CAP_KVMTOOL, "running kvmtool", WITH_THE_DIRECT_DRIVER)                                                \
+    X(CAP_STRATOVIRT, "running stratovirt", WITH_THE_DIRECT_DRIVER)                                          \
+    X(CAP_ALIOTH, "running alioth", WITH_THE_DIRECT_DRIVER)                                                  \
+    X(CAP_VFKIT, "running vfkit", "it runs on macOS only; a Linux host has \"qemu\"")                        \
+    X(CAP_MACHINE_MICROVM, "the machine \"microvm\"", "it is for x86-64 hosts; use \"virt\" here")           \
+    X(CAP_MACHINE_Q35, "the machine \"q35\"", "it is for x86-64 hosts; use \"virt\" here")                   \
+    X(CAP_MACHINE_VIRT, "the machine \"virt\"", "it is for aarch64 hosts; use \"microvm\" or \"q35\" here")  \
+    X(CAP_DISK_BOOT, "booting from a disk by firmware", WITH_PCI)                                            \
+    X(CAP_CPU_MODEL, "a CPU model", WITH_NOBODY)                                                             \
+    X(CAP_HUGEPAGES, "huge pages behind guest memory", WITH_NOBODY)                                          \
+    X(CAP_MEMORY_HOTPLUG, "adding memory by virtio-mem", WITH_PCI)                                           \
+    X(CAP_BALLOON, "a memory balloon", WITH_NOBODY)                                                          \
+    X(CAP_IMAGE_FORMATS, "images that are not raw", "convert it: qemu-img convert -O raw")                   \
+    X(CAP_DIRECT_IO, "disks without the host's page cache", WITH_NOBODY)                                     \
+    X(CAP_DISK_SERIAL, "serial numbers of disks", WITH_NOBODY)                                               \
+    X(CAP_NET_USER, "interfaces of type \"user\"", "QEMU can")                                               \
+    X(CAP_NET_TAP, "interfaces of type \"tap\"", WITH_NOBODY)                                                \
+    X(CAP_NET_BRIDGE, "interfaces of type \"bridge\"", WITH_NOBODY)                                          \
+    X(CAP_NET_MACVTAP, "interfaces of type \"macvtap\"", WITH_NOBODY)                                        \
+    X(CAP_MACVTAP_SOURCE, "the macvtap mode \"source\"", WITH_THE_DIRECT_DRIVER)                             \
+    X(CAP_VHOST_NET, "vhost-net", WITH_NOBODY)                                                               \
+    X(CAP_SHARE_9P, "shares by 9p", "use \"proto\": \"virtiofs\" or QEMU")                                   \
+    X(CAP_9P_MAPPED_FILE, "the security model \"mapped-file\"", "\"mapped\" keeps the same in attributes")   \
+    X(CAP_SHARE_VIRTIOFS, "shares by virtiofs", WITH_NOBODY)                                                 \
+    X(CAP_VIRTIOFS_READ_ONLY, "read-only shares by virtiofs", "9p can, or mount it read-only in the guest")  \
+    X(CAP_VIRTIOFS_CACHE, "this cache mode of virtiofsd", "\"auto\", \"always\" and \"never\" are possible") \
+    X(CAP_VIRTIOFSD_OPTIONS, "these options of virtiofsd", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_DEVICE_PCI, "passing a PCI device through", WITH_PCI)                                              \
+    X(CAP_DEVICE_USB, "passing a USB device through", WITH_PCI)                                              \
+    X(CAP_DEVICE_PLACEMENT, "choosing id, bus and options of a device", WITH_THE_DIRECT_DRIVER)              \
+    X(CAP_VSOCK, "a vsock device", WITH_NOBODY)                                                              \
+    X(CAP_CREDENTIALS, "credentials by fw_cfg", "QEMU can")                                                  \
+    X(CAP_OEM_STRINGS, "SMBIOS OEM strings", WITH_THE_DIRECT_DRIVER)                                         \
+    X(CAP_GRAPHICS, "a display", "a service has no screen; use the serial console")                          \
+    X(CAP_QEMU_MACHINE_OPTIONS, "options of QEMU's machine", WITH_THE_DIRECT_DRIVER)                         \
+    X(CAP_QEMU_ARGUMENTS, "more arguments of QEMU", WITH_NOBODY)                                             \
+    X(CAP_PCIE_ROOT_PORTS, "PCIe root ports of one's own", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_NO_CONSOLE, "a guest without a serial console", WITH_NOBODY)                                       \
+    X(CAP_HYPERVISOR_OPTIONS, "options of this hypervisor", WITH_THE_DIRECT_DRIVER)                          \
+    X(CAP_HOST_SCRIPTS, "scripts that run on the host before a start", WITH_THE_DIRECT_DRIVER)               \
+    X(CAP_USER, "a user of one's own for the hypervisor", "libvirt's qemu.conf sets it for all")             \
+    X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_THE_DIRECT_DRIVER)                 \
+    X(CAP_PROCESS_NAME, "naming the hypervisor's process", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_CPU_QUOTA, "a limit of processor time", WITH_NOBODY)                                               \
+    X(CAP_CPU_AFFINITY, "binding to processors", WITH_NOBODY)                                                \
+    X(CAP_MEMORY_MAX, "a limit of the hypervisor's memory", WITH_NOBODY)                                     \
+    X(CAP_IO_WEIGHT, "a weight of disk access", WITH_NOBODY)                                                 \
+    X(CAP_TASKS_MAX, "a limit of tasks", WITH_THE_DIRECT_DRIVER)                                             \
+    X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_ORDER, "starting in an order", WITH_A_LATER_VERSION)                                               \
+    X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
+    X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)
+
+#define CAPABILITY_CONSTANT(constant, what, who) constant,
+typedef enum Capability {
+    CAPABILITY_LIST(CAPABILITY_CONSTANT) CAPABILITY_MAX
+} Capability;
+_Static_assert(CAPABILITY_MAX <= 64, "a CapabilitySet holds 64");
+
+typedef uint64_t CapabilitySet;
+#define CAPABILITY(capability) (UINT64_C(1) << (capability))
+
+/* What it is ("a memory balloon"), and what helps who lacks it. */
+const char *capability_what(Capability capability);
+const char *capability_hint(Capability capability);
+
+#endif
