@@ -205,8 +205,10 @@ static HostVerdict judge_roles(const char *path, const JsonDocument *document, c
 
     for (size_t i = 0; i < ELEMENTSOF(roles); i++) {
         const JsonPlace *place = json_find(document, roles[i].pointer);
-        if (!roles[i].wrong || !place)
+        if (!roles[i].wrong)
             continue;
+        if (!place) /* whichever way it came to be read, it counts */
+            place = json_find(document, "");
         problem_add(problems, PROBLEM_ERROR, path, roles[i].pointer, place->line, place->column, "%s",
                     roles[i].verdict == HOST_GUEST_MODE
                         ? "guest mode is enabled: a host of microVMs can't be a guest"

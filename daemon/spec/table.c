@@ -109,6 +109,19 @@ static bool is_repeated(const cJSON *child)
     return false;
 }
 
+/* "a.b", as the documentation calls it, where { "a": { "b": ... } } is meant; no neighbours' key, either. */
+static bool is_dotted(const KeyTable *table, const char *prefix, const char *name)
+{
+    size_t length = strlen(prefix), end = length + strlen(name);
+
+    for (size_t i = 0; i < table->n_rows && strchr(name, '.'); i++)
+        if (strncmp(table->rows[i].key, prefix, length) == 0 &&
+            strncmp(table->rows[i].key + length, name, strlen(name)) == 0 &&
+            (table->rows[i].key[end] == '.' || table->rows[i].key[end] == '\0'))
+            return true;
+    return false;
+}
+
 static int read_member(ObjectReader *object, const cJSON *child, const char *prefix, const char *pointer)
 {
     const KeyTable *table = object->table;
@@ -116,6 +129,12 @@ static int read_member(ObjectReader *object, const cJSON *child, const char *pre
 
     if (!at)
         return -ENOMEM;
+    if (is_dotted(table, prefix, child->string)) {
+        table_problem(object->reader, PROBLEM_ERROR, at, true,
+                      "there is no key \"%s\"; write \"%.*s\": { \"%s\": ... }", child->string,
+                      (int)strcspn(child->string, "."), child->string, strchr(child->string, '.') + 1);
+        return 0;
+    }
     for (size_t i = 0; i < table->n_rows; i++) {
         size_t row = main_row(table, i);
         if (strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0 ||

@@ -235,6 +235,12 @@ static void test_fail_closed(void **context)
         "{ \"guest\": { \"enable\": null } }",
         "{ \"guest\": { \"enabled\": true } }",
         "{ \"Guest\": { \"enable\": true } }",
+        /* the documentation's way to name a key is no key */
+        "{ \"guest.enable\": true }",
+        "{ \"host.enable\": false }",
+        "{ \"microvm.guest.enable\": true }",
+        "{ \"microvm.guest\": { \"enable\": true } }",
+        "{ \"microvm\": { \"guest.enable\": true } }",
         "{ \"microvm\": true }",
         "{ \"microvm\": { \"guest\": [] } }",
         "{ \"microvm\": { \"guest\": { \"enable\": \"yes\" } } }",
