@@ -124,14 +124,12 @@ static int tell_denied(const char *text, const char *member, const char *about)
     return MICROVM_EXIT_NOT_ALLOWED;
 }
 
-/* What mends it; a %s is the microVM's name. */
+/* What mends it, where the error itself does not say so; a %s is the microVM's name. */
 static const struct {
     const char *error, *hint;
 } hints[] = {
     {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl status %s"},
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
-    {MICROVM_ERROR_GUEST_MODE,
-     "Mend the host configuration (microvmd --check says where), then: microvmctl reload"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
     {MICROVM_ERROR_RESOURCE_BUSY, "Try again when it is free. See: microvmctl status %s"},
     {MICROVM_ERROR_START_LIMIT,
@@ -145,10 +143,8 @@ static const struct {
 
 static void tell_hint(const char *name, const char *about)
 {
-    if (!about)
-        about = "NAME";
     for (size_t i = 0; i < ELEMENTSOF(hints); i++) {
-        if (strcmp(hints[i].error, name) != 0)
+        if (strcmp(hints[i].error, name) != 0 || (!about && strchr(hints[i].hint, '%')))
             continue;
         for (const char *at = hints[i].hint; *at; at++) {
             if (at[0] == '%' && at[1] == 's') {
@@ -167,7 +163,7 @@ int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *mem
 {
     const char *name = error && error->name ? error->name : "";
     _cleanup_free_ char *text =
-        escape(error && error->message ? error->message : strerror(-number), ESCAPE_LINE);
+        escape(error && error->message ? error->message : strerror(-number), ESCAPE_TEXT);
     _cleanup_free_ char *shown = about ? escape(about, ESCAPE_LINE) : NULL;
 
     if (!text || (about && !shown))

@@ -176,10 +176,10 @@ static int host_status(Ctl *ctl)
     pager_open(!ctl->no_pager);
     printf("%s●%s %smicrovmd%s %s\n", paint(conflict ? "failed" : "running"), paint_off(), paint_bold(),
            paint_off(), json_text(p, "Version"));
-    print_line(
-        "Host role", "%s%s", json_text(p, "HostRole"),
-        conflict ? ": guest mode is enabled in its configuration, so nothing starts; where: microvmd --check"
-                 : "");
+    print_line("Host role", "%s%s", json_text(p, "HostRole"),
+               conflict ? ": its configuration enables guest mode or disables host mode, so nothing starts; "
+                          "where: microvmd --check"
+                        : "");
     print_drivers(cJSON_GetObjectItemCaseSensitive(p, "Drivers"));
     print_counts(cJSON_GetObjectItemCaseSensitive(p, "Counts"));
     pager_close();

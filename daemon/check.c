@@ -81,7 +81,8 @@ int check_run(const Options *options)
         if (warning)
             printf("warning: %s\n", warning);
         if (verdict != HOST_OK) {
-            printf("%s\n", refusal ? refusal : "This host must not run microvmd.");
+            printf("%s\nand then: systemctl restart microvmd\n",
+                   refusal ? refusal : "This host must not run microvmd.");
             return MICROVM_EXIT_GUARD;
         }
         r = options->n_files > 0 ? check_files(options, &config.defaults)

@@ -51,7 +51,8 @@ static int guard(const Options *options, HostConfig *ret_config)
         log_warning("%s", warning);
     if (verdict == HOST_OK)
         return MICROVM_EXIT_OK;
-    log_error("%s", refusal ? refusal : "This host must not run microvmd.");
+    log_error("%s\nand then: systemctl restart microvmd",
+              refusal ? refusal : "This host must not run microvmd.");
     notify_refusal(refusal ? refusal : "This host must not run microvmd.");
     return MICROVM_EXIT_GUARD;
 }

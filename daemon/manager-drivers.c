@@ -217,7 +217,7 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
     if (!vm->spec)
         return say(ret_reason, -EBADMSG, "it has no definition any more");
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say(ret_reason, 0, "held: the host's configuration enables guest mode");
+        return say(ret_reason, 0, "held: the host's configuration enables guest mode, or disables host mode");
     if (manager->host_stopping)
         return say(ret_reason, 0, "held: the host is shutting down");
     slot = &manager->drivers[vm->spec->driver];

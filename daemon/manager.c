@@ -295,7 +295,7 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
     _cleanup_(host_config_clear)
     HostConfig config = {0};
     _cleanup_problems_ ProblemList problems = {0};
-    _cleanup_free_ char *refusal = NULL;
+    _cleanup_free_ char *refusal = NULL, *words = NULL;
     HostVerdict verdict;
     int r;
 
@@ -303,10 +303,14 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
     if (r < 0)
         return r;
     if (verdict != HOST_OK) {
-        log_error("Reload refused, the old configuration stays. %s", refusal ? refusal : "");
-        if (verdict != HOST_UNREADABLE)
-            set_role(manager, MICROVM_HOST_ROLE_CONFLICT, refusal);
-        *ret_error = TAKE_PTR(refusal);
+        if (asprintf(&words, "%s\nand then: microvmctl reload", refusal ? refusal : "") < 0)
+            return -ENOMEM;
+        log_error("Reload refused, the old configuration stays. %s", words);
+        /* A conflict stays one until it is mended, but what is to be mended may have become something else.
+         */
+        if (verdict != HOST_UNREADABLE || manager->role == MICROVM_HOST_ROLE_CONFLICT)
+            set_role(manager, MICROVM_HOST_ROLE_CONFLICT, words);
+        *ret_error = TAKE_PTR(words);
         return verdict == HOST_UNREADABLE ? -EBADMSG : -EUCLEAN;
     }
     warn_unapplied(&manager->config, &config);

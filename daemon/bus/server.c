@@ -60,7 +60,7 @@ static void tell_status(BusServer *server)
     }
     sd_notifyf(0, "STATUS=%s%zu of %zu microVMs running, %zu failed, %zu held",
                manager->role == MICROVM_HOST_ROLE_CONFLICT
-                   ? "Guest mode is enabled on this host: nothing starts. "
+                   ? "The host configuration enables guest mode, or disables host mode: nothing starts. "
                    : "",
                running, manager->n_vms, failed, held);
 }

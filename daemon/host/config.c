@@ -162,16 +162,14 @@ static char *refuse_role(const char *path, const JsonPlace *place, const RoleKey
 {
     bool guest = role->verdict == HOST_GUEST_MODE;
 
-    return say("%s, so microvmd does not run here.\n"
+    return say("This host's configuration %s; microvmd runs on hosts only.\n"
                "%s:%u:%u says %s at %s.\n"
                "%s%s"
                "To mend it, write there instead (or remove it):\n"
-               "    %s\n"
-               "and then: systemctl restart microvmd",
-               guest ? "This host's configuration enables guest mode"
-                     : "This host's configuration says that it is no host of microVMs",
-               path, place->line, place->column, guest ? "true" : "false", role->pointer, guest ? why : "",
-               guest ? "\n" : "", role->mended);
+               "    %s",
+               guest ? "enables guest mode" : "says that it is no host of microVMs", path, place->line,
+               place->column, guest ? "true" : "false", role->pointer, guest ? why : "", guest ? "\n" : "",
+               role->mended);
 }
 
 static char *refuse_unreadable(const ProblemList *problems, size_t first)
@@ -182,9 +180,9 @@ static char *refuse_unreadable(const ProblemList *problems, size_t first)
     while (at < problems->count && problems->items[at].severity != PROBLEM_ERROR)
         at++;
     problem = at < problems->count ? problem_format(&problems->items[at]) : NULL;
-    return say("The host configuration can't be used, so microvmd does not run: it might say that this is a "
-               "guest.\n%s\n"
-               "To mend it, correct the file, check with: microvmd --check, then: systemctl restart microvmd",
+    return say("The host configuration can't be used: it might say that this is a guest.\n"
+               "%s\n"
+               "To mend it, correct the file, check with: microvmd --check",
                problem ? problem : "out of memory");
 }
 

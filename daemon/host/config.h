@@ -28,8 +28,8 @@ typedef enum HostVerdict {
  * Reads `path` and the drop-ins `path`.d/NAME.json in name order. Each file is judged by itself before
  * merging. No file at all means defaults. `problems` gets every problem with its place; for the verdicts
  * other than HOST_OK, `ret_refusal` is the complete message for a person: which file and JSON pointer, what
- * breaks, the line that mends it (several lines, no trailing newline). Returns 0 with *ret_verdict set, or
- * -ENOMEM. `ret_config` is set only for HOST_OK.
+ * breaks, the line that mends it (several lines, no trailing newline; the caller adds how it comes into
+ * effect). Returns 0 with *ret_verdict set, or -ENOMEM. `ret_config` is set only for HOST_OK.
  */
 int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_verdict, char **ret_refusal,
                      HostConfig *ret_config);

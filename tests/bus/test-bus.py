@@ -160,6 +160,12 @@ def test_host_turns_guest(host):
     assert host.vm("a", "State") == "running", "what runs is left alone"
     assert "guest mode" in host.error("/org/microvm1/vm/b_2dc", VM, "Start", "a{sv}", "0")
     assert host.vm("b_2dc", "State") == "inactive"
+    run = host.ctl("reload")
+    assert run.returncode == 1 and "\n    \"guest\": { \"enable\": false }\nand then: microvmctl reload\n" in run.stderr, run.stderr
+    host.write("host.json", "{ not mended yet")
+    run = host.ctl("reload")
+    assert run.returncode == 1 and run.stderr.endswith("microvmd --check\nand then: microvmctl reload\n"), run.stderr
+    assert "host.json:1:3:" in host.error("/org/microvm1/vm/b_2dc", VM, "Start", "a{sv}", "0"), "what is to be mended now"
     host.config({})
     host.reload()
     assert host.get("/org/microvm1", MANAGER, "HostRole") == "host"

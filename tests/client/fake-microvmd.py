@@ -91,7 +91,7 @@ class MicroVM(dbus.service.Object):
         if self.name == "bad" and verb == "Start":
             raise Error("StartLimit", "it failed 5 times in 10min")
         if self.name == "guest" and verb == "Start":
-            raise Error("GuestMode", "guest mode is enabled in /etc/microvmd/host.json")
+            raise Error("GuestMode", "nothing starts here.\n/etc/microvmd/host.json says true\nand then: microvmctl reload")
         self.manager.jobs += 1
         number = self.manager.jobs
         if self.name == "stuck":

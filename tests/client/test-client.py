@@ -270,7 +270,7 @@ def test_jobs(it):
 
 def test_job_errors(it):
     expect(it, 1, "start", "bad", err=["5 times", "reset-failed bad"])
-    expect(it, 1, "start", "guest", err=["guest mode", "microvmd --check"])
+    expect(it, 1, "start", "guest", err="nothing starts here.\n/etc/microvmd/host.json says true\nand then: microvmctl reload\n")
     expect(it, 77, "stop", "locked", err=["org.microvm1.manage", 'group "microvm"', "sudo"])
     expect(it, 77, "logs", "locked", err="org.microvm1.console")
     expect(it, 77, "show", "--definition", "locked", err="org.microvm1.inspect")

@@ -120,13 +120,13 @@ static void test_roles(void **context)
         const char *mended;
     } cases[] = {
         {"{ \"guest\": { \"enable\": true } }", "/guest/enable", HOST_GUEST_MODE,
-         "    \"guest\": { \"enable\": false }\n"},
+         "    \"guest\": { \"enable\": false }"},
         {"{ \"microvm\": { \"guest\": { \"enable\": true } } }", "/microvm/guest/enable", HOST_GUEST_MODE,
-         "    \"microvm\": { \"guest\": { \"enable\": false } }\n"},
+         "    \"microvm\": { \"guest\": { \"enable\": false } }"},
         {"{ \"host\": { \"enable\": false } }", "/host/enable", HOST_DISABLED,
-         "    \"host\": { \"enable\": true }\n"},
+         "    \"host\": { \"enable\": true }"},
         {"{ \"microvm\": { \"host\": { \"enable\": false } } }", "/microvm/host/enable", HOST_DISABLED,
-         "    \"microvm\": { \"host\": { \"enable\": true } }\n"},
+         "    \"microvm\": { \"host\": { \"enable\": true } }"},
         /* beside what looks like permission */
         {"{ \"guest\": { \"enable\": true }, \"host\": { \"enable\": true }, \"microvm\": { \"guest\": { "
          "\"enable\": false } } }",
@@ -169,15 +169,14 @@ static void test_refusal_words(void **context)
     assert_true(
         asprintf(
             &expected,
-            "This host's configuration enables guest mode, so microvmd does not run here.\n"
+            "This host's configuration enables guest mode; microvmd runs on hosts only.\n"
             "%s/host.json:2:24 says true at /guest/enable.\n"
             "A system is a host of microVMs or a microVM guest, never both: guest optimisations switch off "
             "what a host needs\n"
             "(on NixOS system.switch.enable: switch-to-configuration is gone, and the host can't be "
             "rebuilt).\n"
             "To mend it, write there instead (or remove it):\n"
-            "    \"guest\": { \"enable\": false }\n"
-            "and then: systemctl restart microvmd",
+            "    \"guest\": { \"enable\": false }",
             scratch->path) > 0);
     assert_string_equal(loaded.refusal, expected);
     assert_int_equal(loaded.problems.count, 1);
