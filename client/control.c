@@ -98,8 +98,6 @@ int verb_reload(Ctl *ctl)
     const cJSON *change;
     int code, r;
 
-    if (ctl->n_names > 0)
-        return fail(MICROVM_EXIT_USAGE, "reload takes no names: it reads all definitions.");
     code = ctl_connect(ctl);
     if (code != MICROVM_EXIT_OK)
         return code;

@@ -23,6 +23,7 @@ typedef enum OptionBit {
     OPTION_VALUE = 1 << 8,
     OPTION_DEFINITION = 1 << 9,
     OPTION_HOST_SHUTDOWN = 1 << 10,
+    TAKES_NO_NAMES = 1 << 11, /* of a verb, beside its options */
 } OptionBit;
 
 typedef struct Ctl {
@@ -50,7 +51,7 @@ typedef struct Verb {
 /* options.c. An exit code; `*ret_done`: the question (--help, --version) was answered. The verb is the first
  * name. */
 int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done);
-/* What was given that the verb does not take is an error: an exit code. */
+/* Options and names that the verb does not take are an error: an exit code. */
 int options_check(const Ctl *ctl, const Verb *verb);
 void options_help(void);
 

@@ -27,11 +27,11 @@ static const Verb verbs[] = {
     {"reset-failed", verb_reset_failed, OPTION_ALL},
     {"console", verb_console, 0},
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
-    {"reload", verb_reload, 0},
+    {"reload", verb_reload, TAKES_NO_NAMES},
     {"validate", verb_validate, 0},
     {"show", verb_show, OPTION_ALL | OPTION_PROPERTY | OPTION_VALUE | OPTION_DEFINITION},
-    {"version", verb_version, 0},
-    {"help", verb_help, 0},
+    {"version", verb_version, TAKES_NO_NAMES},
+    {"help", verb_help, TAKES_NO_NAMES},
 };
 
 static const Verb *find_verb(const char *word)

@@ -205,6 +205,8 @@ int options_check(const Ctl *ctl, const Verb *verb)
         if (ctl->given & ~verb->options & verb_options[i].bit)
             return fail(MICROVM_EXIT_USAGE, "%s takes no %s. See: microvmctl --help", verb->name,
                         verb_options[i].name);
+    if ((verb->options & TAKES_NO_NAMES) && ctl->n_names > 0)
+        return fail(MICROVM_EXIT_USAGE, "%s takes no names. See: microvmctl --help", verb->name);
     return MICROVM_EXIT_OK;
 }
 
@@ -252,12 +254,17 @@ static int take_option(Ctl *ctl, int option, bool *ret_done)
 static int bad_option(int why, const char *word)
 {
     const char *names[ELEMENTSOF(long_options)], *meant = NULL;
-    bool is_long = word && strncmp(word, "--", 2) == 0;
-    _cleanup_free_ char *stem = is_long ? strndup(word + 2, strcspn(word + 2, "=")) : NULL;
+    bool is_long = strncmp(word, "--", 2) == 0, is_known = false;
+    _cleanup_free_ char *stem = NULL;
     size_t n = 0;
 
-    for (; long_options[n].name; n++)
+    for (; long_options[n].name; n++) {
         names[n] = long_options[n].name;
+        is_known = is_known || long_options[n].val == optopt;
+    }
+    /* An unknown letter with others after it: getopt is not done with that word, `word` is the one before. */
+    is_long = is_long && (optopt == 0 || is_known);
+    stem = is_long ? strndup(word + 2, strcspn(word + 2, "=")) : NULL;
     if (why == ':')
         return is_long ? fail(MICROVM_EXIT_USAGE, "%s lacks its value. See: microvmctl --help", word)
                        : fail(MICROVM_EXIT_USAGE, "-%c lacks its value. See: microvmctl --help", optopt);
@@ -275,11 +282,11 @@ static int bad_option(int why, const char *word)
 
 int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
 {
-    const char *bus = getenv("MICROVM_BUS");
+    const char *variable = getenv("MICROVM_BUS"), *bus = variable && *variable ? variable : "system";
     int option, code;
 
     *ctl = (Ctl){
-        .bus_address = bus && *bus ? bus : "system",
+        .bus_address = bus,
         .timeout_usec = UINT64_MAX,
         .lines = UINT64_MAX,
         .signal = SIGTERM,
@@ -293,6 +300,8 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
         if (code != MICROVM_EXIT_OK || *ret_done)
             return code;
     }
+    if (ctl->host && ctl->bus_address != bus)
+        return fail(MICROVM_EXIT_USAGE, "--bus and --host were given; it is the system bus of that host.");
     ctl->names = argv + optind;
     ctl->n_names = (size_t)(argc - optind);
     return MICROVM_EXIT_OK;
