@@ -10,18 +10,25 @@ typedef int (*each_fn)(Ctl *ctl, const VmRow *row);
 
 static int for_each(Ctl *ctl, each_fn each)
 {
+    _cleanup_json_ cJSON *list = cJSON_CreateArray();
     _cleanup_rows_ VmRows rows = {0};
     int code, worst;
 
     worst = ctl_targets(ctl, false, &rows);
-    if (worst == MICROVM_EXIT_OK && rows.count > 0)
+    if (worst != MICROVM_EXIT_OK)
+        return worst;
+    if (rows.count > 0)
         ctl_ask_password(ctl);
-    for (size_t i = 0; i < rows.count; i++) {
+    for (size_t i = 0; i < rows.count && worst != MICROVM_EXIT_UNREACHABLE; i++) {
+        cJSON *object = cJSON_CreateObject();
         code = each(ctl, &rows.items[i]);
         worst = code != MICROVM_EXIT_OK ? code : worst;
-        if (code == MICROVM_EXIT_UNREACHABLE)
-            break;
+        cJSON_AddStringToObject(object, "Name", rows.items[i].name);
+        cJSON_AddStringToObject(object, "Result", code == MICROVM_EXIT_OK ? "done" : "failed");
+        cJSON_AddItemToArray(list, object);
     }
+    if (ctl->json != JSON_OFF)
+        json_print(ctl->json, list);
     return worst;
 }
 

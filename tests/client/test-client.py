@@ -310,6 +310,12 @@ def test_short_verbs(it):
     assert expect(it, 0, "is-active", "web", "db").stdout == "running\npaused\n"
     expect(it, 0, "reset-failed", "--all")
     assert len(it.calls("ResetFailed")) == 9
+    assert expect(it, 0, "pause", "web").stdout == ""
+    assert json.loads(expect(it, 0, "pause", "web", "db", "--json").stdout) == [
+        {"Name": "web", "Result": "done"}, {"Name": "db", "Result": "done"}]
+    expect(it, 0, "resume", "web")
+    result = expect(it, 1, "kill", "slow", "web", "--json", err="not running")
+    assert [row["Result"] for row in json.loads(result.stdout)] == ["failed", "done"]
 
 
 def test_show(it):
