@@ -73,8 +73,11 @@ int ctl_unreachable(Ctl *ctl, int number)
     _cleanup_json_ cJSON *unit = NULL, *service = NULL;
 
     if (!ctl->bus || sd_bus_is_open(ctl->bus) <= 0) {
-        fail(MICROVM_EXIT_UNREACHABLE, "Can't reach the D-Bus %s \"%s\": %s", ctl->host ? "of host" : "bus",
-             ctl->host ? ctl->host : ctl->bus_address, strerror(number < 0 ? -number : ENOTCONN));
+        fail(MICROVM_EXIT_UNREACHABLE, "Can't reach the bus %s\"%s\": %s", ctl->host ? "of host " : "",
+             ctl->host ? ctl->host : ctl->bus_address,
+             number == -ENOMEDIUM /* sd-bus finds no address */
+                 ? "neither $DBUS_SESSION_BUS_ADDRESS nor $XDG_RUNTIME_DIR is set"
+                 : strerror(number < 0 ? -number : ENOTCONN));
         fputs(ctl->host
                   ? "Is systemd-stdio-bridge there, and does ssh log in?\n"
                   : "Is there a dbus-daemon, and is microvmd on this bus? See --bus in microvmctl(1).\n",

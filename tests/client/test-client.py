@@ -449,7 +449,10 @@ def test_no_daemon(it):
         expect(it, 69, *words, err="microvmd is not running")
     expect(it, 0, "version", out="does not answer")
     expect(it, 0, "stop", "--all", "--host-shutdown", err="not running")
-    expect(it, 69, "--bus=unix:path=/nonexistent", "list", err="Can't reach")
+    expect(it, 69, "--bus=unix:path=/nonexistent", "list", err="Can't reach the bus \"unix:path=/nonexistent\": No such")
+    del it.env["DBUS_SESSION_BUS_ADDRESS"]
+    it.env.pop("XDG_RUNTIME_DIR", None)
+    expect(it, 69, "--bus=user", "list", err="$XDG_RUNTIME_DIR")
 
 
 def unit(folder, **service):
