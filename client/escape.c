@@ -31,17 +31,6 @@ int utf8_length(const char *text, size_t size)
     return length;
 }
 
-bool utf8_is_valid(const char *text, size_t size)
-{
-    for (size_t i = 0; i < size;) {
-        int length = utf8_length(text + i, size - i);
-        if (length <= 0)
-            return false;
-        i += (size_t)length;
-    }
-    return true;
-}
-
 /* C1 controls, and the characters that turn the direction of what follows. */
 static bool is_harmful(const char *text, int length)
 {

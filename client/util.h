@@ -46,7 +46,6 @@ uint64_t now_monotonic_usec(void);
 
 /* Length of the UTF-8 character at `text`; 0: not UTF-8; -EAGAIN: cut off by the end. */
 int utf8_length(const char *text, size_t size);
-bool utf8_is_valid(const char *text, size_t size);
 
 typedef enum EscapeMode {
     ESCAPE_LINE,   /* one line: nothing that controls a terminal, no line ends either */

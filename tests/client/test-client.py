@@ -379,7 +379,10 @@ def test_validate(it):
     expect(it, 1, "validate", "-", stdin='{"kernal": 1}', out="-:2:3: error:")
     expect(it, 1, "validate", path("latin", b'{\n "a\xff"}'), out=":2:4: error: this is not UTF-8")
     expect(it, 1, "validate", path("large", b" " * (1 << 20) + b"x"), out="larger than 1 MiB")
-    expect(it, 1, "validate", path("nul", b"{\0}"), out="NUL")
+    expect(it, 1, "validate", path("nul", b"{\n \"\xc3\xa4\0}"), out=":2:5: error: the file holds a NUL byte")
+    os.symlink("/dev/null", os.path.join(it.folder, "masked"))
+    expect(it, 0, "validate", path("empty", b""), os.path.join(it.folder, "masked"), out=["empty: warning: it is empty",
+                                                                                       "masked: warning: it is empty"])
     expect(it, 1, "validate", it.folder, "/nonexistent", out=["Is a directory", "No such file"])
     os.mkfifo(os.path.join(it.folder, "fifo"))
     expect(it, 1, "validate", os.path.join(it.folder, "fifo"), out="not a regular file")
