@@ -189,10 +189,14 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
                                 "Option \"boot\" is 0 (this boot, or the last one), -1 (the one before)...");
     log.boot = (unsigned)-boot;
     r = log_stream_new(server->event, vm->state_dir, &log, &fd);
+    if (r == -ENOENT && boot == 0)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND, "%s has no console log yet.", vm->name);
     if (r == -ENOENT)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND,
-                                 "There is no console log of %s of %s; %u are kept.",
-                                 boot == 0 ? "any boot" : "that boot", vm->name, CONSOLE_LOG_BOOTS);
+        return sd_bus_error_setf(
+            error, SD_BUS_ERROR_FILE_NOT_FOUND,
+            "There is no console log of boot %d of %s; those of %u boots are kept, the present "
+            "one included.",
+            boot, vm->name, CONSOLE_LOG_BOOTS);
     return r < 0 ? r : sd_bus_reply_method_return(message, "h", fd);
 }
 

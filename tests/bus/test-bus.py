@@ -94,6 +94,8 @@ def test_errors_have_names_and_sentences(host):
     assert 'no option "frobnicate"' in host.error(path, VM, "Start", "a{sv}", "1", "frobnicate", "b", "true")
     assert 'must be of type "b"' in host.error(path, VM, "Stop", "a{sv}", "1", "force", "s", "yes")
     assert "no readiness" in host.error(path, VM, "Start", "a{sv}", "1", "wait", "s", "ready")
+    assert "a has no console log yet" in host.error(path, VM, "OpenLog", "a{sv}", "0")
+    assert "boot -2 of a" in host.error(path, VM, "OpenLog", "a{sv}", "1", "boot", "i", "--", "-2")
     run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", path, "--method",
                           VM + ".Pause", "{}"], capture_output=True, text=True)
     assert "org.microvm1.Error.NotRunning" in run.stderr, run.stderr
