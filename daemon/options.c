@@ -96,7 +96,10 @@ static int take_option(Options *options, int option)
         return 0;
     case OPT_BUS:
         options->bus = optarg;
-        return 0;
+        if (streq(optarg, "system") || streq(optarg, "user") || strchr(optarg, ':'))
+            return 0;
+        fprintf(stderr, "microvmd: --bus %s: this must be system, user, or a D-Bus address\n", optarg);
+        return -EINVAL;
     case OPT_LAUNCHER:
         return one_of("launcher", optarg, launchers, ELEMENTSOF(launchers));
     case OPT_CHECK:

@@ -238,6 +238,8 @@ def test_check(host):
     assert run.returncode == 0, run.stdout
     assert subprocess.run([DAEMON, "--frobnicate"], capture_output=True).returncode == 2
     assert subprocess.run([DAEMON, "surplus"], capture_output=True).returncode == 2
+    run = subprocess.run([DAEMON, "--bus", "sytem"], capture_output=True, text=True)
+    assert run.returncode == 2 and "system, user, or a D-Bus address" in run.stderr, run.stderr
     for what in ("vm", "host"):
         schema = subprocess.run([DAEMON, "--dump-schema", what], capture_output=True, text=True)
         assert json.loads(schema.stdout)["$schema"].endswith("2020-12/schema")
