@@ -20,11 +20,18 @@ typedef struct World {
     Manager *manager;
 } World;
 
-static void write_definition(World *world, const char *name, const char *text, size_t size)
+static char *definition_path(World *world, const char *name)
 {
-    _cleanup_free_ char *path = NULL;
+    char *path;
 
     assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
+    return path;
+}
+
+static void write_definition(World *world, const char *name, const char *text, size_t size)
+{
+    _cleanup_free_ char *path = definition_path(world, name);
+
     assert_int_equal(write_file_atomic(path, text, size, 0644), 0);
 }
 
@@ -89,8 +96,13 @@ static void write_files(World *world)
         "{\"kernel\": \"/k\", \"kernel\": \"/k\"}",
         "{\"kernel\": \"/k\", \"volumes\": [{\"size\": \"x\"}, 1]}",
         "\"\xff\"",
+        "{\"kernel",
+        "/* {",
     };
     static const char good[] = "{\"kernel\": \"/k\", \"volumes\": [\"/a.img\"], \"interfaces\": [\"user\"]}";
+    _cleanup_free_ char *fifo = definition_path(world, "fifo"),
+                        *directory = definition_path(world, "directory"),
+                        *dangling = definition_path(world, "dangling");
     char name[32], *deep = malloc(1 << 20);
 
     for (size_t i = 0; i < ELEMENTSOF(broken); i++) {
@@ -100,6 +112,10 @@ static void write_files(World *world)
     memset(deep, '[', 1 << 20);
     write_definition(world, "deep", deep, 1 << 20);
     free(deep);
+    write_definition(world, "nul", "{\"kernel\": \"/\0\"}", 16);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(mkdir(directory, 0755), 0);
+    assert_int_equal(symlink("nowhere", dangling), 0);
     write_definition(world, "good", good, strlen(good));
 }
 
@@ -115,7 +131,7 @@ static void test_reloads_leave_nothing(void **context)
     struct mallinfo2 first, last;
 
     write_files(world);
-    assert_int_equal(reload(world), 11);
+    assert_int_equal(reload(world), 17);
     assert_int_equal(reload(world), 0);
     first = mallinfo2();
     for (int i = 0; i < RELOADS; i++)
