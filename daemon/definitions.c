@@ -63,8 +63,14 @@ int definition_load_text(const char *name, const char *text, const SpecContext *
                          ProblemList *problems, VmSpec **ret_spec)
 {
     SpecContext checked = with_check(context);
+    size_t size = strlen(text);
 
-    return vm_spec_parse(name, NULL, text, strlen(text), &checked, problems, ret_spec);
+    if (size > SPEC_FILE_MAX) { /* anybody may send it, and the loop reads it */
+        problem_add(problems, PROBLEM_ERROR, NULL, "", 0, 0,
+                    "the text is larger than 1 MiB, so it is no definition");
+        return -EBADMSG;
+    }
+    return vm_spec_parse(name, NULL, text, size, &checked, problems, ret_spec);
 }
 
 /* --- which files there are --- */

@@ -86,6 +86,11 @@ void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, 
         list->items[list->count - 1].severity = PROBLEM_ERROR;
 }
 
+bool problem_list_is_full(const ProblemList *list)
+{
+    return list->same_file + 1 >= SAME_FILE_MAX;
+}
+
 size_t problem_count(const ProblemList *list, ProblemSeverity severity)
 {
     size_t n = 0;

@@ -35,6 +35,10 @@ void problem_list_clear(ProblemList *list);
 void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, const char *pointer,
                  unsigned line, unsigned column, const char *format, ...) _printf_(7, 8);
 
+/* Whether the next problem of the same file would only be counted: what is expensive to say needs no words.
+ */
+bool problem_list_is_full(const ProblemList *list);
+
 size_t problem_count(const ProblemList *list, ProblemSeverity severity);
 
 /* "FILE:LINE:COLUMN: error: TEXT (at /pointer)"; parts that are not known are left out. NULL: out of memory.

@@ -67,7 +67,7 @@ static void unknown_key(const TableReader *reader, const KeyTable *table, const 
         names[n] = segments[n];
         n++;
     }
-    meant = did_you_mean(name, names, n);
+    meant = problem_list_is_full(reader->problems) ? NULL : did_you_mean(name, names, n);
     if (meant)
         table_problem(reader, PROBLEM_ERROR, pointer, true, "there is no key \"%s\"; did you mean \"%s\"?",
                       name, meant);

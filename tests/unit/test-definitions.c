@@ -193,6 +193,35 @@ static void test_capabilities(void **context)
     assert_true(is_said(&other_problems, PROBLEM_ERROR, "/hypervisor", "macOS"));
 }
 
+/* Text comes from anybody on the bus: what it may cost is bounded. */
+static void test_large_text(void **context)
+{
+    _cleanup_free_ char *large = malloc(SPEC_FILE_MAX + 2), *keys = NULL;
+    _cleanup_problems_ ProblemList problems = {0}, many = {0};
+    VmSpec *spec = NULL;
+    size_t size;
+    FILE *stream;
+
+    memset(large, ' ', SPEC_FILE_MAX + 1);
+    large[SPEC_FILE_MAX + 1] = '\0';
+    memcpy(large, good, strlen(good));
+    assert_int_equal(definition_load_text("web", large, &plain, &problems, &spec), -EBADMSG);
+    assert_int_equal(problems.count, 1);
+    large[SPEC_FILE_MAX] = '\0';
+    assert_int_equal(definition_load_text("web", large, &plain, &problems, &spec), 0);
+    spec = vm_spec_unref(spec);
+
+    stream = open_memstream(&keys, &size);
+    fputc('{', stream);
+    for (int i = 0; i < 50000; i++)
+        fprintf(stream, "\"kernelParam%d\":1,", i);
+    fputc('}', stream);
+    fclose(stream);
+    assert_int_equal(definition_load_text("web", keys, &plain, &many, &spec), -EBADMSG);
+    assert_true(problem_list_is_full(&many)); /* a suggestion for each would take seconds */
+    assert_non_null(strstr(many.items[0].text, "did you mean"));
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
@@ -202,6 +231,7 @@ int main(void)
         IN_SCRATCH(test_names),
         cmocka_unit_test(test_capabilities),
         IN_SCRATCH(test_one_good_among_the_broken),
+        IN_SCRATCH(test_large_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
