@@ -4,6 +4,7 @@
 #include "base/parse.h"
 #include "spec/spec.h"
 
+#include <limits.h>
 #include <regex.h>
 
 enum {
@@ -32,6 +33,14 @@ static bool has_control(const char *text)
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
             return true;
     return false;
+}
+
+/* What no path can be; NULL: nothing of that. */
+static const char *bad_path(const char *text)
+{
+    if (has_control(text))
+        return "a path can't hold control characters";
+    return strlen(text) >= PATH_MAX ? "a path has at most 4095 bytes" : NULL;
 }
 
 static bool is_made_of(const char *text, const char *characters, size_t most)
@@ -71,7 +80,7 @@ const char *take_absolute(const char *text, char **ret_value)
 {
     if (text[0] != '/')
         return "this must be an absolute path";
-    return has_control(text) ? "a path can't hold control characters" : copy(text, ret_value);
+    return bad_path(text) ? bad_path(text) : copy(text, ret_value);
 }
 
 /* What the supervisor itself keeps in a state directory. */
@@ -88,8 +97,8 @@ const char *take_image(const char *text, char **ret_value)
     if (length == 0 || text[length - 1] == '/')
         return "this must be the path of a disk image: absolute, or relative to the microVM's state "
                "directory";
-    if (has_control(text))
-        return "a path can't hold control characters";
+    if (bad_path(text))
+        return bad_path(text);
     if (has_component(text, ".."))
         return "a path with \"..\" in it is not allowed; write where the image really is";
     if (has_component(text, ".") || strstr(text, "//"))

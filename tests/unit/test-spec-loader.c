@@ -371,6 +371,23 @@ static void test_long_lists(void **context)
     }
 }
 
+/* What no system call takes is no file that is only missing yet. */
+static void test_long_paths(void **context)
+{
+    static const char *const formats[] = {"{\"kernel\": \"/%s\"}",
+                                          "{\"kernel\": \"/k\", \"initrd\": \"/%s\"}",
+                                          "{\"kernel\": \"/k\", \"volumes\": [\"%s\"]}"};
+    char path[4096 + 1];
+
+    memset(path, 'a', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    for (size_t i = 0; i < ELEMENTSOF(formats); i++) {
+        _cleanup_free_ char *text = NULL;
+        assert_true(asprintf(&text, formats[i], path) > 0);
+        assert_int_equal(refuse(text), 1);
+    }
+}
+
 /* What is refused in one entry does not make up more mistakes elsewhere. */
 static void test_no_follow_up(void **context)
 {
@@ -420,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_long_lists),
+        cmocka_unit_test(test_long_paths),
         cmocka_unit_test(test_no_follow_up),
         cmocka_unit_test(test_rows),
     };
