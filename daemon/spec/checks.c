@@ -166,6 +166,23 @@ static void check_boot(const TableReader *reader, const VmSpec *spec)
         table_problem(reader, PROBLEM_ERROR, "/boot", true, "there is no disk to boot from: add \"volumes\"");
 }
 
+/* Linux cuts its command line at COMMAND_LINE_SIZE (2,048 on x86 and arm64) without a word. */
+static void check_kernel_params(const TableReader *reader, const VmSpec *spec)
+{
+    enum {
+        LINUX_MAX = 2047,
+        OURS_MAX = 200, /* console=ttyS0 reboot=t panic=-1 hostname=NAME tsc_early_khz=N... */
+    };
+    size_t size = 0;
+
+    for (size_t i = 0; i < spec->n_kernel_params; i++)
+        size += strlen(spec->kernel_params[i]) + 1;
+    if (size > LINUX_MAX - OURS_MAX)
+        table_problem(reader, PROBLEM_ERROR, "/kernelParams", true,
+                      "these are %zu bytes; Linux takes %d, of which microvmd's own parameters need up to %d",
+                      size, LINUX_MAX, OURS_MAX);
+}
+
 static void check_readiness(const TableReader *reader, const VmSpec *spec)
 {
     static const struct {
@@ -215,6 +232,7 @@ static void check_own_name(const TableReader *reader, const char *key, char *con
 void vm_spec_check(const VmSpec *spec, const TableReader *reader)
 {
     check_boot(reader, spec);
+    check_kernel_params(reader, spec);
     check_memory(reader, spec);
     check_volumes(reader, spec);
     check_interfaces(reader, spec);
