@@ -233,7 +233,6 @@ static void decide(MicroVM *vm, const Ending *ending)
     verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
-    vm->record.again = false;
     vm->by_itself = verdict.kind == RESTART_VERDICT_RETRY || verdict.kind == RESTART_VERDICT_AGAIN;
     if (verdict.kind == RESTART_VERDICT_RETRY)
         vm->record.next_restart_boot_usec = now + verdict.delay_usec;

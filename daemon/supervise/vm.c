@@ -250,7 +250,8 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
     vm->record.state = transition.next;
     if (transition.next != before)
         vm->record.state_usec = now_realtime_usec();
-    if (transition.next == MICROVM_INACTIVE || transition.next == MICROVM_FAILED)
+    /* The wish to start again after an end is fulfilled, or given up, as soon as there is nothing to end. */
+    if (!state_is_alive(transition.next))
         vm->record.again = false;
     cancel_timers(vm);
     update_outdated(vm);

@@ -310,6 +310,23 @@ static void test_start_during_stop(void **context)
     assert_int_equal(world->last_result, MICROVM_JOB_DONE);
 }
 
+/* The wish to start again is fulfilled by one start, also where the stop came before there was a guest. */
+static void test_start_again_is_once(void **context)
+{
+    start();
+    stop(false);
+    start();
+    wait_for(MICROVM_STARTING);
+    assert_false(world->vm->record.again);
+    stop(false);
+    start();
+    say(DRIVER_START_FAILED, 0);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+}
+
 static void test_stop_timeout_forces(void **context)
 {
     define(", \"stop\": {\"timeout\": \"50ms\"}");
@@ -632,6 +649,7 @@ int main(void)
         TEST(test_stop_supersedes_start),
         TEST(test_stop_during_preparation),
         TEST(test_start_during_stop),
+        TEST(test_start_again_is_once),
         TEST(test_stop_timeout_forces),
         TEST(test_stop_is_asked_again),
         TEST(test_force),
