@@ -20,6 +20,12 @@ void vm_restore(MicroVM *vm)
     case MICROVM_BACKOFF:
         vm_act(vm, VM_ACTION_DELAY);
         break;
+    case MICROVM_STARTING:
+    case MICROVM_STOPPING:
+        /* The generation is on record before a driver is asked: none of them knows of this start. */
+        if (sd_id128_is_null(vm->record.generation))
+            vm_never_launched(vm);
+        break;
     default:
         break;
     }

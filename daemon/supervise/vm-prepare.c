@@ -29,6 +29,16 @@ static void preparation_run(void *argument)
     preparation->error = plan_run(preparation->plan, &preparation->had_kvm, &preparation->error_text);
 }
 
+void vm_never_launched(MicroVM *vm)
+{
+    if (vm->record.state == MICROVM_STARTING)
+        vm_event(vm, VM_EVENT_ENDED_AGAIN, "starting it was interrupted by a restart of microvmd");
+    else if (vm->record.again)
+        vm_event(vm, VM_EVENT_ENDED_AGAIN, "starting again, as asked");
+    else
+        vm_event(vm, VM_EVENT_ENDED_OFF, "stopped before the guest had started");
+}
+
 static void preparation_done(void *argument)
 {
     Preparation *preparation = argument;
@@ -36,11 +46,7 @@ static void preparation_done(void *argument)
 
     vm->had_kvm = preparation->had_kvm;
     if (vm->record.state == MICROVM_STOPPING) {
-        vm_act(vm, VM_ACTION_CLEAN);
-        if (vm->record.again)
-            vm_event(vm, VM_EVENT_ENDED_AGAIN, "starting again, as asked");
-        else
-            vm_event(vm, VM_EVENT_ENDED_OFF, "stopped before the guest had started");
+        vm_never_launched(vm);
     } else if (preparation->error < 0) {
         vm->record.result = MICROVM_RESULT_RESOURCES;
         vm_event(vm, VM_EVENT_GIVE_UP, "%s",
@@ -122,17 +128,19 @@ static void chore_done(void *argument)
 
 void vm_clean(MicroVM *vm, bool remember_kvm)
 {
+    /* After a restart of the daemon during the first preparation there is only the definition to go by. */
+    VmSpec *spec = vm->booted ? vm->booted : vm->spec;
     Chore *chore;
     int r = -ENOMEM;
 
-    if (!vm->booted)
+    if (!spec)
         return;
     chore = calloc(1, sizeof(*chore));
     if (chore) {
         Work work = {chore_run, chore_done, chore_free, chore};
         chore->vm = vm;
         chore->remember_kvm = remember_kvm;
-        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, &chore->plan);
+        r = plan_new(spec, vm->state_dir, vm->runtime_dir, &chore->plan);
         if (r >= 0)
             r = workers_submit(vm->host->files, &work);
         if (r >= 0)

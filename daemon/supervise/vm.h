@@ -108,6 +108,7 @@ void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 
 /* vm-prepare.c: file work before and after a run */
 void vm_prepare(MicroVM *vm);
+void vm_never_launched(MicroVM *vm); /* a start ends, or begins anew, for which no driver has been asked */
 void vm_clean(MicroVM *vm, bool remember_kvm);
 
 /* vm-run.c: the life of a run */

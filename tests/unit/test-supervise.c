@@ -184,8 +184,8 @@ static int teardown(void **context)
 /* As after a kill -9 of the daemon: everything in memory is gone, the files are there. */
 static void restart_daemon(void)
 {
-    while (world->vm->chores > 0)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    workers_stop(world->host.files, 5000000);
+    assert_int_equal(workers_new(world->event, "files", 2, &world->host.files), 0);
     vm_free(world->vm);
     assert_int_equal(vm_new(&world->host, "web", &world->vm), 0);
     define("");
@@ -531,6 +531,36 @@ static void test_adoption_finishes_a_start(void **context)
     assert_int_equal(world->starts, 1);
 }
 
+/* Nothing had been launched yet, so that no driver will ever say that it ended. */
+static void test_stop_of_a_preparation_survives_the_daemon(void **context)
+{
+    start();
+    assert_int_equal(state(), MICROVM_PREPARING);
+    stop(false);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_INACTIVE);
+
+    start();
+    wait_for(MICROVM_PREPARING);
+    stop(false);
+    start();
+    restart_daemon();
+    wait_for(MICROVM_STARTING);
+    assert_false(world->vm->record.again);
+}
+
+/* Killed after the state was on record, before the generation was. */
+static void test_start_without_a_generation_begins_anew(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    world->vm->record.generation = SD_ID128_NULL;
+    vm_save(world->vm);
+    restart_daemon();
+    wait_for(MICROVM_STARTING);
+    assert_int_equal(world->starts, 2);
+}
+
 static void test_gone_while_nobody_watched(void **context)
 {
     run_it();
@@ -665,6 +695,8 @@ int main(void)
         TEST(test_held_start),
         TEST(test_adoption_after_a_crash_of_the_daemon),
         TEST(test_adoption_finishes_a_start),
+        TEST(test_stop_of_a_preparation_survives_the_daemon),
+        TEST(test_start_without_a_generation_begins_anew),
         TEST(test_gone_while_nobody_watched),
         TEST(test_manual_stop_survives_the_daemon),
         TEST(test_backoff_survives_the_daemon),
