@@ -129,6 +129,8 @@ static int run(const Options *options, HostConfig *config)
     r = sd_event_loop(event);
     sd_notify(0, "STOPPING=1\nSTATUS=Stopping; microVMs go on running.");
     bus_server_flush(server);
+    if (r > 0) /* sd-bus ends the loop so: a failure, for systemd to start us again */
+        return log_error_errno(-ECONNRESET, "The bus is gone: %m. microVMs go on running.");
     return r < 0 ? log_error_errno(r, "The event loop failed: %m") : 0;
 }
 

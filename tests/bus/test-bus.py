@@ -250,6 +250,12 @@ def test_only_one_daemon(host):
     assert run.returncode == 1 and "Another microvmd" in run.stderr, run.stderr
 
 
+def test_the_end_of_the_bus_is_a_failure(host):
+    host.bus.kill()
+    assert host.daemon.wait(20) == 1, "systemd is to start it again"
+    host.daemon = None
+
+
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
