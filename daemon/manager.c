@@ -72,11 +72,11 @@ static void forget(Manager *manager, size_t index)
 {
     MicroVM *vm = manager->vms[index];
 
+    if (manager->observer.vm_removed)
+        manager->observer.vm_removed(vm, manager->observer.userdata);
     memmove(&manager->vms[index], &manager->vms[index + 1],
             (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
-    if (manager->observer.vm_removed)
-        manager->observer.vm_removed(vm, manager->observer.userdata);
     remove_tree(vm->runtime_dir);
     log_vm_info(vm->name, "Gone: it has no definition and does not run. Its volumes stay in %s.",
                 vm->state_dir);

@@ -28,7 +28,7 @@ typedef struct Manager Manager;
 /* Who shows microVMs to the world. All members may be NULL. */
 typedef struct ManagerObserver {
     void (*vm_added)(MicroVM *vm, void *userdata);
-    void (*vm_removed)(MicroVM *vm, void *userdata);
+    void (*vm_removed)(MicroVM *vm, void *userdata); /* while it can still be found */
     void (*vm_changed)(MicroVM *vm, void *userdata);
     void (*changed)(Manager *manager, void *userdata); /* role, drivers */
     void (*job_removed)(const char *name, Job job, MicrovmJobResult result, const char *reason,

@@ -92,9 +92,8 @@ void bus_server_flush(BusServer *server)
         if (r < 0)
             log_vm_warning(server->dirty[i]->name, "Its change could not be told: %s", strerror(-r));
     }
-    if (server->n_dirty > 0 || server->manager_changed)
-        tell_status(server);
     server->n_dirty = 0;
+    tell_status(server);
     if (server->manager_changed)
         sd_bus_emit_properties_changed(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
                                        "HostRole", "Drivers", NULL);
@@ -148,6 +147,7 @@ static void on_vm_removed(MicroVM *vm, void *userdata)
     bus_server_flush(server); /* what is to be told of it comes before its end */
     if (path && sd_bus_is_ready(server->bus) > 0)
         sd_bus_emit_object_removed(server->bus, path);
+    flush_later(server); /* the counts are without it then */
 }
 
 static void on_manager_changed(Manager *manager, void *userdata)

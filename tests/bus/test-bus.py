@@ -137,6 +137,19 @@ def test_reload(host):
     os.kill(host.daemon.pid, signal.SIGHUP)
 
 
+def test_objects_come_and_go_with_their_interface(host):
+    monitor = host.monitor()
+    host.define("new")
+    os.unlink(host.path("vms/a.json"))
+    host.reload()
+    time.sleep(0.3)
+    monitor.terminate()
+    lines = monitor.communicate()[0].splitlines()
+    for signal_name, path in (("InterfacesAdded", "/org/microvm1/vm/new"), ("InterfacesRemoved", "/org/microvm1/vm/a")):
+        told = [line for line in lines if signal_name in line and f"'{path}'" in line]
+        assert len(told) == 1 and VM in told[0], f"{signal_name}: {lines}"
+
+
 def test_reload_while_running(host):
     host.ctl("start", "a", "b-c")
     host.define("a", mem=1024)
