@@ -280,12 +280,16 @@ static void warn_unused(const HostConfig *config)
             "host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
 }
 
-/* Keys that only take effect at the start of the daemon. */
-static void warn_unapplied(const HostConfig *before, const HostConfig *after)
+/* Keys that only take effect at the start of the daemon: what is shown is what is in use. */
+static void keep_unapplied(HostConfig *before, HostConfig *after)
 {
-    if (!streq(before->libvirt_uri, after->libvirt_uri))
-        log_warning("libvirt.uri changed to %s: it takes effect when microvmd is restarted.",
-                    after->libvirt_uri);
+    char *in_use = before->libvirt_uri;
+
+    if (streq(in_use, after->libvirt_uri))
+        return;
+    log_warning("libvirt.uri changed to %s: it takes effect when microvmd is restarted.", after->libvirt_uri);
+    before->libvirt_uri = after->libvirt_uri;
+    after->libvirt_uri = in_use;
 }
 
 int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_error)
@@ -313,7 +317,7 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
         *ret_error = TAKE_PTR(words);
         return verdict == HOST_UNREADABLE ? -EBADMSG : -EUCLEAN;
     }
-    warn_unapplied(&manager->config, &config);
+    keep_unapplied(&manager->config, &config);
     warn_unused(&config);
     host_config_clear(&manager->config);
     manager->config = config;

@@ -150,6 +150,12 @@ def test_objects_come_and_go_with_their_interface(host):
         assert len(told) == 1 and VM in told[0], f"{signal_name}: {lines}"
 
 
+def test_another_libvirt_waits_for_a_restart(host):
+    host.config({"libvirt": {"uri": "test:///elsewhere.xml"}})
+    host.reload()
+    assert host.get("/org/microvm1", MANAGER, "Drivers") == [["libvirt", True, host.uri]]
+
+
 def test_reload_while_running(host):
     host.ctl("start", "a", "b-c")
     host.define("a", mem=1024)
