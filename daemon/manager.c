@@ -5,6 +5,8 @@
 #include "base/log.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <time.h>
 
 enum {
@@ -359,7 +361,8 @@ static int load_records(Manager *manager)
     return r;
 }
 
-static int autostart_flag(Manager *manager, char **ret_path)
+/* A file of the daemon's own; its directory is made. */
+static int daemon_file(Manager *manager, const char *name, char **ret_path)
 {
     _cleanup_free_ char *directory = NULL;
     int r;
@@ -369,7 +372,26 @@ static int autostart_flag(Manager *manager, char **ret_path)
     r = mkdir_parents(directory, 0711);
     if (r < 0)
         return r;
-    return asprintf(ret_path, "%s/autostarted", directory) < 0 ? -ENOMEM : 0;
+    return asprintf(ret_path, "%s/%s", directory, name) < 0 ? -ENOMEM : 0;
+}
+
+/*
+ * Two daemons on different buses would both take what runs for theirs, and overwrite each other's records.
+ * The kernel drops the lock with its holder, however that ends.
+ */
+static int lock_runtime_dir(Manager *manager)
+{
+    _cleanup_free_ char *path = NULL;
+    int r;
+
+    r = daemon_file(manager, "lock", &path);
+    if (r >= 0) {
+        manager->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        r = manager->lock_fd < 0 || flock(manager->lock_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    }
+    if (r == -EWOULDBLOCK)
+        return log_error_errno(r, "Another microvmd uses %s already.", manager->settings.runtime_dir);
+    return r < 0 ? log_error_errno(r, "Can't lock %s: %m", manager->settings.runtime_dir) : 0;
 }
 
 /* Once a boot: the flag and the records are in the runtime directory, which goes with a reboot. */
@@ -378,7 +400,7 @@ static void autostart(Manager *manager)
     _cleanup_free_ char *flag = NULL;
     int r;
 
-    r = autostart_flag(manager, &flag);
+    r = daemon_file(manager, "autostarted", &flag);
     if (r >= 0 && access(flag, F_OK) == 0)
         return;
     for (size_t i = 0; i < manager->n_vms; i++) {
@@ -401,6 +423,7 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
 
     if (!manager)
         return -ENOMEM;
+    manager->lock_fd = -EBADF;
     manager->event = sd_event_ref(event);
     manager->settings = *settings;
     manager->observer = *observer;
@@ -434,7 +457,9 @@ int manager_start(Manager *manager)
     int r;
 
     warn_unused(&manager->config);
-    r = manager_open_drivers(manager);
+    r = lock_runtime_dir(manager);
+    if (r >= 0)
+        r = manager_open_drivers(manager);
     if (r < 0)
         return r;
     r = load_records(manager);
@@ -460,6 +485,7 @@ Manager *manager_free(Manager *manager)
     for (size_t i = 0; i < manager->n_vms; i++)
         vm_free(manager->vms[i]);
     free(manager->vms);
+    safe_close(manager->lock_fd);
     free(manager->role_reason);
     free(manager->problems_logged);
     host_config_clear(&manager->config);

@@ -269,6 +269,19 @@ def test_only_one_daemon(host):
     assert run.returncode == 1 and "Another microvmd" in run.stderr, run.stderr
 
 
+def test_only_one_daemon_a_runtime_directory(host):
+    other = Host(uri=host.uri)
+    try:
+        argv = host.argv()
+        argv[argv.index("--bus") + 1] = other.address
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+        assert run.returncode == 1 and host.path("run") in run.stderr, run.stderr
+    finally:
+        other.close()
+    host.stop(signal.SIGKILL)
+    host.start()
+
+
 def test_the_end_of_the_bus_is_a_failure(host):
     host.bus.kill()
     assert host.daemon.wait(20) == 1, "systemd is to start it again"
