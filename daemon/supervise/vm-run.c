@@ -41,6 +41,48 @@ void vm_admit(MicroVM *vm)
     }
 }
 
+/* --- what follows an end --- */
+
+static RestartRules restart_rules(const VmSpec *spec)
+{
+    return (RestartRules){.policy = spec->restart_policy,
+                          .delay_usec = spec->restart_delay_usec,
+                          .max_delay_usec = spec->restart_max_delay_usec,
+                          .factor = spec->restart_factor,
+                          .start_limit = spec->restart_start_limit,
+                          .limit_interval_usec = spec->restart_limit_interval_usec};
+}
+
+static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
+{
+    static const VmEvent events[] = {
+        [RESTART_VERDICT_OFF] = VM_EVENT_ENDED_OFF,
+        [RESTART_VERDICT_FAILED] = VM_EVENT_ENDED_FAILED,
+        [RESTART_VERDICT_RETRY] = VM_EVENT_ENDED_RETRY,
+        [RESTART_VERDICT_AGAIN] = VM_EVENT_ENDED_AGAIN,
+    };
+    uint64_t now = now_boottime_usec();
+    const VmSpec *spec = vm_current_spec(vm);
+    RestartRules rules = spec ? restart_rules(spec) : (RestartRules){0};
+    RestartVerdict verdict;
+
+    /* Without a definition there is nothing to start again from. */
+    if (!vm->spec)
+        rules.policy = RESTART_NO;
+    verdict =
+        restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, &vm->record.history);
+    vm->record.result = verdict.result;
+    vm->record.last_stop = ending->last_stop;
+    vm->by_itself =
+        verdict.kind == RESTART_VERDICT_RETRY || (verdict.kind == RESTART_VERDICT_AGAIN && !vm->record.again);
+    if (verdict.kind == RESTART_VERDICT_RETRY)
+        vm->record.next_restart_boot_usec = now + verdict.delay_usec;
+    if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
+        vm->record.n_restarts++;
+    vm_event(vm, events[verdict.kind], "%s", verdict.text ? verdict.text : "ended");
+    free(verdict.text);
+}
+
 /* --- launch --- */
 
 static int choose_accel(MicroVM *vm, const AccelFacts *facts, char **ret_error)
@@ -101,38 +143,15 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                               });
 }
 
-static RestartRules restart_rules(const VmSpec *spec)
-{
-    return (RestartRules){.policy = spec->restart_policy,
-                          .delay_usec = spec->restart_delay_usec,
-                          .max_delay_usec = spec->restart_max_delay_usec,
-                          .factor = spec->restart_factor,
-                          .start_limit = spec->restart_start_limit,
-                          .limit_interval_usec = spec->restart_limit_interval_usec};
-}
-
 /* A start that failed follows the restart policy as a failure of its own kind. */
 static void start_failed(MicroVM *vm, const char *text)
 {
     Ending ending = {.kind = vm->record.state == MICROVM_STOPPING ? ENDING_STOPPED : ENDING_FAILURE,
                      .result = MICROVM_RESULT_RESOURCES,
+                     .last_stop = vm->record.last_stop,
                      .text = (char *)(text ? text : "the hypervisor could not be started")};
-    RestartRules rules = restart_rules(vm->booted);
-    RestartVerdict verdict;
-    uint64_t now = now_boottime_usec();
 
-    verdict = restart_decide(&ending, &rules, vm->record.again, 0, now, &vm->record.history);
-    vm->record.result = verdict.result;
-    vm->record.next_restart_boot_usec = now + verdict.delay_usec;
-    if (verdict.kind == RESTART_VERDICT_RETRY)
-        vm_event(vm, VM_EVENT_ENDED_RETRY, "%s", verdict.text);
-    else if (verdict.kind == RESTART_VERDICT_FAILED)
-        vm_event(vm, VM_EVENT_ENDED_FAILED, "%s", verdict.text);
-    else if (verdict.kind == RESTART_VERDICT_AGAIN)
-        vm_event(vm, VM_EVENT_ENDED_AGAIN, "%s", verdict.text);
-    else
-        vm_event(vm, VM_EVENT_ENDED_OFF, "%s", verdict.text);
-    free(verdict.text);
+    decide(vm, &ending, 0);
 }
 
 static void launch(MicroVM *vm)
@@ -212,40 +231,11 @@ static void force_to_stop(MicroVM *vm)
 
 /* --- end --- */
 
-static void decide(MicroVM *vm, const Ending *ending)
-{
-    static const VmEvent events[] = {
-        [RESTART_VERDICT_OFF] = VM_EVENT_ENDED_OFF,
-        [RESTART_VERDICT_FAILED] = VM_EVENT_ENDED_FAILED,
-        [RESTART_VERDICT_RETRY] = VM_EVENT_ENDED_RETRY,
-        [RESTART_VERDICT_AGAIN] = VM_EVENT_ENDED_AGAIN,
-    };
-    uint64_t now = now_boottime_usec(), ran = 0;
-    const VmSpec *spec = vm_current_spec(vm);
-    RestartRules rules = spec ? restart_rules(spec) : (RestartRules){0};
-    RestartVerdict verdict;
-
-    if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
-        ran = now - vm->record.start_boot_usec;
-    /* Without a definition there is nothing to start again from. */
-    if (!vm->spec)
-        rules.policy = RESTART_NO;
-    verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran, now, &vm->record.history);
-    vm->record.result = verdict.result;
-    vm->record.last_stop = ending->last_stop;
-    vm->by_itself = verdict.kind == RESTART_VERDICT_RETRY || verdict.kind == RESTART_VERDICT_AGAIN;
-    if (verdict.kind == RESTART_VERDICT_RETRY)
-        vm->record.next_restart_boot_usec = now + verdict.delay_usec;
-    if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
-        vm->record.n_restarts++;
-    vm_event(vm, events[verdict.kind], "%s", verdict.text ? verdict.text : "ended");
-    free(verdict.text);
-}
-
 static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
 {
     MicroVM *vm = userdata;
     _cleanup_free_ char *tail = NULL, *detail = NULL;
+    uint64_t now = now_boottime_usec(), ran = 0;
     size_t size = 0;
     EndingFacts facts = {.cause = vm->end_cause, .driver_text = vm->end_text, .asked = vm->record.stop_asked};
     Ending ending;
@@ -256,7 +246,9 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
         facts.evidence = console_evidence(tail, size, &detail);
     facts.evidence_detail = detail;
     ending = ending_classify(&facts);
-    decide(vm, &ending);
+    if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
+        ran = now - vm->record.start_boot_usec;
+    decide(vm, &ending, ran);
     free(ending.text);
     return 0;
 }

@@ -643,6 +643,16 @@ static void test_outdated_and_undeclared(void **context)
     wait_for(MICROVM_FAILED);
 }
 
+static void test_failed_start_without_a_definition_is_the_end(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    vm_set_definition(world->vm, NULL, NULL, NULL);
+    say(DRIVER_START_FAILED, 0);
+    assert_int_equal(state(), MICROVM_FAILED);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_RESOURCES);
+}
+
 static int pause_result = 1;
 
 static void on_paused(int error, const char *text, void *userdata)
@@ -704,6 +714,7 @@ int main(void)
         TEST(test_broken_definition_leaves_the_run_alone),
         TEST(test_broken_definition_is_shown),
         TEST(test_outdated_and_undeclared),
+        TEST(test_failed_start_without_a_definition_is_the_end),
         TEST(test_pause_and_resume),
     };
 
