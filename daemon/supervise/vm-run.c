@@ -168,6 +168,12 @@ static void launch(MicroVM *vm)
 
 /* --- stop --- */
 
+/* Whether there is something that the driver could be told to stop: launched, and not over. */
+static bool has_run(const MicroVM *vm)
+{
+    return !sd_id128_is_null(vm->record.generation) && !vm->settling;
+}
+
 static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     MicroVM *vm = userdata;
@@ -208,7 +214,7 @@ static void ask_to_stop(MicroVM *vm)
     int r;
 
     arm_stop_timer(vm, MIN(again, vm->record.stop_deadline_boot_usec));
-    if (vm->settling)
+    if (!has_run(vm))
         return;
     r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_GRACEFUL);
     if (r < 0 && r != -EHOSTDOWN)
@@ -222,7 +228,7 @@ static void force_to_stop(MicroVM *vm)
 
     vm->forced = true;
     arm_stop_timer(vm, now_boottime_usec() + FORCE_USEC);
-    if (vm->settling)
+    if (!has_run(vm))
         return;
     r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_FORCE);
     if (r < 0 && r != -EHOSTDOWN)
@@ -333,8 +339,11 @@ static void call_failed(MicroVM *vm, const DriverEvent *event)
     log_full(LOG_WARNING, vm->name, event->error, "%s",
              event->text ? event->text : "The driver failed: no reason given.");
     answer_pause(vm, event->error, event->text);
-    if (vm->record.state == MICROVM_STOPPING && !vm->forced)
-        vm_set_reason(vm, event->text ? event->text : "the guest can't be asked to shut down; waiting");
+    if (vm->record.state == MICROVM_STARTING || (vm->record.state == MICROVM_STOPPING && !vm->forced))
+        vm_set_reason(vm, event->text ? event->text : "its driver failed; waiting");
+    /* It may yet come up; whoever waits for that is not to wait for ever. */
+    if (vm->record.state == MICROVM_STARTING)
+        vm_finish_job(vm, MICROVM_JOB_TIMEOUT, vm->record.reason);
 }
 
 void vm_driver_event(MicroVM *vm, const DriverEvent *event)

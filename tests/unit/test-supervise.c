@@ -43,6 +43,7 @@ static int fake_start(Driver *driver, const StartRequest *request)
 
 static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopMode mode)
 {
+    assert_false(sd_id128_is_null(generation));
     if (mode == STOP_FORCE)
         world->forced++;
     else
@@ -653,6 +654,37 @@ static void test_failed_start_without_a_definition_is_the_end(void **context)
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_RESOURCES);
 }
 
+/* The driver takes too long: said, and nobody waits for ever. It may still succeed. */
+static void test_start_without_an_answer(void **context)
+{
+    uint64_t job = start();
+
+    wait_for(MICROVM_STARTING);
+    vm_driver_event(world->vm, &(DriverEvent){.type = DRIVER_CALL_FAILED,
+                                              .name = "web",
+                                              .generation = world->generation,
+                                              .error = -ETIMEDOUT,
+                                              .text = "no answer"});
+    assert_int_equal(state(), MICROVM_STARTING);
+    assert_string_equal(world->vm->record.reason, "no answer");
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_TIMEOUT);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(state(), MICROVM_RUNNING);
+}
+
+/* No driver knows of it yet. */
+static void test_stop_of_a_preparation_asks_no_driver(void **context)
+{
+    start();
+    assert_int_equal(state(), MICROVM_PREPARING);
+    stop(false);
+    stop(false);
+    stop(true);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->graceful + world->forced, 0);
+}
+
 static int pause_result = 1;
 
 static void on_paused(int error, const char *text, void *userdata)
@@ -715,6 +747,8 @@ int main(void)
         TEST(test_broken_definition_is_shown),
         TEST(test_outdated_and_undeclared),
         TEST(test_failed_start_without_a_definition_is_the_end),
+        TEST(test_start_without_an_answer),
+        TEST(test_stop_of_a_preparation_asks_no_driver),
         TEST(test_pause_and_resume),
     };
 
