@@ -149,6 +149,21 @@ static int say(char **ret_text, int result, const char *format, ...)
     return result;
 }
 
+/* Whether it was asked lately that the host is shutting down; if not, it is asked now, and the answer tells
+ * the held. */
+static bool host_state_known(Manager *manager)
+{
+    if (!manager->observer.query_host_state)
+        return true;
+    if (manager->host_state_usec + HOST_STATE_FRESH_USEC > now_boottime_usec())
+        return true;
+    if (!manager->host_state_asked) {
+        manager->host_state_asked = true;
+        manager->observer.query_host_state(manager->observer.userdata);
+    }
+    return false;
+}
+
 int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
 {
     const DriverSlot *slot = vm->driver ? slot_of(manager, vm->driver) : NULL;
@@ -156,24 +171,13 @@ int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
         return say(ret_error, -EUCLEAN, "nothing starts on this host until its configuration is mended. %s",
                    manager->role_reason ? manager->role_reason : "");
-    if (manager->host_stopping)
+    if (manager->host_stopping) {
+        /* Whoever said so may have been wrong; then the next try goes through. */
+        (void)host_state_known(manager);
         return say(ret_error, -ESHUTDOWN, "the host is shutting down: nothing starts any more");
+    }
     if (slot && slot->answered && !slot->online && !slot->ever_online)
         return say(ret_error, -EHOSTDOWN, "%s", slot->reason ? slot->reason : "its driver can't be reached");
-    return 0;
-}
-
-/* 0: must be asked, or the answer is still out. Only starts that nobody asked for wait for it. */
-static int host_goes_on(Manager *manager)
-{
-    if (!manager->observer.query_host_state)
-        return 1;
-    if (manager->host_state_usec + HOST_STATE_FRESH_USEC > now_boottime_usec())
-        return 1;
-    if (!manager->host_state_asked) {
-        manager->host_state_asked = true;
-        manager->observer.query_host_state(manager->observer.userdata);
-    }
     return 0;
 }
 
@@ -210,6 +214,7 @@ static uint64_t max_concurrent_starts(const Manager *manager)
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
 {
     Manager *manager = userdata;
+    bool host_known = host_state_known(manager);
     const DriverSlot *slot;
 
     if (vm->definition_error)
@@ -228,7 +233,7 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
                    slot->reason ? slot->reason : "no reason given");
     if (!slot->synced)
         return say(ret_reason, 0, "held: the driver is asked what runs already");
-    if (vm->by_itself && !host_goes_on(manager))
+    if (!host_known)
         return say(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
     if (concurrent_starts(manager) >= max_concurrent_starts(manager))
         return say(ret_reason, 0, "held: enough others are starting");

@@ -30,6 +30,9 @@ void bus_host_state_query(BusServer *server)
     sd_bus_message *call = NULL;
     int r = -ENOTCONN;
 
+    /* It closes the connection when it is executed anew, at every upgrade of its package. */
+    if (server->systemd && sd_bus_is_open(server->systemd) <= 0)
+        server->systemd = sd_bus_close_unref(server->systemd);
     if (!server->systemd)
         bus_host_state_connect(server);
     if (server->systemd) {
@@ -44,8 +47,7 @@ void bus_host_state_query(BusServer *server)
         sd_bus_message_unref(call);
     }
     if (r < 0) {
-        server->systemd =
-            sd_bus_close_unref(server->systemd); /* it may have been re-executed: next time anew */
+        server->systemd = sd_bus_close_unref(server->systemd);
         manager_host_state(server->manager, false);
     }
 }

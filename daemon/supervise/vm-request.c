@@ -76,7 +76,6 @@ int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
         *ret_job = take_job(vm, MICROVM_JOB_START);
-    vm->by_itself = false;
     if (is_ending(vm)) {
         vm->record.again = true;
         vm_save(vm);
@@ -150,7 +149,6 @@ int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_jo
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
-    vm->by_itself = false;
     vm->record.again = true;
     begin_stop(vm, options, "restart asked for");
     return 0;
@@ -231,7 +229,6 @@ void vm_autostart(MicroVM *vm)
 
     if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
         return;
-    vm->by_itself = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }
 

@@ -73,8 +73,6 @@ static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
         restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
-    vm->by_itself =
-        verdict.kind == RESTART_VERDICT_RETRY || (verdict.kind == RESTART_VERDICT_AGAIN && !vm->record.again);
     if (verdict.kind == RESTART_VERDICT_RETRY)
         vm->record.next_restart_boot_usec = now + verdict.delay_usec;
     if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
@@ -388,7 +386,6 @@ static int on_restart_due(sd_event_source *source, uint64_t usec, void *userdata
     MicroVM *vm = userdata;
 
     vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
-    vm->by_itself = true;
     vm->record.n_restarts++;
     vm_event(vm, VM_EVENT_DUE, "restarting");
     return 0;

@@ -61,8 +61,7 @@ struct MicroVM {
 
     VmRecord record;
     Job job;
-    bool by_itself; /* the present start was not asked for by a person */
-    pid_t pid;      /* of the hypervisor; 0: none */
+    pid_t pid; /* of the hypervisor; 0: none */
     bool had_kvm;
     bool settling;   /* the run is over; its console may have more to say */
     bool forced;     /* the driver was told to end it */
