@@ -13,6 +13,17 @@ static int reply_job(sd_bus_message *message, int r, uint64_t job, const char *t
     return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, "t", job);
 }
 
+/* What a start is to be waited for: the option "wait". */
+static int check_wait(const char *wait, sd_bus_error *error)
+{
+    if (streq(wait, "running"))
+        return 0;
+    if (streq(wait, "ready"))
+        return bus_error_set(error, -EOPNOTSUPP,
+                             "its definition declares no readiness, so that there is nothing to wait for");
+    return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"wait\" is \"running\" or \"ready\".");
+}
+
 static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
     _cleanup_free_ char *text = NULL;
@@ -22,76 +33,60 @@ static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm,
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    if (r >= 0)
+        r = check_wait(wait, error);
     if (r < 0)
         return r;
-    if (streq(wait, "ready"))
-        return bus_error_set(error, -EOPNOTSUPP,
-                             "its definition declares no readiness, so that there is nothing to wait for");
-    if (!streq(wait, "running"))
-        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
-                                "Option \"wait\" is \"running\" or \"ready\".");
     r = state_is_up(vm->record.state) ? 0 : manager_may_start(server->manager, vm, &text);
     if (r >= 0)
         r = vm_request_start(vm, &job, &text);
     return reply_job(message, r, job, text, error);
 }
 
-static int read_stop_options(sd_bus_message *message, StopOptions *ret_options, bool *ret_host_shutdown,
-                             sd_bus_error *error)
+static int method_stop(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
+    _cleanup_free_ char *text = NULL;
     StopOptions stop = {.timeout_usec = UINT64_MAX};
     bool host_shutdown = false;
-    const char *wait = "running";
     const BusOption options[] = {
         {"force", 'b', &stop.force},
         {"timeout", 't', &stop.timeout_usec},
         {"host-shutdown", 'b', &host_shutdown},
-        {"wait", 's', &wait},
     };
+    uint64_t job = 0;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), error);
     if (r < 0)
         return r;
     stop.timeout_is_budget = host_shutdown;
-    *ret_options = stop;
-    *ret_host_shutdown = host_shutdown;
-    return 0;
-}
-
-static int method_stop(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
-{
-    _cleanup_free_ char *text = NULL;
-    StopOptions options;
-    bool host_shutdown;
-    uint64_t job = 0;
-    int r;
-
-    r = read_stop_options(message, &options, &host_shutdown, error);
-    if (r < 0)
-        return r;
     if (host_shutdown)
         manager_host_state(server->manager, true);
-    r = vm_request_stop(vm, &options, &job, &text);
+    r = vm_request_stop(vm, &stop, &job, &text);
     return reply_job(message, r, job, text, error);
 }
 
 static int method_restart(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
     _cleanup_free_ char *text = NULL;
-    StopOptions options;
-    bool host_shutdown;
+    StopOptions stop = {.timeout_usec = UINT64_MAX};
+    const char *wait = "running";
+    const BusOption options[] = {
+        {"force", 'b', &stop.force},
+        {"timeout", 't', &stop.timeout_usec},
+        {"wait", 's', &wait},
+    };
     uint64_t job = 0;
     int r;
 
-    r = read_stop_options(message, &options, &host_shutdown, error);
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    if (r >= 0)
+        r = check_wait(wait, error);
     if (r < 0)
         return r;
-    if (host_shutdown)
-        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "A host that shuts down restarts nothing.");
     r = manager_may_start(server->manager, vm, &text);
     if (r >= 0)
-        r = vm_request_restart(vm, &options, &job, &text);
+        r = vm_request_restart(vm, &stop, &job, &text);
     return reply_job(message, r, job, text, error);
 }
 

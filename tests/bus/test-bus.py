@@ -93,9 +93,13 @@ def test_errors_have_names_and_sentences(host):
     assert "nothing to kill" in host.error(path, VM, "Kill", "i", "9")
     assert 'no option "frobnicate"' in host.error(path, VM, "Start", "a{sv}", "1", "frobnicate", "b", "true")
     assert 'must be of type "b"' in host.error(path, VM, "Stop", "a{sv}", "1", "force", "s", "yes")
-    assert "no readiness" in host.error(path, VM, "Start", "a{sv}", "1", "wait", "s", "ready")
     assert "a has no console log yet" in host.error(path, VM, "OpenLog", "a{sv}", "0")
     assert "boot -2 of a" in host.error(path, VM, "OpenLog", "a{sv}", "1", "boot", "i", "--", "-2")
+    for method in ("Start", "Restart"):
+        assert "no readiness" in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "ready")
+        assert '"running" or "ready"' in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "godot")
+    assert 'no option "wait"' in host.error(path, VM, "Stop", "a{sv}", "1", "wait", "s", "running")
+    assert 'no option "host-shutdown"' in host.error(path, VM, "Restart", "a{sv}", "1", "host-shutdown", "b", "true")
     run = subprocess.run(["gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", path, "--method",
                           VM + ".Pause", "{}"], capture_output=True, text=True)
     assert "org.microvm1.Error.NotRunning" in run.stderr, run.stderr
