@@ -168,7 +168,7 @@ static int send_signal(Driver *base, const char *name, sd_id128_t generation, in
 {
     Run *run = run_find(of(base), name, generation);
 
-    if (!run)
+    if (!run || !run->announced)
         return -ESRCH;
     if (run->pidfd < 0)
         return -EOPNOTSUPP;
