@@ -96,7 +96,7 @@ static int may_stop(MicroVM *vm, char **ret_error)
 static void begin_stop(MicroVM *vm, const StopOptions *options, const char *why)
 {
     const VmSpec *spec = vm_current_spec(vm);
-    uint64_t timeout = spec ? spec->stop_timeout_usec : 0;
+    uint64_t timeout = spec ? spec->stop_timeout_usec : 0, now = now_boottime_usec();
     bool stopping = vm->record.state == MICROVM_STOPPING;
 
     if (options->timeout_usec != UINT64_MAX)
@@ -113,7 +113,7 @@ static void begin_stop(MicroVM *vm, const StopOptions *options, const char *why)
     if (!stopping)
         vm->record.stop_asked = STOP_ASKED;
     if (!stopping || options->timeout_usec != UINT64_MAX)
-        vm->record.stop_deadline_boot_usec = now_boottime_usec() + timeout;
+        vm->record.stop_deadline_boot_usec = now + MIN(timeout, UINT64_MAX - now);
     if (!stopping)
         vm_event(vm, VM_EVENT_STOP, "%s; the guest is asked to shut down", why);
     else if (!vm->forced)

@@ -356,6 +356,21 @@ static void test_stop_is_asked_again(void **context)
     assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_CLEAN);
 }
 
+/* However long somebody is willing to wait. */
+static void test_stop_without_haste(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    run_it();
+    assert_int_equal(vm_request_stop(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX - 1}, &job, &error),
+                     0);
+    for (int i = 0; i < 500 && world->graceful < 3; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_true(world->graceful >= 3);
+    assert_int_equal(world->forced, 0);
+}
+
 static void test_force(void **context)
 {
     run_it();
@@ -724,6 +739,7 @@ int main(void)
         TEST(test_start_again_is_once),
         TEST(test_stop_timeout_forces),
         TEST(test_stop_is_asked_again),
+        TEST(test_stop_without_haste),
         TEST(test_force),
         TEST(test_crash_restarts_after_the_delay),
         TEST(test_somebody_elses_stop_stays),
