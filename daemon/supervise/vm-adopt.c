@@ -93,6 +93,8 @@ static void adopt_unknown(MicroVM *vm, const DriverEvent *event)
 
 void vm_driver_found(MicroVM *vm, const DriverEvent *event)
 {
+    const char *doing = event->run.paused ? "the guest is paused" : "the guest is running";
+
     vm->found = true;
     if (!sd_id128_equal(event->generation, vm->record.generation))
         adopt_unknown(vm, event);
@@ -101,12 +103,11 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
         vm->record.accel = event->run.accel;
     vm_run_adopted(vm);
     if (vm->record.state == MICROVM_STARTING)
-        vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "the guest is running");
+        vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
     else if (vm->record.state == MICROVM_STOPPING)
         continue_stop(vm);
-    else if (!vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_RESUMED, "the guest is %s",
-                       event->run.paused ? "paused" : "running"))
-        vm_set_reason(vm, event->run.paused ? "the guest is paused" : "the guest is running");
+    else if (!vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_RESUMED, "%s", doing))
+        vm_set_reason(vm, doing);
     vm_save(vm);
 }
 

@@ -512,14 +512,19 @@ static void test_held_start(void **context)
     wait_for(MICROVM_STARTING);
 }
 
-static void found(void)
+static void found_as(bool paused)
 {
     vm_driver_online(world->vm);
     vm_driver_found(world->vm, &(DriverEvent){.type = DRIVER_FOUND,
                                               .name = "web",
                                               .generation = world->generation,
-                                              .run = {.pid = 4242, .accel = ACCEL_TCG}});
+                                              .run = {.pid = 4242, .accel = ACCEL_TCG, .paused = paused}});
     vm_driver_synced(world->vm);
+}
+
+static void found(void)
+{
+    found_as(false);
 }
 
 static void test_adoption_after_a_crash_of_the_daemon(void **context)
@@ -534,6 +539,18 @@ static void test_adoption_after_a_crash_of_the_daemon(void **context)
     assert_int_equal(world->starts, 1);
     assert_non_null(world->vm->booted);
     assert_false(world->vm->outdated);
+}
+
+static void test_adoption_of_a_paused_start(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    restart_daemon();
+    found_as(true);
+    assert_int_equal(state(), MICROVM_PAUSED);
+    assert_string_equal(world->vm->record.reason, "the guest is paused");
+    say(DRIVER_RESUMED, 0);
+    assert_int_equal(state(), MICROVM_RUNNING);
 }
 
 static void test_adoption_finishes_a_start(void **context)
@@ -752,6 +769,7 @@ int main(void)
         TEST(test_stale_events_are_dropped),
         TEST(test_held_start),
         TEST(test_adoption_after_a_crash_of_the_daemon),
+        TEST(test_adoption_of_a_paused_start),
         TEST(test_adoption_finishes_a_start),
         TEST(test_stop_of_a_preparation_survives_the_daemon),
         TEST(test_start_without_a_generation_begins_anew),
