@@ -2,7 +2,6 @@
 /* The driver's operations and what it keeps of each run. */
 #include "driver/libvirt/internal.h"
 
-#include "base/file.h"
 #include "base/log.h"
 
 #include <fcntl.h>
@@ -246,29 +245,6 @@ static void silence(void *userdata, virErrorPtr error)
     /* libvirt would print each error on standard error; ours carry them in their texts. */
 }
 
-/*
- * The QEMU driver inside our process reads ROOT/etc/qemu.conf. As root: QEMU is probed once and runs as root;
- * there is no virtlogd, so that the console is logged by QEMU itself and bounded by us.
- */
-static int prepare_embed(const char *uri)
-{
-    static const char settings[] = "user = \"root\"\ngroup = \"root\"\nstdio_handler = \"file\"\n";
-    const char *root = strstr(uri, "root=");
-    _cleanup_free_ char *directory = NULL, *path = NULL;
-    int r;
-
-    if (!root)
-        return -EINVAL;
-    if (asprintf(&directory, "%.*s/etc", (int)strcspn(root + 5, "&"), root + 5) < 0)
-        return -ENOMEM;
-    if (asprintf(&path, "%s/qemu.conf", directory) < 0)
-        return -ENOMEM;
-    if (access(path, F_OK) == 0)
-        return 0;
-    r = mkdir_parents(directory, 0755);
-    return r < 0 ? r : write_file_atomic(path, settings, strlen(settings), 0644);
-}
-
 int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
 {
     LibvirtDriver *driver = calloc(1, sizeof(*driver));
@@ -295,8 +271,8 @@ int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
     embed = strncmp(driver->uri, "qemu:///embed", 13) == 0;
     driver->driver.rotates_console = strncmp(driver->uri, "qemu:///", 8) == 0 && !embed;
     driver->pid_directory = process_pid_directory(driver->uri);
-    if (embed && (r = prepare_embed(driver->uri)) < 0)
-        log_warning_errno(r, "Can't write the settings of the embedded libvirt (%s): %m", driver->uri);
+    if (embed && (r = embed_prepare(driver->uri)) < 0)
+        log_warning_errno(r, "Can't prepare the embedded libvirt (%s): %m", driver->uri);
     r = mailbox_new(driver->event, libvirt_on_letter, libvirt_letter_free, driver, &driver->letters);
     if (r >= 0)
         r = post_box_new(driver->letters, &driver->box);

@@ -173,6 +173,9 @@ void call_run(void *argument);
 /* hint.c: what helps against a failed start that libvirt explains so, or NULL. */
 const char *start_hint(const char *message);
 
+/* embed.c: before qemu:///embed is opened; nobody else may have its root open */
+int embed_prepare(const char *uri);
+
 /* process.c */
 char *process_pid_directory(const char *uri);
 /* The QEMU of a domain: its pid, and a pidfd so that the pid can't come to mean another process. */
