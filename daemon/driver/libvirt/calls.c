@@ -182,9 +182,13 @@ static void call_done(void *argument)
 {
     Call *call = argument;
     LibvirtDriver *driver = call->driver;
-    Run *run = run_find(driver, call->name, call->generation);
+    Run *run;
 
     driver->in_flight--;
+    /* The answer may be here before the letter that says so. */
+    if (call->lost && call->epoch == driver->epoch)
+        libvirt_disconnected(driver, call->text ? call->text : "the connection was closed");
+    run = run_find(driver, call->name, call->generation);
     if (run && run->in_flight == call) {
         run->in_flight = NULL;
         run->unresponsive = false;

@@ -89,6 +89,7 @@ struct Call {
     /* the answer */
     int error;
     char *text;
+    bool lost;      /* the connection was: the error says nothing about the run */
     bool gone;      /* there is no such run (any more) */
     bool fading;    /* CALL_CHECK: it has stopped, libvirt is about to forget it */
     bool fell_back; /* CALL_START: fallback_xml was needed */

@@ -242,6 +242,7 @@ void call_run(void *argument)
 
     virResetLastError();
     call->error = call->kind == CALL_START ? run_start(call) : act(call);
+    call->lost = call->error < 0 && virConnectIsAlive(call->connection) == 0;
     /* Here, not on the loop thread: the last reference says good-bye to libvirtd, which may hang. */
     virConnectClose(call->connection);
     call->connection = NULL;
