@@ -205,12 +205,6 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, 
     return 0;
 }
 
-void vm_cancel_pause(MicroVM *vm, void *userdata)
-{
-    if (vm->pause_waiter.userdata == userdata)
-        vm->pause_waiter.done = NULL;
-}
-
 void vm_request_reset_failed(MicroVM *vm)
 {
     vm->record.history = (RestartHistory){0};

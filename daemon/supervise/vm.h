@@ -137,7 +137,6 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
 int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_kill(MicroVM *vm, int signal, char **ret_error);
 int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error);
-void vm_cancel_pause(MicroVM *vm, void *userdata); /* the asker is gone */
 void vm_request_reset_failed(MicroVM *vm);
 void vm_autostart(MicroVM *vm);
 int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
