@@ -86,7 +86,7 @@ static Ending classify_asked(const EndingFacts *facts)
     case END_ASKED:
         if (facts->evidence == EVIDENCE_PANIC)
             return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
-                            say("the guest panicked while it was shutting down", facts->evidence_detail)};
+                            say("the guest panicked while it was shutting down", NULL)};
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
                         say("stopped: the guest shut itself down", NULL)};
     case END_DESTROYED:
@@ -97,7 +97,7 @@ static Ending classify_asked(const EndingFacts *facts)
                         say("stopped by force", NULL)};
     case END_PANIC:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
-                        say("the guest panicked while it was shutting down", facts->evidence_detail)};
+                        say("the guest panicked while it was shutting down", NULL)};
     case END_LOST:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
                         say("stopped: it was gone when microvmd looked again", NULL)};
@@ -111,7 +111,7 @@ static Ending classify_asked(const EndingFacts *facts)
 static Ending panicked(const EndingFacts *facts)
 {
     return (Ending){ENDING_FAILURE, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_LOST,
-                    say("the guest's kernel panicked", facts->evidence_detail)};
+                    say("the guest's kernel panicked", "its console log has its last words")};
 }
 
 static Ending powered_off(const char *when)

@@ -40,7 +40,6 @@ typedef struct EndingFacts {
     const char *driver_text; /* or NULL */
     StopAsked asked;
     ConsoleEvidence evidence;
-    const char *evidence_detail; /* or NULL */
 } EndingFacts;
 
 typedef struct Ending {

@@ -248,7 +248,10 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
     vm->settling = false;
     if (console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0)
         facts.evidence = console_evidence(tail, size, &detail);
-    facts.evidence_detail = detail;
+    /* A guest's own words are not for everyone, whom the reason of a state is for: the journal has readers of
+     * its own. */
+    if (detail)
+        log_vm_warning(vm->name, "The guest's kernel panicked: %s", detail);
     ending = ending_classify(&facts);
     if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
         ran = now - vm->record.start_boot_usec;

@@ -137,7 +137,8 @@ def test_guest_panic_is_told_apart(host):
     host.ctl("start", "web")
     wait_for("the panic", lambda: state(host) == "failed", BOOT)
     assert host.vm("web", "Result") == "guest-panic", host.vm("web", "StateReason")
-    assert "sysrq triggered crash" in host.vm("web", "StateReason")
+    assert "kernel panicked" in host.vm("web", "StateReason") and "sysrq" not in host.vm("web", "StateReason")
+    assert "panicked: sysrq triggered crash" in host.read_log()
 
 
 def test_pause_and_resume(host):
