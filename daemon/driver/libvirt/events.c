@@ -162,9 +162,10 @@ int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connectio
 
     if (!subscription)
         return -ENOMEM;
-    connections->lifecycle_id =
-        virConnectDomainEventRegisterAny(connections->control, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), subscription, unsubscribe);
+    /* By way of void (*)(void): clang 19 takes the cast of libvirt's macro alone for a mistake. */
+    connections->lifecycle_id = virConnectDomainEventRegisterAny(
+        connections->control, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        VIR_DOMAIN_EVENT_CALLBACK((void (*)(void))on_lifecycle), subscription, unsubscribe);
     if (connections->lifecycle_id < 0) {
         unsubscribe(subscription);
         return -EIO;
