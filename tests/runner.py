@@ -149,6 +149,8 @@ def main():
             ASAN_OPTIONS="fast_unwind_on_malloc=0:" + os.environ.get("ASAN_OPTIONS", ""),
             LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0:" + os.environ.get("LSAN_OPTIONS", ""),
             UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
+            # GLib locks with futexes of its own: what libraries do to their memory looks like races.
+            TSAN_OPTIONS="halt_on_error=1:ignore_noninstrumented_modules=1:" + os.environ.get("TSAN_OPTIONS", ""),
         )
         for group, name, argv in discover(build):
             title = f"{os.path.basename(build)} {group}/{name}"
