@@ -265,6 +265,17 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
+    def prompt(self):
+        """Until the guest's shell listens; what is typed while it starts is lost."""
+        deadline = time.monotonic() + 60
+        while "/ # " not in self.text and time.monotonic() < deadline:
+            self.type("\r")
+            try:
+                self.until("/ # ", 2)
+            except AssertionError:
+                pass
+        self.until("/ # ", 0)
+
     def ended(self):
         """The exit code; the terminal must be as it was."""
         code = self.process.wait(20)
@@ -276,7 +287,8 @@ def test_console(host):
     boot(host)
     first, second = Terminal(host), Terminal(host)
     wait_for("raw mode", lambda: termios.tcgetattr(first.slave) != first.before)
-    first.type("\recho so-$((6*7))\r")
+    first.prompt()
+    first.type("echo so-$((6*7))\r")
     first.until("so-42")
     second.until("so-42")
     first.type("\x1d")
@@ -298,7 +310,8 @@ def test_console(host):
 def test_console_log_is_bounded(host):
     boot(host)
     shell = Terminal(host)
-    shell.type("\ryes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 3000000; echo end-of-$((1+1))\r")
+    shell.prompt()
+    shell.type("yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 3000000; echo end-of-$((1+1))\r")
     shell.until("end-of-2", 240)
     shell.type("\x1d")
     shell.ended()
