@@ -260,6 +260,7 @@ test_group()
     is fragile LastStop forced
     host_user bob microvmctl --no-ask-password start fragile
     is fragile State running
+    wait_for 60 guest_said web count
     host_user bob microvmctl --no-ask-password --no-pager logs -n 3 web | grep count
     host_user bob busctl --system call org.microvm1 /org/microvm1/vm/web org.microvm1.MicroVM OpenConsole 'a{sv}' 0 |
         grep '^h '
