@@ -23,7 +23,7 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 <allow eavesdrop="true"/></policy></busconfig>"""
 
 
-def wait_for(what, condition, seconds=20):
+def wait_for(what, condition, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
@@ -50,9 +50,9 @@ class Host:
         self.write("vmlinuz", "a kernel")
         self.address = "unix:path=" + self.path("bus")
         self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
-        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file", self.path("bus.conf")],
-                                    stderr=subprocess.DEVNULL)
-        wait_for("the bus", lambda: os.path.exists(self.path("bus")))
+        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--print-address=1", "--config-file",
+                                     self.path("bus.conf")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.bus.stdout.readline(), "the bus does not start"  # it listens now
         self.daemon = None
         self.config({})
 
@@ -93,6 +93,7 @@ class Host:
         self.stop()
         self.bus.terminate()
         self.bus.wait()
+        self.bus.stdout.close()
         shutil.rmtree(self.dir)
         shutil.rmtree(self.runtime, ignore_errors=True)
 
@@ -125,7 +126,7 @@ class Host:
         return self.get(f"/org/microvm1/vm/{name}", VM, prop)
 
     def ctl(self, *args, prefix=()):
-        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=60)
+        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=600)
 
     def reload(self):
         return self.call("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")[0]

@@ -61,9 +61,9 @@ cat >"$dir/bus.conf" <<END
   <policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>
 </busconfig>
 END
-dbus-daemon --config-file="$dir/bus.conf" --nofork --nopidfile >"$dir/bus.log" 2>&1 &
+dbus-daemon --config-file="$dir/bus.conf" --nofork --nopidfile --print-address=1 >"$dir/bus.address" 2>"$dir/bus.log" &
 pids=$!
-wait_for 10 test -S "$dir/bus"
+wait_for 30 test -s "$dir/bus.address"
 export MICROVM_BUS=unix:path=$dir/bus
 # What libraries keep for the life of the process is reachable at its end, and no leak.
 valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite \

@@ -99,7 +99,7 @@ def test_deaf_guest_is_ended_by_force(host):
 
 
 def test_stop_during_boot_is_heard_later(host):
-    guest(host)
+    guest(host, stop={"timeout": 600})
     host.ctl("start", "web")
     assert host.ctl("stop", "web").returncode == 0  # pressed before the guest listens, and again
     assert host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
