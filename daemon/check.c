@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* microvmd --check: every problem of the host configuration and of definitions, before anything runs. */
+/* What microvmd does without running anything: --check tells every problem of the host configuration and of
+ * definitions, --dump-schema prints what they may say. */
+#include "base/log.h"
 #include "microvm/exit.h"
 #include "options.h"
 
@@ -91,4 +93,16 @@ int check_run(const Options *options)
     if (r < 0 && r != -EBADMSG)
         fprintf(stderr, "microvmd: %s\n", strerror(-r));
     return r < 0 ? MICROVM_EXIT_FAILURE : MICROVM_EXIT_OK;
+}
+
+int schema_print(const char *what)
+{
+    _cleanup_free_ char *schema = streq(what, "vm") ? vm_spec_schema() : host_config_schema();
+
+    if (!schema) {
+        log_oom();
+        return MICROVM_EXIT_FAILURE;
+    }
+    puts(schema);
+    return MICROVM_EXIT_OK;
 }

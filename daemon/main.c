@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* microvmd: arguments, guard, event loop. */
 #include "base/log.h"
+#include "base/schedule.h"
 #include "bus/server.h"
 #include "microvm/exit.h"
 #include "options.h"
 
 #include <signal.h>
 #include <systemd/sd-daemon.h>
-
-static int dump_schema(const char *what)
-{
-    _cleanup_free_ char *schema = streq(what, "vm") ? vm_spec_schema() : host_config_schema();
-
-    if (!schema) {
-        log_oom();
-        return MICROVM_EXIT_FAILURE;
-    }
-    puts(schema);
-    return MICROVM_EXIT_OK;
-}
 
 /* For "systemctl status" and microvmctl: the same words on one line, because a line end ends an assignment.
  */
@@ -103,6 +92,9 @@ static int run(const Options *options, HostConfig *config)
     ManagerObserver observer;
     int r;
 
+    r = schedule_promptly();
+    if (r < 0)
+        log_full(LOG_DEBUG, NULL, r, "Not scheduled before other programs: %m");
     r = sd_event_default(&event);
     if (r < 0)
         return log_error_errno(r, "Can't make an event loop: %m");
@@ -149,7 +141,7 @@ int main(int argc, char *argv[])
     if (options.mode == MODE_CHECK)
         return check_run(&options);
     if (options.mode == MODE_SCHEMA)
-        return dump_schema(options.schema);
+        return schema_print(options.schema);
     code = guard(&options, &config);
     if (code != MICROVM_EXIT_OK)
         return code;

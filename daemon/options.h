@@ -27,4 +27,7 @@ int options_parse(int argc, char *argv[], Options *ret_options);
 /* --check: prints every problem to standard output; returns the exit code. */
 int check_run(const Options *options);
 
+/* --dump-schema: prints it; returns the exit code. */
+int schema_print(const char *what);
+
 #endif
