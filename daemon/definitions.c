@@ -2,22 +2,44 @@
 #include "definitions.h"
 
 #include "driver/driver.h"
+#include "layers.h"
 #include "spec/spec-table.h"
 
-#include <dirent.h>
-#include <strings.h>
+static void definition_clear(Definition *definition)
+{
+    free(definition->name);
+    free(definition->path);
+    free(definition->error);
+    vm_spec_unref(definition->spec);
+    layer_files_clear(&definition->files);
+    *definition = (Definition){0};
+}
 
 void definitions_clear(Definitions *definitions)
 {
-    for (size_t i = 0; i < definitions->count; i++) {
-        free(definitions->items[i].name);
-        free(definitions->items[i].path);
-        free(definitions->items[i].error);
-        vm_spec_unref(definitions->items[i].spec);
-    }
+    for (size_t i = 0; i < definitions->count; i++)
+        definition_clear(&definitions->items[i]);
     free(definitions->items);
+    layer_files_clear(&definitions->below);
     *definitions = (Definitions){0};
 }
+
+const Definition *definitions_find(const Definitions *definitions, const char *name)
+{
+    for (size_t low = 0, high = definitions->count; low < high;) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(name, definitions->items[middle].name);
+        if (order == 0)
+            return &definitions->items[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+/* --- what is refused --- */
 
 /* What microvmd itself does, whoever runs the hypervisor. */
 #define OWN_CAPABILITIES 0
@@ -46,117 +68,161 @@ static void check_runner(const VmSpec *spec, const TableReader *reader)
     ops->check(spec, &runner, reader);
 }
 
-static SpecContext with_check(const SpecContext *context)
+static int read_spec(const char *name, const char *path, const JsonDocument *document,
+                     const SpecContext *context, ProblemList *problems, VmSpec **ret_spec)
 {
-    return (SpecContext){.driver = context->driver, .accel = context->accel, .check = check_runner};
+    SpecContext checked = {.driver = context->driver, .accel = context->accel, .check = check_runner};
+
+    return vm_spec_read(name, path, document, &checked, problems, ret_spec);
 }
 
-int definition_load_file(const char *name, const char *path, const SpecContext *context,
-                         ProblemList *problems, VmSpec **ret_spec)
-{
-    SpecContext checked = with_check(context);
+/* --- one definition --- */
 
-    return vm_spec_load(name, path, &checked, problems, ret_spec);
+static int load_files(const char *name, const Layers *below, LayerFiles *files, const SpecContext *context,
+                      ProblemList *problems, VmSpec **ret_spec)
+{
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
+    size_t errors = problem_count(problems, PROBLEM_ERROR);
+    int r;
+
+    r = layers_merge(name, below, files, problems, &document);
+    if (r >= 0)
+        r = read_spec(name, files->items[files->main].path, &document, context, problems, &spec);
+    if (r < 0)
+        return r;
+    if (problem_count(problems, PROBLEM_ERROR) > errors)
+        return -EBADMSG; /* a key that was there twice, say */
+    *ret_spec = TAKE_PTR(spec);
+    return 0;
+}
+
+int definition_load_files(const char *name, LayerFiles *files, const SpecContext *context,
+                          ProblemList *problems, VmSpec **ret_spec)
+{
+    return load_files(name, NULL, files, context, problems, ret_spec);
 }
 
 int definition_load_text(const char *name, const char *text, const SpecContext *context,
                          ProblemList *problems, VmSpec **ret_spec)
 {
-    SpecContext checked = with_check(context);
-    size_t size = strlen(text);
+    _cleanup_(layers_clear)
+    Layers below = {0};
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL;
+    size_t size = strlen(text), errors = problem_count(problems, PROBLEM_ERROR);
+    int r;
 
     if (size > SPEC_FILE_MAX) { /* anybody may send it, and the loop reads it */
         problem_add(problems, PROBLEM_ERROR, NULL, "", 0, 0,
                     "the text is larger than 1 MiB, so it is no definition");
         return -EBADMSG;
     }
-    return vm_spec_parse(name, NULL, text, size, &checked, problems, ret_spec);
-}
-
-/* --- which files there are --- */
-
-static Definition *find_fold(Definitions *found, const char *name)
-{
-    for (size_t i = 0; i < found->count; i++)
-        if (strcasecmp(found->items[i].name, name) == 0)
-            return &found->items[i];
-    return NULL;
-}
-
-static int add_file(Definitions *found, const char *directory, const char *file, ProblemList *problems)
-{
-    _cleanup_free_ char *name = strndup(file, strlen(file) - strlen(".json")), *path = NULL;
-    Definition *grown, *other;
-
-    if (!name || asprintf(&path, "%s/%s", directory, file) < 0)
-        return -ENOMEM;
-    if (!vm_name_valid(name)) {
-        problem_add(
-            problems, PROBLEM_ERROR, path, "", 0, 0,
-            "\"%s\" can't be the name of a microVM: letters, digits, '.', '_' and '-', the first and last a "
-            "letter or digit, at most 64 bytes",
-            name);
-        return 0;
-    }
-    other = find_fold(found, name);
-    if (other && streq(other->name, name))
-        return 0; /* a directory of higher precedence has it */
-    if (other) {
-        problem_add(problems, PROBLEM_ERROR, path, "", 0, 0,
-                    "its name differs only in case from %s; rename one of them", other->path);
-        return 0;
-    }
-    grown = reallocarray(found->items, found->count + 1, sizeof(*grown));
-    if (!grown)
-        return -ENOMEM;
-    found->items = grown;
-    grown[found->count++] = (Definition){.name = TAKE_PTR(name), .path = TAKE_PTR(path)};
+    r = layers_load_below(context->defaults_path, problems, &below);
+    if (r >= 0)
+        r = layers_merge_text(name, &below, text, size, problems, &document);
+    if (r >= 0)
+        r = read_spec(name, NULL, &document, context, problems, &spec);
+    if (r < 0)
+        return r;
+    if (problem_count(problems, PROBLEM_ERROR) > errors)
+        return -EBADMSG;
+    *ret_spec = TAKE_PTR(spec);
     return 0;
 }
 
-static bool has_suffix(const char *file, const char *suffix)
+int definition_check_layer(const char *path, ProblemList *problems)
 {
-    size_t length = strlen(file), suffix_length = strlen(suffix);
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
+    LayerFile file = {.path = (char *)path};
+    LayerFiles files = {&file, 1, 0};
+    TableReader reader = {.document = &document, .file = path, .problems = problems};
+    size_t errors = problem_count(problems, PROBLEM_ERROR);
+    VmSpec spec = {0};
+    int r;
 
-    return length > suffix_length && streq(file + length - suffix_length, suffix);
+    r = layers_merge("x@1", NULL, &files, problems, &document); /* any name */
+    if (r < 0)
+        return r;
+    r = table_read(&reader, &vm_table, document.root, "", &spec);
+    table_clear(&vm_table, &spec);
+    return r < 0 ? r : problem_count(problems, PROBLEM_ERROR) > errors ? -EBADMSG : 0;
 }
 
-static int by_file_name(const struct dirent **a, const struct dirent **b)
+int definition_find(const char *const *directories, size_t n_directories, const char *name,
+                    const SpecContext *context, ProblemList *problems, LayerFiles *ret_files)
 {
-    return strcmp((*a)->d_name, (*b)->d_name);
+    Directories all = {directories, n_directories};
+    _cleanup_(layer_files_clear)
+    LayerFiles files = {0}, below = {0};
+    int r;
+
+    r = definition_files_look_up(all, name, problems, &files);
+    if (r >= 0)
+        r = layers_find_below(context->defaults_path, problems, &below);
+    if (r >= 0)
+        r = layer_files_prepend(&files, &below);
+    if (r < 0)
+        return r;
+    *ret_files = files;
+    files = (LayerFiles){0};
+    return 0;
 }
 
-static int scan_directory(Definitions *found, const char *directory, ProblemList *problems)
+static int add_origins(cJSON *origins, const JsonDocument *document, const cJSON *json, const char *pointer,
+                       const char *path)
 {
-    struct dirent **entries;
-    int n, r = 0;
+    const JsonPlace *place = json_find_nearest(document, pointer);
+    _cleanup_free_ char *origin = NULL;
+    const cJSON *child;
+    size_t n = 0;
+    int r = 0;
 
-    n = scandir(directory, &entries, NULL, by_file_name);
-    if (n < 0 && errno == ENOENT)
-        return 0;
-    if (n < 0) {
-        problem_add(problems, PROBLEM_ERROR, directory, "", 0, 0, "the directory can't be read: %s",
-                    strerror(errno));
-        return errno == ENOMEM ? -ENOMEM : 0;
+    cJSON_ArrayForEach (child, json) {
+        _cleanup_free_ char *at = NULL;
+        if (child->string)
+            at = json_pointer_join(pointer, child->string);
+        else if (asprintf(&at, "%s/%zu", pointer, n++) < 0)
+            at = NULL;
+        if (r >= 0)
+            r = at ? add_origins(origins, document, child, at, path) : -ENOMEM;
     }
-    for (int i = 0; i < n; i++) {
-        const char *file = entries[i]->d_name;
-        if (r >= 0 && file[0] != '.' && has_suffix(file, ".json"))
-            r = add_file(found, directory, file, problems);
-        if (r >= 0 && file[0] != '.' && has_suffix(file, ".json.d"))
-            problem_add(problems, PROBLEM_WARNING, directory, "", 0, 0,
-                        "%s: this version does not read drop-ins; put what they say into the definition",
-                        file);
-        free(entries[i]);
-    }
-    free(entries);
-    return r;
+    if (json->child || r < 0)
+        return r;
+    if (asprintf(&origin, "%s:%u", place && place->file ? place->file : path, place ? place->line : 0) < 0)
+        return -ENOMEM;
+    return cJSON_AddStringToObject(origins, pointer, origin) ? 0 : -ENOMEM;
 }
 
-static int by_name(const void *a, const void *b)
+int definition_origins(const char *name, LayerFiles *files, ProblemList *problems, char **ret_json)
 {
-    return strcmp(((const Definition *)a)->name, ((const Definition *)b)->name);
+    _cleanup_(json_document_clear)
+    JsonDocument document = {0};
+    cJSON *answer, *origins;
+    char *json = NULL;
+    int r;
+
+    r = layers_merge(name, NULL, files, problems, &document);
+    if (r < 0)
+        return r;
+    answer = cJSON_CreateObject();
+    if (answer && cJSON_AddItemReferenceToObject(answer, "definition", document.root) &&
+        (origins = cJSON_AddObjectToObject(answer, "origins")) &&
+        add_origins(origins, &document, document.root, "", files->items[files->main].path) >= 0)
+        json = cJSON_Print(answer);
+    cJSON_Delete(answer);
+    if (!json)
+        return -ENOMEM;
+    *ret_json = json;
+    return 0;
 }
+
+/* --- all of them --- */
 
 /* "FIRST PROBLEM, and N more" */
 static char *summarize(const ProblemList *problems, size_t first)
@@ -176,50 +242,153 @@ static char *summarize(const ProblemList *problems, size_t first)
     if (asprintf(&sentence,
                  more ? "the definition can't be used: %s, and %zu more" : "the definition can't be used: %s",
                  text ? text : "out of memory", more) < 0)
-        return NULL;
+        return strdup("the definition can't be used");
     return sentence;
 }
 
-/* Loads what was found; masked ones disappear. */
-static int load_all(Definitions *found, const SpecContext *defaults, ProblemList *problems)
-{
-    size_t kept = 0;
+typedef struct Loader {
+    Directories directories;
+    const SpecContext *context;
+    const Definitions *before; /* NULL: nothing of it counts any more */
+    DefinitionNames names;
+    Layers below;
+    char *below_error; /* why nothing can be used */
+    ProblemList *problems;
+} Loader;
 
-    for (size_t i = 0; i < found->count; i++) {
-        Definition *definition = &found->items[i];
-        size_t before = problems->count;
-        int r =
-            definition_load_file(definition->name, definition->path, defaults, problems, &definition->spec);
-        if (r == -ENOENT) {
-            free(definition->name);
-            free(definition->path);
-            continue;
-        }
-        if (r < 0 && !(definition->error = summarize(problems, before)))
-            definition->error = strdup("the definition can't be used");
-        found->items[kept++] = *definition;
-    }
-    found->count = kept;
-    return 0;
+static void loader_clear(Loader *loader)
+{
+    definition_names_clear(&loader->names);
+    layers_clear(&loader->below);
+    free(loader->below_error);
 }
 
-int definitions_load(const char *const *directories, size_t n_directories, const SpecContext *defaults,
-                     ProblemList *problems, Definitions *ret_definitions)
+static int find_files(const Loader *loader, const char *name, LayerFiles *ret_files)
 {
-    _cleanup_(definitions_clear)
-    Definitions found = {0};
+    _cleanup_free_ char *base = template_of(name);
+
+    return definition_files_find(loader->directories, definition_names_find(&loader->names, name),
+                                 base ? definition_names_find(&loader->names, base) : NULL, loader->problems,
+                                 ret_files);
+}
+
+/* Reads it; once more from the start when files come and go meanwhile. */
+static int read_definition(const Loader *loader, Definition *definition, ProblemList *problems)
+{
+    enum {
+        TRIES = 5
+    };
+    int r = -ESTALE;
+
+    for (int i = 0; i < TRIES && r == -ESTALE; i++) {
+        problem_list_clear(problems);
+        if (i > 0) {
+            layer_files_clear(&definition->files);
+            r = definition_files_look_up(loader->directories, definition->name, problems, &definition->files);
+            if (r < 0)
+                return r;
+        }
+        r = load_files(definition->name, &loader->below, &definition->files, loader->context, problems,
+                       &definition->spec);
+    }
+    if (r == -ESTALE) {
+        problem_add(problems, PROBLEM_ERROR, definition->files.items[definition->files.main].path, "", 0, 0,
+                    "its files come and go all the time; reload when that is over");
+        r = -EBADMSG;
+    }
+    return r;
+}
+
+static const char *own_file(const Definition *definition)
+{
+    return definition->files.items[definition->files.main].path;
+}
+
+/* 1: there is one, in *definition; 0: there is none. */
+static int load_definition(const Loader *loader, const char *name, Definition *definition)
+{
+    const Definition *before = loader->before ? definitions_find(loader->before, name) : NULL;
+    _cleanup_problems_ ProblemList problems = {0};
     int r;
 
-    for (size_t i = 0; i < n_directories; i++) {
-        r = scan_directory(&found, directories[i], problems);
-        if (r < 0)
-            return r;
+    r = find_files(loader, name, &definition->files);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    definition->name = strdup(name);
+    if (!definition->name)
+        return -ENOMEM;
+    if (before && before->reusable && layer_files_equal(&before->files, &definition->files)) {
+        definition->spec = vm_spec_ref(before->spec);
+        definition->reusable = true;
+    } else if (loader->below_error) {
+        definition->error = strdup(loader->below_error);
+    } else {
+        r = read_definition(loader, definition, &problems);
+        if (r < 0 && r != -EBADMSG)
+            return r == -ENOENT ? 0 : r;
+        definition->error = r < 0 ? summarize(&problems, 0) : NULL;
+        definition->reusable = problems.count == 0;
+        /* What is shared with others, defaults say, was told with the first of them. */
+        problem_list_move(loader->problems, &problems, strchr(name, '@') ? NULL : own_file(definition));
     }
-    if (found.count > 0)
-        qsort(found.items, found.count, sizeof(*found.items), by_name);
-    r = load_all(&found, defaults, problems);
+    definition->path = strdup(own_file(definition));
+    return definition->path && (definition->spec || definition->error) ? 1 : -ENOMEM;
+}
+
+static int load_below(Loader *loader)
+{
+    size_t first = loader->problems->count;
+    int r = layers_load_below(loader->context->defaults_path, loader->problems, &loader->below);
+
+    if (r == -EBADMSG && !(loader->below_error = summarize(loader->problems, first)))
+        r = -ENOMEM;
+    if (loader->before && (loader->before->context.driver != loader->context->driver ||
+                           loader->before->context.accel != loader->context->accel ||
+                           !layer_files_equal(&loader->before->below, &loader->below.files)))
+        loader->before = NULL;
+    return r == -EBADMSG ? 0 : r;
+}
+
+static void warn_of_drop_ins(const Loader *loader, const DefinitionName *name)
+{
+    if (name->drop_ins && !name->files && !is_template(name->name) && !strchr(name->name, '@'))
+        problem_add(loader->problems, PROBLEM_WARNING, NULL, "", 0, 0,
+                    "there are drop-ins of %s (%s.json.d) but no definition %s.json that they would change",
+                    name->name, name->name, name->name);
+}
+
+int definitions_load(const char *const *directories, size_t n_directories, const SpecContext *context,
+                     const Definitions *before, ProblemList *problems, Definitions *ret_definitions)
+{
+    _cleanup_(loader_clear)
+    Loader loader = {.directories = {directories, n_directories},
+                     .context = context,
+                     .before = before,
+                     .problems = problems};
+    _cleanup_(definitions_clear)
+    Definitions found = {.context = {.driver = context->driver, .accel = context->accel}};
+    int r;
+
+    r = definition_names_list(loader.directories, problems, &loader.names);
+    if (r >= 0)
+        r = load_below(&loader);
+    if (r >= 0 && !(found.items = calloc(loader.names.count + 1, sizeof(*found.items))))
+        r = -ENOMEM;
+    for (size_t i = 0; i < loader.names.count && r >= 0; i++) {
+        Definition definition = {0};
+        warn_of_drop_ins(&loader, &loader.names.items[i]);
+        if (is_template(loader.names.items[i].name))
+            continue;
+        r = load_definition(&loader, loader.names.items[i].name, &definition);
+        if (r > 0)
+            found.items[found.count++] = definition;
+        else
+            definition_clear(&definition);
+    }
     if (r < 0)
         return r;
+    found.below = loader.below.files;
+    loader.below.files = (LayerFiles){0};
     *ret_definitions = found;
     found = (Definitions){0};
     return 0;

@@ -197,26 +197,14 @@ static void log_problems(Manager *manager, const ProblemList *problems)
     manager->problems_logged = TAKE_PTR(all);
 }
 
-static const Definition *find_definition(const Definitions *definitions, const char *name)
-{
-    for (size_t low = 0, high = definitions->count; low < high;) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(name, definitions->items[middle].name);
-        if (order == 0)
-            return &definitions->items[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
-}
-
 static void take_definition(Manager *manager, const Definition *definition, ReloadChanges *changes)
 {
     MicroVM *vm = manager_find(manager, definition->name);
     const char *change = NULL;
 
+    if (vm && definition->spec && vm->spec == definition->spec &&
+        streq(vm->definition_path, definition->path))
+        return; /* its files are the same */
     if (!vm || vm_is_undeclared(vm))
         change = definition->spec ? "added" : "invalid";
     else if (!definition->spec)
@@ -241,19 +229,22 @@ static int load_definitions(Manager *manager, ReloadChanges *changes)
     int r;
 
     r = definitions_load(manager->settings.directories, manager->settings.n_directories,
-                         &manager->config.defaults, &problems, &definitions);
+                         &manager->config.defaults, &manager->definitions, &problems, &definitions);
     if (r < 0)
         return r;
     log_problems(manager, &problems);
     for (size_t i = 0; i < manager->n_vms; i++) {
         MicroVM *vm = manager->vms[i];
-        if (vm_is_undeclared(vm) || find_definition(&definitions, vm->name))
+        if (vm_is_undeclared(vm) || definitions_find(&definitions, vm->name))
             continue;
         vm_set_definition(vm, NULL, NULL, NULL);
         note_change(changes, vm->name, vm_is_gone(vm) ? "removed" : "undeclared");
     }
     for (size_t i = 0; i < definitions.count; i++)
         take_definition(manager, &definitions.items[i], changes);
+    definitions_clear(&manager->definitions);
+    manager->definitions = definitions;
+    definitions = (Definitions){0};
     manager_run_later(manager);
     return 0;
 }
@@ -488,6 +479,7 @@ Manager *manager_free(Manager *manager)
     safe_close(manager->lock_fd);
     free(manager->role_reason);
     free(manager->problems_logged);
+    definitions_clear(&manager->definitions);
     host_config_clear(&manager->config);
     sd_event_unref(manager->event);
     free(manager);

@@ -7,7 +7,7 @@
 #include "supervise/vm.h"
 
 enum {
-    MANAGER_MAX_DIRECTORIES = 8,
+    MANAGER_MAX_DIRECTORIES = DIRECTORIES_MAX,
 };
 
 typedef struct ManagerSettings {
@@ -44,6 +44,7 @@ struct Manager {
     ManagerSettings settings;
     ManagerObserver observer;
     HostConfig config;
+    Definitions definitions; /* as they were read last */
     MicrovmHostRole role;
     char *role_reason; /* why it is not "host" */
     VmHost host;

@@ -6,7 +6,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
-#include <sys/stat.h>
 
 /* O_NONBLOCK: the open of a FIFO or a device must not wait for anybody. */
 static int open_regular(const char *path, struct stat *ret_st)
@@ -24,21 +23,16 @@ static int open_regular(const char *path, struct stat *ret_st)
     return TAKE_FD(fd);
 }
 
-int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size)
+static int read_all(int fd, const struct stat *st, size_t max, char **ret_text, size_t *ret_size)
 {
     _cleanup_free_ char *text = NULL;
-    _cleanup_close_ int fd = -EBADF;
-    struct stat st;
     size_t used = 0, room;
     ssize_t n;
 
-    fd = open_regular(path, &st);
-    if (fd < 0)
-        return fd;
-    if ((uint64_t)st.st_size > max)
+    if ((uint64_t)st->st_size > max)
         return -EFBIG;
     /* One byte more than it has tells that it grew meanwhile; files of /proc have no size at all. */
-    room = (st.st_size > 0 ? (size_t)st.st_size : MIN(max, (size_t)4096)) + 1;
+    room = (st->st_size > 0 ? (size_t)st->st_size : MIN(max, (size_t)4096)) + 1;
     text = malloc(room + 1);
     if (!text)
         return -ENOMEM;
@@ -63,6 +57,67 @@ int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size)
     return 0;
 }
 
+int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size)
+{
+    _cleanup_close_ int fd = -EBADF;
+    struct stat st;
+
+    fd = open_regular(path, &st);
+    return fd < 0 ? fd : read_all(fd, &st, max, ret_text, ret_size);
+}
+
+FileIdentity file_identity(const struct stat *st)
+{
+    return (FileIdentity){st->st_dev, st->st_ino, st->st_size, st->st_mtim, st->st_ctim};
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+bool file_identity_equal(const FileIdentity *a, const FileIdentity *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           same_time(a->modified, b->modified) && same_time(a->changed, b->changed);
+}
+
+int read_file_whole(const char *path, size_t max, char **ret_text, size_t *ret_size,
+                    FileIdentity *ret_identity)
+{
+    enum {
+        TRIES = 10
+    };
+
+    for (int i = 0; i < TRIES; i++) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        FileIdentity before, after;
+        struct stat st;
+        size_t size;
+        int r;
+
+        fd = open_regular(path, &st);
+        if (fd < 0)
+            return fd;
+        before = file_identity(&st);
+        r = read_all(fd, &st, max, &text, &size);
+        if (r < 0)
+            return r;
+        /* By its path: who replaced it meanwhile has a newer one for us. */
+        if (stat(path, &st) < 0)
+            return -errno;
+        after = file_identity(&st);
+        if (!file_identity_equal(&before, &after))
+            continue;
+        *ret_text = TAKE_PTR(text);
+        *ret_size = size;
+        *ret_identity = after;
+        return 0;
+    }
+    return -EAGAIN;
+}
+
 const char *read_file_problem(int error)
 {
     switch (error) {
@@ -70,6 +125,8 @@ const char *read_file_problem(int error)
         return "this is a directory, not a file";
     case -EINVAL:
         return "this is not a regular file";
+    case -EAGAIN:
+        return "it is being written all the time; reload when that is over";
     case -EFBIG:
         return "the file is too large to be what it should be";
     default:

@@ -5,7 +5,7 @@
 
 #include "base/macro.h"
 
-#include <sys/types.h>
+#include <sys/stat.h>
 
 /*
  * Reads a regular file of at most `max` bytes, whole. Never blocks on a FIFO or a device: -EISDIR, -EINVAL
@@ -13,7 +13,25 @@
  */
 int read_file(const char *path, size_t max, char **ret_text, size_t *ret_size);
 
-/* What a person is told of an error of read_file(). */
+/* Which content a file has: equal ones have not been written to in between. All zero: there is none. */
+typedef struct FileIdentity {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+} FileIdentity;
+
+FileIdentity file_identity(const struct stat *st);
+bool file_identity_equal(const FileIdentity *a, const FileIdentity *b);
+
+/*
+ * As read_file(), but never half of what somebody is writing: read again when the file changed meanwhile.
+ * -EAGAIN: it changed all the time.
+ */
+int read_file_whole(const char *path, size_t max, char **ret_text, size_t *ret_size,
+                    FileIdentity *ret_identity);
+
+/* What a person is told of an error of read_file() and read_file_whole(). */
 const char *read_file_problem(int error);
 
 /* Replaces the file at `path`: a reader sees the old content or the new one, never half of it. */

@@ -50,6 +50,18 @@ const JsonPlace *json_find(const JsonDocument *document, const char *pointer)
                                                                                      : NULL;
 }
 
+const JsonPlace *json_find_nearest(const JsonDocument *document, const char *pointer)
+{
+    const JsonPlace *place = json_find(document, pointer);
+    _cleanup_free_ char *above = place ? NULL : strdup(pointer);
+
+    for (char *slash; !place && above && (slash = strrchr(above, '/'));) {
+        *slash = '\0';
+        place = json_find(document, above);
+    }
+    return place;
+}
+
 static int by_pointer(const void *a, const void *b)
 {
     const JsonPlace *first = a, *second = b;

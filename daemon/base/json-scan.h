@@ -24,7 +24,7 @@ typedef struct JsonPlace {
     unsigned line, column;         /* of the value, from 1; the column in bytes */
     unsigned key_line, key_column; /* of its key; 0: it is in an array, or the document */
     char *number;                  /* as written; NULL: it is none */
-    const char *file; /* where several were merged: one of the document's `files` */
+    const char *file;              /* where several were merged: one of the document's `files` */
     bool flawed; /* a problem with the value itself has been told: the tree holds a filler */
 } JsonPlace;
 
@@ -51,6 +51,10 @@ void json_document_index(JsonDocument *document, const char *file, ProblemList *
 
 /* The place of a pointer; NULL: there is none. */
 const JsonPlace *json_find(const JsonDocument *document, const char *pointer);
+
+/* The same, or else of the nearest value above it: the inside of a short form has no place of its own. NULL:
+ * there is none at all. */
+const JsonPlace *json_find_nearest(const JsonDocument *document, const char *pointer);
 
 /* Appends a reference token to a pointer, escaped; NULL: out of memory. */
 char *json_pointer_join(const char *pointer, const char *token);

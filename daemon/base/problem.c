@@ -91,6 +91,27 @@ bool problem_list_is_full(const ProblemList *list)
     return list->same_file + 1 >= SAME_FILE_MAX;
 }
 
+static bool is_told(const ProblemList *list, const Problem *problem)
+{
+    for (size_t i = list->count; i-- > 0;)
+        if (list->items[i].line == problem->line && list->items[i].column == problem->column &&
+            streq(list->items[i].file, problem->file) && streq(list->items[i].pointer, problem->pointer) &&
+            streq(list->items[i].text, problem->text))
+            return true;
+    return false;
+}
+
+void problem_list_move(ProblemList *list, ProblemList *from, const char *fresh)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const Problem *problem = &from->items[i];
+        if ((fresh && streq(problem->file, fresh)) || !is_told(list, problem))
+            problem_add(list, problem->severity, problem->file, problem->pointer, problem->line,
+                        problem->column, "%s", problem->text ? problem->text : "out of memory");
+    }
+    problem_list_clear(from);
+}
+
 size_t problem_count(const ProblemList *list, ProblemSeverity severity)
 {
     size_t n = 0;

@@ -35,6 +35,12 @@ void problem_list_clear(ProblemList *list);
 void problem_add(ProblemList *list, ProblemSeverity severity, const char *file, const char *pointer,
                  unsigned line, unsigned column, const char *format, ...) _printf_(7, 8);
 
+/*
+ * Moves all of `from` to the end of `list`, but for those that are there already in the same words. Problems
+ * of the file `fresh` (may be NULL) can't be: for them nobody looks.
+ */
+void problem_list_move(ProblemList *list, ProblemList *from, const char *fresh);
+
 /* Whether the next problem of the same file would only be counted: what is expensive to say needs no words.
  */
 bool problem_list_is_full(const ProblemList *list);

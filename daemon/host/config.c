@@ -127,6 +127,7 @@ char *host_config_schema(void)
 void host_config_clear(HostConfig *config)
 {
     free(config->libvirt_uri);
+    free(config->defaults_path);
     *config = (HostConfig){0};
 }
 
@@ -388,6 +389,20 @@ static int read_merged(cJSON *merged, HostConfig *ret_config)
     return 0;
 }
 
+static int set_defaults_path(HostConfig *config, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (asprintf(&config->defaults_path, "%.*sdefaults.json", slash ? (int)(slash + 1 - path) : 0, path) <
+        0) {
+        config->defaults_path = NULL;
+        host_config_clear(config);
+        return -ENOMEM;
+    }
+    config->defaults.defaults_path = config->defaults_path;
+    return 0;
+}
+
 int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_verdict, char **ret_refusal,
                      HostConfig *ret_config)
 {
@@ -402,6 +417,8 @@ int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_v
         r = judge_drop_ins(directory, merged, problems, &verdict, &refusal);
     if (r >= 0 && verdict == HOST_OK)
         r = read_merged(merged, ret_config);
+    if (r >= 0 && verdict == HOST_OK)
+        r = set_defaults_path(ret_config, path);
     cJSON_Delete(merged);
     if (r < 0)
         return r;

@@ -12,6 +12,7 @@ typedef struct HostConfig {
     uint64_t memory_reserve_mib;
     char *libvirt_uri; /* local ones only: qemu:///..., test:///... */
     SpecContext defaults;
+    char *defaults_path; /* of the file below every definition: defaults.json beside this one */
     bool watch_definitions;
 } HostConfig;
 

@@ -12,6 +12,8 @@ typedef struct SpecContext {
     /* What the host configuration says for keys that a definition leaves out. */
     DriverKind driver;
     Accel accel;
+    /* The file that is merged below every definition, with its drop-ins; NULL: none. */
+    const char *defaults_path;
     /* Refuses what those who are to run it can't do; NULL: it has been found good before. */
     void (*check)(const VmSpec *spec, const TableReader *reader);
 } SpecContext;

@@ -7,25 +7,11 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-/* Cuts `pointer` down to what is in the document: the inside of a short form is not, the string itself is. */
-static const JsonPlace *nearest_place(const JsonDocument *document, char *pointer)
-{
-    const JsonPlace *place;
-
-    for (;;) {
-        char *slash = strrchr(pointer, '/');
-        place = json_find(document, pointer);
-        if (place || !slash)
-            return place;
-        *slash = '\0';
-    }
-}
-
 void table_problem(const TableReader *reader, ProblemSeverity severity, const char *pointer, bool at_key,
                    const char *format, ...)
 {
-    _cleanup_free_ char *text = NULL, *at = strdup(pointer);
-    const JsonPlace *place = at ? nearest_place(reader->document, at) : NULL;
+    _cleanup_free_ char *text = NULL;
+    const JsonPlace *place = json_find_nearest(reader->document, pointer);
     bool key = at_key && place && place->key_line > 0;
     va_list arguments;
 
@@ -33,7 +19,8 @@ void table_problem(const TableReader *reader, ProblemSeverity severity, const ch
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL;
     va_end(arguments);
-    problem_add(reader->problems, severity, place && place->file ? place->file : reader->file, at ? at : "",
+    problem_add(reader->problems, severity, place && place->file ? place->file : reader->file,
+                place ? place->pointer : "",
                 !place ? 0
                 : key  ? place->key_line
                        : place->line,

@@ -26,7 +26,7 @@ static void load(Scratch *scratch, ProblemList *problems, Definitions *ret_defin
     snprintf(low, sizeof(low), "%s/low", scratch->path);
     snprintf(none, sizeof(none), "%s/none", scratch->path);
     assert_int_equal(
-        definitions_load(directories, ELEMENTSOF(directories), &plain, problems, ret_definitions), 0);
+        definitions_load(directories, ELEMENTSOF(directories), &plain, NULL, problems, ret_definitions), 0);
 }
 
 static int setup(void **context)
