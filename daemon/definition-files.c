@@ -37,12 +37,14 @@ bool layer_files_equal(const LayerFiles *a, const LayerFiles *b)
 }
 
 /* Empty, or a link to /dev/null, as with systemd's units. */
-static bool is_mask(const struct stat *st)
+static bool is_mask(const char *path, const struct stat *st)
 {
+    _cleanup_free_ char *text = NULL;
     struct stat null;
+    size_t size;
 
-    if (S_ISREG(st->st_mode))
-        return st->st_size == 0;
+    if (S_ISREG(st->st_mode)) /* those of /proc have no size, but something in them */
+        return st->st_size == 0 && read_file(path, 1, &text, &size) == 0 && size == 0;
     return S_ISCHR(st->st_mode) && stat("/dev/null", &null) == 0 && st->st_rdev == null.st_rdev;
 }
 
@@ -52,7 +54,7 @@ int layer_files_add(LayerFiles *files, const char *path, bool even_masked)
     struct stat st;
 
     if (stat(path, &st) == 0) {
-        if (!even_masked && is_mask(&st))
+        if (!even_masked && is_mask(path, &st))
             return 0;
         file.identity = file_identity(&st);
     }

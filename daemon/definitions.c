@@ -263,12 +263,12 @@ static void loader_clear(Loader *loader)
     free(loader->below_error);
 }
 
-static int find_files(const Loader *loader, const char *name, LayerFiles *ret_files)
+static int find_files(const Loader *loader, const char *name, ProblemList *problems, LayerFiles *ret_files)
 {
     _cleanup_free_ char *base = template_of(name);
 
     return definition_files_find(loader->directories, definition_names_find(&loader->names, name),
-                                 base ? definition_names_find(&loader->names, base) : NULL, loader->problems,
+                                 base ? definition_names_find(&loader->names, base) : NULL, problems,
                                  ret_files);
 }
 
@@ -281,8 +281,8 @@ static int read_definition(const Loader *loader, Definition *definition, Problem
     int r = -ESTALE;
 
     for (int i = 0; i < TRIES && r == -ESTALE; i++) {
-        problem_list_clear(problems);
         if (i > 0) {
+            problem_list_clear(problems);
             layer_files_clear(&definition->files);
             r = definition_files_look_up(loader->directories, definition->name, problems, &definition->files);
             if (r < 0)
@@ -294,6 +294,10 @@ static int read_definition(const Loader *loader, Definition *definition, Problem
     if (r == -ESTALE) {
         problem_add(problems, PROBLEM_ERROR, definition->files.items[definition->files.main].path, "", 0, 0,
                     "its files come and go all the time; reload when that is over");
+        r = -EBADMSG;
+    }
+    if (r >= 0 && problem_count(problems, PROBLEM_ERROR) > 0) { /* a directory that can't be read */
+        definition->spec = vm_spec_unref(definition->spec);
         r = -EBADMSG;
     }
     return r;
@@ -311,13 +315,14 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
     _cleanup_problems_ ProblemList problems = {0};
     int r;
 
-    r = find_files(loader, name, &definition->files);
+    r = find_files(loader, name, &problems, &definition->files);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     definition->name = strdup(name);
     if (!definition->name)
         return -ENOMEM;
-    if (before && before->reusable && layer_files_equal(&before->files, &definition->files)) {
+    if (problems.count == 0 && before && before->reusable &&
+        layer_files_equal(&before->files, &definition->files)) {
         definition->spec = vm_spec_ref(before->spec);
         definition->reusable = true;
     } else if (loader->below_error) {

@@ -64,7 +64,17 @@ static bool is_plain(const cJSON *json)
     return true;
 }
 
-/* Puts a text over `merged`. */
+/* What a document of one file needs to be one of several. */
+static int set_file(JsonDocument *document, const char *path)
+{
+    const char *file = path ? json_document_file(document, path) : NULL;
+
+    for (size_t i = 0; i < document->n_places; i++)
+        document->places[i].file = file;
+    return path && !file ? -ENOMEM : 0;
+}
+
+/* Puts a text over `lower`, into *merged, which may be that. */
 static int add_layer(const char *path, const char *text, size_t size, ProblemList *problems,
                      const JsonDocument *lower, JsonDocument *merged)
 {
@@ -75,6 +85,8 @@ static int add_layer(const char *path, const char *text, size_t size, ProblemLis
     int r;
 
     r = json_scan(text, size, path, problems, &document);
+    if (r >= 0)
+        r = set_file(&document, path);
     if (r < 0)
         return r;
     if (!cJSON_IsObject(document.root)) {
@@ -95,9 +107,21 @@ static int add_layer(const char *path, const char *text, size_t size, ProblemLis
     return 0;
 }
 
+/* What is said of all of a definition, that a key is missing, say, is said of its own file. */
+static int set_root_place(JsonDocument *document, const char *path, unsigned line, unsigned column)
+{
+    JsonPlace *root = (JsonPlace *)json_find(document, "");
+
+    root->file = json_document_file(document, path);
+    root->line = line;
+    root->column = column;
+    return root->file ? 0 : -ENOMEM;
+}
+
 static int merge_files(const JsonDocument *below, LayerFiles *files, ProblemList *problems,
                        JsonDocument *merged)
 {
+    unsigned line = 0, column = 0;
     bool broken = false;
 
     for (size_t i = 0; i < files->count; i++) {
@@ -111,20 +135,14 @@ static int merge_files(const JsonDocument *below, LayerFiles *files, ProblemList
         if (r < 0 && r != -EBADMSG)
             return r;
         broken |= r < 0; /* what is wrong with the others is told all the same */
-    }
-    return broken ? -EBADMSG : 0;
-}
-
-/* What is said of all of a definition, that a key is missing, say, is said of its own file. */
-static void set_root_file(JsonDocument *document, const char *path)
-{
-    JsonPlace *root = (JsonPlace *)json_find(document, "");
-
-    for (size_t i = 0; root && i < document->n_files; i++)
-        if (streq(document->files[i], path)) {
-            root->file = document->files[i];
-            root->line = root->column = 1;
+        if (i == files->main && merged->root) {
+            line = json_find(merged, "")->line;
+            column = json_find(merged, "")->column;
         }
+    }
+    if (broken)
+        return -EBADMSG;
+    return line > 0 ? set_root_place(merged, files->items[files->main].path, line, column) : 0;
 }
 
 static int expand(const char *name, const char *path, ProblemList *problems, JsonDocument *document)
@@ -146,7 +164,6 @@ int layers_merge(const char *name, const Layers *below, LayerFiles *files, Probl
     r = merge_files(below ? &below->document : &nothing, files, problems, &merged);
     if (r < 0)
         return r;
-    set_root_file(&merged, path);
     r = expand(name, path, problems, &merged);
     if (r < 0)
         return r;

@@ -16,6 +16,21 @@ void json_document_clear(JsonDocument *document)
     *document = (JsonDocument){0};
 }
 
+const char *json_document_file(JsonDocument *document, const char *file)
+{
+    char **grown;
+
+    for (size_t i = 0; i < document->n_files; i++)
+        if (streq(document->files[i], file))
+            return document->files[i];
+    grown = reallocarray(document->files, document->n_files + 1, sizeof(*grown));
+    if (!grown)
+        return NULL;
+    document->files = grown;
+    grown[document->n_files] = strdup(file);
+    return grown[document->n_files] ? grown[document->n_files++] : NULL;
+}
+
 /* RFC 6901: '~' is "~0", '/' is "~1". */
 char *json_pointer_join(const char *pointer, const char *token)
 {

@@ -49,6 +49,9 @@ int json_scan(const char *text, size_t size, const char *file, ProblemList *prob
  * object. */
 void json_document_index(JsonDocument *document, const char *file, ProblemList *problems);
 
+/* The document's own copy of a file's name, for its places; NULL: out of memory. */
+const char *json_document_file(JsonDocument *document, const char *file);
+
 /* The place of a pointer; NULL: there is none. */
 const JsonPlace *json_find(const JsonDocument *document, const char *pointer);
 

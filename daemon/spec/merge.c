@@ -26,24 +26,6 @@ static const Level free_level = {NULL, ""};
 
 /* --- places --- */
 
-/* The result's own copy of a file's name. */
-static const char *keep_file(Merger *m, const char *file)
-{
-    char **grown;
-
-    if (!file)
-        return NULL;
-    for (size_t i = 0; i < m->result.n_files; i++)
-        if (streq(m->result.files[i], file))
-            return m->result.files[i];
-    grown = reallocarray(m->result.files, m->result.n_files + 1, sizeof(*grown));
-    if (!grown)
-        return NULL;
-    m->result.files = grown;
-    grown[m->result.n_files] = strdup(file);
-    return grown[m->result.n_files] ? grown[m->result.n_files++] : NULL;
-}
-
 static int add_place(Merger *m, const char *pointer, const Source *source)
 {
     const JsonPlace *from = json_find_nearest(source->document, source->pointer);
@@ -58,7 +40,7 @@ static int add_place(Merger *m, const char *pointer, const Source *source)
         m->result.places = grown;
         m->room = room;
     }
-    place.file = keep_file(m, file);
+    place.file = file ? json_document_file(&m->result, file) : NULL;
     place.pointer = strdup(pointer);
     place.number = place.number ? strdup(place.number) : NULL;
     if (!place.pointer || (file && !place.file) || (from && from->number && !place.number)) {
