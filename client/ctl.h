@@ -70,6 +70,7 @@ int verb_logs(Ctl *ctl);
 int verb_reload(Ctl *ctl);
 int verb_validate(Ctl *ctl);
 int verb_show(Ctl *ctl);
+int verb_cat(Ctl *ctl);
 int verb_version(Ctl *ctl);
 
 /* logs.c: the last lines of a console, for status; NULL: not allowed, or none. */

@@ -110,7 +110,8 @@ static const char *action_of(const char *member)
 {
     if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
         return MICROVM_POLKIT_CONSOLE;
-    return strcmp(member, "GetDefinition") == 0 ? MICROVM_POLKIT_INSPECT : MICROVM_POLKIT_MANAGE;
+    return strcmp(member, "GetDefinition") == 0 || strcmp(member, "Cat") == 0 ? MICROVM_POLKIT_INSPECT
+                                                                              : MICROVM_POLKIT_MANAGE;
 }
 
 static int tell_denied(const char *text, const char *member, const char *about)

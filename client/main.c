@@ -29,6 +29,7 @@ static const Verb verbs[] = {
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
     {"reload", verb_reload, TAKES_NO_NAMES},
     {"validate", verb_validate, 0},
+    {"cat", verb_cat, OPTION_ALL},
     {"show", verb_show, OPTION_ALL | OPTION_PROPERTY | OPTION_VALUE | OPTION_DEFINITION},
     {"version", verb_version, TAKES_NO_NAMES},
     {"help", verb_help, TAKES_NO_NAMES},

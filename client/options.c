@@ -17,6 +17,7 @@ static const char help[] =
     "  status [NAME...]        one microVM in full, or the host\n"
     "  is-active NAME...       its state; exit code 0 when it runs or is paused\n"
     "  show NAME...            its properties, or its definition\n"
+    "  cat NAME...             the files of its definition; --json: what they say together, and where\n"
     "  logs NAME               what its console said\n"
     "  console NAME            attach to its console; Ctrl-] detaches\n"
     "\n"

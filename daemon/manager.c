@@ -265,9 +265,6 @@ static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
 /* Keys that this version reads and checks, but does not act on: said, so that nobody relies on them. */
 static void warn_unused(const HostConfig *config)
 {
-    if (config->watch_definitions)
-        log_warning(
-            "definitions.watch is not acted on by this version; run \"microvmctl reload\" after a change.");
     if (config->memory_reserve_mib > 0)
         log_warning(
             "host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
@@ -316,6 +313,7 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
     manager->config = config;
     config = (HostConfig){0};
     set_role(manager, MICROVM_HOST_ROLE_HOST, NULL);
+    manager_watch(manager);
     r = load_definitions(manager, &changes);
     if (r < 0)
         return r;
@@ -454,6 +452,7 @@ int manager_start(Manager *manager)
     if (r < 0)
         return r;
     r = load_records(manager);
+    manager_watch(manager);
     if (r >= 0)
         r = load_definitions(manager, &changes);
     if (r < 0)
@@ -471,6 +470,8 @@ Manager *manager_free(Manager *manager)
         return NULL;
     manager->later = sd_event_source_disable_unref(manager->later);
     sd_event_source_disable_unref(manager->ready_timer);
+    sd_event_source_disable_unref(manager->watch.timer);
+    manager_unwatch(manager);
     manager_close_drivers(manager);
     workers_stop(manager->host.files, STOP_GRACE_USEC);
     for (size_t i = 0; i < manager->n_vms; i++)

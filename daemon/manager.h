@@ -58,6 +58,11 @@ struct Manager {
     sd_event_source *later; /* once, after the present event: held starts, microVMs that are gone */
     sd_event_source *ready_timer;
     int lock_fd;           /* held while the runtime directory is ours */
+    struct {
+        sd_event_source **sources, *timer;
+        size_t n_sources;
+        uint64_t first_usec; /* of the changes that wait for a reload; 0: none do */
+    } watch;
     char *problems_logged; /* so that a reload repeats nothing */
 };
 
@@ -106,6 +111,10 @@ void manager_host_state(Manager *manager, bool stopping);
 int manager_open_drivers(Manager *manager);
 void manager_close_drivers(Manager *manager);
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata);
+
+/* manager-watch.c: watches what there is now, if the configuration says so; before it is read. */
+void manager_watch(Manager *manager);
+void manager_unwatch(Manager *manager);
 
 /* manager.c, for the above */
 MicroVM *manager_get(Manager *manager, const char *name); /* found or made; NULL: out of memory */

@@ -2,6 +2,7 @@
 /* The methods of a microVM's object. */
 #include "bus/server.h"
 
+#include "base/utf8.h"
 #include "microvm/names.h"
 #include "resource/console-log.h"
 #include "supervise/log-stream.h"
@@ -195,19 +196,104 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
     return r < 0 ? r : sd_bus_reply_method_return(message, "h", fd);
 }
 
+/* The files that make the definition up, as they are now; an error, if there is none any more. */
+static int find_definition(BusServer *server, const MicroVM *vm, ProblemList *problems, LayerFiles *ret_files,
+                           sd_bus_error *error)
+{
+    const Manager *manager = server->manager;
+    int r = definition_find(manager->settings.directories, manager->settings.n_directories, vm->name,
+                            &manager->config.defaults, problems, ret_files);
+
+    return r == -ENOENT ? sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND,
+                                            "There is no definition of %s any more.", vm->name)
+                        : r;
+}
+
+static int reply_origins(BusServer *server, sd_bus_message *message, const MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_(layer_files_clear)
+    LayerFiles files = {0};
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_free_ char *json = NULL, *problem = NULL;
+    int r;
+
+    r = find_definition(server, vm, &problems, &files, error);
+    if (r >= 0)
+        r = definition_origins(vm->name, &files, &problems, &json);
+    if (r == -EBADMSG && problems.count > 0)
+        problem = problem_format(&problems.items[0]);
+    if (r == -EBADMSG || r == -ESTALE)
+        return bus_error_set(error, -EBADMSG, problem);
+    return r < 0 ? r : sd_bus_reply_method_return(message, "s", json);
+}
+
 static int method_get_definition(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
     _cleanup_free_ char *text = NULL;
     const VmSpec *spec = vm->spec ? vm->spec : vm->booted;
+    bool origins = false;
+    const BusOption options[] = {{"origins", 'b', &origins}};
     int r;
 
-    r = bus_read_options(message, NULL, 0, error);
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
     if (r < 0)
         return r;
+    if (origins)
+        return reply_origins(server, message, vm, error);
     if (!spec)
         return bus_error_set(error, -EBADMSG, vm->definition_error);
     text = vm_spec_to_json(spec);
     return text ? sd_bus_reply_method_return(message, "s", text) : -ENOMEM;
+}
+
+/* What D-Bus takes for a string. */
+static bool is_text(const char *text, size_t size)
+{
+    for (size_t at = 0, length; at < size; at += length)
+        if (text[at] == '\0' || (length = utf8_sequence(text + at, size - at)) == 0)
+            return false;
+    return true;
+}
+
+/* A file that can't be shown is in the list all the same: its content says why. */
+static int append_file(sd_bus_message *reply, const char *path)
+{
+    _cleanup_free_ char *text = NULL, *shown = NULL;
+    size_t size;
+    int r = read_file(path, SPEC_FILE_MAX, &text, &size);
+
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0 && asprintf(&shown, "// The file can't be read: %s.\n", read_file_problem(r)) < 0)
+        return -ENOMEM;
+    if (r >= 0 && !is_text(text, size) && !(shown = strdup("// The file is no text in UTF-8.\n")))
+        return -ENOMEM;
+    return sd_bus_message_append(reply, "(ss)", path, shown ? shown : text);
+}
+
+static int method_cat(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_(layer_files_clear)
+    LayerFiles files = {0};
+    _cleanup_problems_ ProblemList problems = {0};
+    sd_bus_message *reply = NULL;
+    int r;
+
+    r = bus_read_options(message, NULL, 0, error);
+    if (r >= 0)
+        r = find_definition(server, vm, &problems, &files, error);
+    if (r >= 0)
+        r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(ss)");
+    for (size_t i = 0; i < files.count && r >= 0; i++)
+        r = append_file(reply, files.items[i].path);
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 1;
 }
 
 const BusMethod bus_vm_methods[] = {
@@ -221,6 +307,7 @@ const BusMethod bus_vm_methods[] = {
     {"OpenConsole", MICROVM_POLKIT_CONSOLE, method_open_console},
     {"OpenLog", MICROVM_POLKIT_CONSOLE, method_open_log},
     {"GetDefinition", MICROVM_POLKIT_INSPECT, method_get_definition},
+    {"Cat", MICROVM_POLKIT_INSPECT, method_cat},
 };
 
 const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

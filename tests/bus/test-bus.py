@@ -160,6 +160,124 @@ def test_another_libvirt_waits_for_a_restart(host):
     assert host.get("/org/microvm1", MANAGER, "Drivers") == [["libvirt", True, host.uri]]
 
 
+def test_layers(host):
+    for name in ("vms/a.json.d", "vms/t@.json.d", "vms/t@2.json.d", "defaults.json.d"):
+        os.mkdir(host.path(name))
+    host.write("defaults.json", '{ "vcpu": 3 }')
+    host.write("defaults.json.d/10.json", '{ "mem": 300 }')
+    host.write("vms/a.json.d/10.json", '\n{ "mem": 400 }')
+    host.write("vms/t@.json", '{ "kernel": "/%i" }')
+    os.symlink("t@.json", host.path("vms/t@1.json"))
+    host.write("vms/t@2.json.d/x.json", '{ "vcpu": 5 }')
+    changes = sorted(map(tuple, host.reload()))
+    assert changes == [("a", "changed"), ("b-c", "changed"), ("t@1", "added"), ("t@2", "added")], changes
+    assert [host.vm(vm, "VCPUs") for vm in ("a", "b_2dc", "t_401", "t_402")] == [3, 3, 3, 5]
+    assert [host.vm(vm, "MemoryBytes") >> 20 for vm in ("a", "b_2dc")] == [400, 300]
+    files = host.call("/org/microvm1/vm/a", VM, "Cat", "a{sv}", "0")[0]
+    assert [os.path.relpath(path, host.dir) for path, _ in files] == [
+        "defaults.json", "defaults.json.d/10.json", "vms/a.json", "vms/a.json.d/10.json"], files
+    assert files[3][1] == '\n{ "mem": 400 }'
+    text = host.call("/org/microvm1/vm/t_401", VM, "GetDefinition", "a{sv}", "1", "origins", "b", "true")[0]
+    merged = json.loads(text)
+    assert merged["definition"] == {"vcpu": 3, "mem": 300, "kernel": "/1"}, merged
+    assert merged["origins"]["/vcpu"] == host.path("defaults.json") + ":1", merged
+    run = host.ctl("cat", "a", "--json")
+    assert json.loads(run.stdout)[0]["origins"]["/mem"] == host.path("vms/a.json.d/10.json") + ":2", run
+    host.ctl("start", "b-c")
+    host.write("defaults.json", "{")
+    assert sorted(map(tuple, host.reload())) == [(name, "invalid") for name in ("a", "b-c", "t@1", "t@2")]
+    assert host.vm("b_2dc", "State") == "running" and "defaults.json:1:" in host.vm("a", "StateReason")
+    assert host.read_log().count("defaults.json:1:2: error") + host.read_log().count("defaults.json:2:1: error") == 1
+    assert "defaults.json" in host.error("/org/microvm1/vm/a", VM, "GetDefinition", "a{sv}", "1", "origins", "b", "true")
+    host.write("defaults.json", "")
+    host.reload()
+    assert host.vm("b_2dc", "VCPUs") == 3 and host.vm("b_2dc", "Outdated") is True, "it runs with what it was started with"
+    os.unlink(host.path("vms/b-c.json"))
+    host.reload()
+    assert "no definition of b-c any more" in host.error("/org/microvm1/vm/b_2dc", VM, "Cat", "a{sv}", "0")
+
+
+def test_hangup_reloads(host):
+    host.define("new")
+    os.kill(host.daemon.pid, signal.SIGHUP)
+    wait_for("the reload", lambda: "/vm/new" in host.busctl("tree", NAME, "--list").stdout)
+
+
+def test_watch(host):
+    def vcpus(vm, number):
+        wait_for(f"{number} processors", lambda: host.vm(vm, "VCPUs") == number)
+
+    def put(name, text):
+        host.write(name + ".tmp", text)
+        os.rename(host.path(name + ".tmp"), host.path(name))
+
+    host.config({"definitions": {"watch": True}})
+    host.reload()
+    host.define("a", vcpu=2)
+    vcpus("a", 2)
+    os.mkdir(host.path("vms/a.json.d"))
+    put("vms/a.json.d/x.json", '{ "vcpu": 3 }')
+    vcpus("a", 3)
+    put("vms/a.json.d/x.json", '{ "vcpu": 4 }')
+    vcpus("a", 4)
+    os.unlink(host.path("vms/a.json.d/x.json"))
+    vcpus("a", 2)
+    put("defaults.json", '{ "vcpu": 5 }')
+    vcpus("b_2dc", 5)
+    os.unlink(host.path("vms/b-c.json"))
+    wait_for("b-c is gone", lambda: "/vm/b_2dc" not in host.busctl("tree", NAME, "--list").stdout)
+    with open(host.path("vms/slow.json"), "w") as file:  # half a file is not read while it is written
+        file.write('{ "kernel": ')
+        file.flush()
+        time.sleep(1)
+        assert "/vm/slow" not in host.busctl("tree", NAME, "--list").stdout
+        file.write('"/k" }')
+    wait_for("slow", lambda: "/vm/slow" in host.busctl("tree", NAME, "--list").stdout)
+    assert host.vm("slow", "State") == "inactive"
+    host.config({})
+    host.reload()
+    host.define("a", vcpu=6)
+    time.sleep(1)
+    assert host.vm("a", "VCPUs") == 2, "nobody watches any more"
+    host.stop()
+    host.config({"definitions": {"watch": True}})
+    shutil.rmtree(host.path("vms"))
+    host.start()
+    os.mkdir(host.path("vms"))
+    host.define("late")
+    wait_for("late", lambda: "/vm/late" in host.busctl("tree", NAME, "--list").stdout)
+
+
+def test_check_layers(host):
+    def check(*names):
+        run = subprocess.run(host.argv("--check", *map(host.path, names)), capture_output=True, text=True)
+        return run.returncode, run.stdout
+
+    for name in ("vms/a.json.d", "vms/none.json.d", "elsewhere", "elsewhere/x.json.d", "defaults.json.d"):
+        os.mkdir(host.path(name))
+    host.write("defaults.json", '{ "kernel": "/k", "vcpu": 2 }')
+    host.write("elsewhere/x.json", "{}")
+    assert check("elsewhere/x.json", "defaults.json")[0] == 0, "the kernel is in defaults.json"
+    host.write("elsewhere/x.json.d/10.json", '{ "vcpu": "two" }')
+    for name in ("elsewhere/x.json", "elsewhere/x.json.d/10.json"):
+        code, out = check(name)
+        assert code == 1 and "x.json.d/10.json:1:11: error:" in out, out
+    host.write("vms/a.json.d/10.json", '{ "kernelParams+": ["a b"] }')
+    code, out = check("vms/a.json.d/10.json")
+    assert code == 1 and "a.json.d/10.json:1:21: error: one kernel parameter" in out, out
+    host.write("vms/none.json.d/10.json", '{ "vpcu": 1 }')
+    code, out = check("vms/none.json.d/10.json")
+    assert code == 1 and 'did you mean "vcpu"' in out, out
+    host.write("vms/t@.json", '{ "kernel": "/%i/%x" }')
+    code, out = check("vms/t@.json")
+    assert code == 1 and "t@.json:1:13: error: %x stands for nothing" in out, out
+    host.write("defaults.json.d/10.json", '{ "mem": -1 }')
+    assert check("defaults.json.d/10.json")[0] == 1
+    host.write("defaults.json.d/10.json", '{ "mem": 10 }')
+    host.write("vms/t@.json", '{ "kernel": "/%i" }')
+    assert check("defaults.json.d/10.json", "vms/t@.json") == (0, "2 files are good.\n")
+
+
 def test_reload_while_running(host):
     host.ctl("start", "a", "b-c")
     host.define("a", mem=1024)
@@ -299,7 +417,7 @@ def test_others_may_look_but_not_touch(host):
     path = "/org/microvm1/vm/a"
     assert host.busctl("get-property", NAME, path, VM, "State", prefix=NOBODY).returncode == 0
     for method, args in (("Start", ("a{sv}", "0")), ("Stop", ("a{sv}", "0")), ("Kill", ("i", "9")),
-                         ("OpenConsole", ("a{sv}", "0")), ("OpenLog", ("a{sv}", "0")), ("GetDefinition", ("a{sv}", "0")),
+                         ("OpenConsole", ("a{sv}", "0")), ("OpenLog", ("a{sv}", "0")), ("GetDefinition", ("a{sv}", "0")), ("Cat", ("a{sv}", "0")),
                          ("ResetFailed", ())):
         refusal = host.error(path, VM, method, *args, prefix=NOBODY)
         assert "Access denied" in refusal, f"{method}: {refusal}"

@@ -193,7 +193,16 @@ class MicroVM(dbus.service.Object):
     @dbus.service.method(MICROVM, "a{sv}", "s")
     def GetDefinition(self, options):
         self.check("GetDefinition", "inspect")
+        if options.get("origins"):
+            return json.dumps({"definition": {"kernel": "/vmlinuz"}, "origins": {"/kernel": "/etc/microvmd/vms/web.json:3"}})
         return json.dumps({"kernel": "/vmlinuz", "mem": 512})
+
+    @dbus.service.method(MICROVM, "a{sv}", "a(ss)")
+    def Cat(self, options):
+        self.check("Cat", "inspect")
+        text = "\x1b[2J" if self.name == "evil" else '{ "kernel": "/vmlinuz" }'
+        return dbus.Array([(f"/etc/microvmd/vms/{self.name}.json", text + "\n"),
+                           (f"/etc/microvmd/vms/{self.name}.json.d/10.json", '{ "mem": 512 }')], signature="(ss)")
 
     @dbus.service.method(PROPERTIES, "s", "a{sv}")
     def GetAll(self, interface):

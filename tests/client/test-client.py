@@ -329,6 +329,18 @@ def test_show(it):
         "web", "db", "slow", "stuck", "bad", "guest", "locked", "evil", "t@1.x-y"]
 
 
+def test_cat(it):
+    assert expect(it, 0, "cat", "web").stdout == (
+        '# /etc/microvmd/vms/web.json\n{ "kernel": "/vmlinuz" }\n\n# /etc/microvmd/vms/web.json.d/10.json\n{ "mem": 512 }\n')
+    expect(it, 0, "cat", "web", "db", out=["# /etc/microvmd/vms/web.json\n", "\n\n# /etc/microvmd/vms/db.json\n"])
+    assert json.loads(expect(it, 0, "cat", "web", "--json").stdout) == [
+        {"Name": "web", "definition": {"kernel": "/vmlinuz"}, "origins": {"/kernel": "/etc/microvmd/vms/web.json:3"}}]
+    result = expect(it, 77, "cat", "locked", "web", err="org.microvm1.inspect")
+    assert "web.json" in result.stdout
+    terminal = Terminal(it, "cat", "evil")
+    assert terminal.end() == 0 and b"\x1b[2J" not in terminal.seen and b"evil.json" in terminal.seen, terminal.seen
+
+
 def test_escapes(it):
     for words in (["status", "evil"], ["show", "evil"]):
         result = expect(it, 0, *words)

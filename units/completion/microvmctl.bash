@@ -30,7 +30,7 @@ _microvmctl()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i options
     local verbs="list status is-active start stop restart kill pause resume reset-failed console logs reload validate
-        show version help"
+        cat show version help"
     local common="--bus --host --json --no-pager --no-legend --no-block --quiet --no-ask-password --help --version"
 
     [[ $cur == "=" ]] && cur=
@@ -80,7 +80,7 @@ _microvmctl()
     done
 
     case $verb in
-        list|status|is-active|start|pause|resume|reset-failed) options="--all" ;;
+        list|status|is-active|cat|start|pause|resume|reset-failed) options="--all" ;;
         stop) options="--all --force --timeout --host-shutdown" ;;
         restart) options="--all --force --timeout" ;;
         kill) options="--all --signal" ;;
