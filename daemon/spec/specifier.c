@@ -62,9 +62,9 @@ static char *value_of(const char *name, char letter)
 
 static void unknown(const Expander *e, const char *pointer, const char *percent)
 {
-    size_t length = 1;
+    size_t length = percent[1] ? 1 : 0;
 
-    while (((unsigned char)percent[1 + length] & 0xc0) == 0x80) /* the rest of one in UTF-8 */
+    while (length > 0 && (((unsigned char)percent[1 + length] & 0xc0) == 0x80)) /* the rest of one in UTF-8 */
         length++;
     if (percent[1] && strchr("hHm", percent[1]))
         table_problem(e->reader, PROBLEM_ERROR, pointer, false,
@@ -73,7 +73,7 @@ static void unknown(const Expander *e, const char *pointer, const char *percent)
         table_problem(e->reader, PROBLEM_ERROR, pointer, false,
                       "%%%.*s stands for nothing: there are %%n, %%p, %%i, %%h, %%H and %%m; a percent sign "
                       "is written %%%%",
-                      percent[1] ? (int)length : 0, percent + 1);
+                      (int)length, percent + 1);
 }
 
 static int expand_text(const Expander *e, cJSON *json, const char *pointer)
@@ -81,27 +81,28 @@ static int expand_text(const Expander *e, cJSON *json, const char *pointer)
     _cleanup_free_ char *expanded = NULL;
     size_t size;
     FILE *stream;
-    bool good = true;
+    const char *wrong = NULL;
 
     if (!strchr(json->valuestring, '%') || table_is_flawed(e->reader, pointer))
         return 0;
     stream = open_memstream(&expanded, &size);
     if (!stream)
         return -ENOMEM;
-    for (const char *at = json->valuestring; *at && good; at++) {
+    for (const char *at = json->valuestring; *at && !wrong; at++) {
         _cleanup_free_ char *value = *at == '%' ? value_of(e->name, at[1]) : NULL;
         if (*at != '%') {
             putc(*at, stream);
             continue;
         }
-        good = value;
-        if (good)
-            fputs(value, stream);
+        if (!value)
+            wrong = at;
         else
-            unknown(e, pointer, at);
-        at++;
+            fputs(value, stream);
+        at += value ? 1 : 0;
     }
-    if (fclose(stream) != 0 || (good && !cJSON_SetValuestring(json, expanded)))
+    if (wrong)
+        unknown(e, pointer, wrong);
+    if (fclose(stream) != 0 || (!wrong && !cJSON_SetValuestring(json, expanded)))
         return -ENOMEM;
     return 0;
 }
