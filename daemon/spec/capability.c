@@ -54,28 +54,38 @@ static const char *other_hypervisor(const char *key, const Runner *runner)
     return NULL;
 }
 
+/* `pointer` is that of the object. Most rows have nothing to say, so that theirs is made when they do. */
 static void check_row(const TableReader *reader, const KeyRow *row, const void *source, const char *pointer,
                       const Runner *runner)
 {
     const char *other = other_hypervisor(row->key, runner);
+    size_t n_items = row->type == KEY_OBJECTS ? COUNT(row, source) : 0;
+    _cleanup_free_ char *at = NULL;
     Capability needed = CAP_NONE;
 
+    if (row->enum_needs && !other)
+        needed = row->enum_needs(FIELD(row, source, int));
+    else if ((row->needs != CAP_NONE || other) && !table_is_default(row, source))
+        needed = row->needs;
+    else
+        other = NULL;
+    if (!other && n_items == 0 && (needed == CAP_NONE || runner->can & CAPABILITY(needed)))
+        return;
+    at = key_pointer(pointer, row->key);
+    if (!at)
+        return;
     if (other) {
-        if (json_find(reader->document, pointer) && !table_is_default(row, source))
-            table_problem(reader, PROBLEM_WARNING, pointer, true,
+        if (json_find(reader->document, at))
+            table_problem(reader, PROBLEM_WARNING, at, true,
                           "this is for the hypervisor \"%s\" and has no effect", other);
         return;
     }
-    if (row->enum_needs)
-        needed = row->enum_needs(FIELD(row, source, int));
-    else if (row->needs != CAP_NONE && !table_is_default(row, source))
-        needed = row->needs;
     if (needed != CAP_NONE && !(runner->can & CAPABILITY(needed)))
-        table_refuse(reader, pointer, needed, runner);
-    for (size_t i = 0; row->type == KEY_OBJECTS && i < COUNT(row, source); i++) {
+        table_refuse(reader, at, needed, runner);
+    for (size_t i = 0; i < n_items; i++) {
         const char *item = FIELD(row, source, char *) + i * row->items->item_size;
         _cleanup_free_ char *element = NULL;
-        if (asprintf(&element, "%s/%zu", pointer, i) < 0)
+        if (asprintf(&element, "%s/%zu", at, i) < 0)
             element = NULL;
         else
             table_check_capabilities(reader, row->items, item, element, runner);
@@ -85,13 +95,7 @@ static void check_row(const TableReader *reader, const KeyRow *row, const void *
 void table_check_capabilities(const TableReader *reader, const KeyTable *table, const void *source,
                               const char *pointer, const Runner *runner)
 {
-    for (size_t i = 0; i < table->n_rows; i++) {
-        const KeyRow *row = &table->rows[i];
-        _cleanup_free_ char *at = NULL;
-        if (row->alias_of || row->type == KEY_REFUSED)
-            continue;
-        at = key_pointer(pointer, row->key);
-        if (at)
-            check_row(reader, row, source, at, runner);
-    }
+    for (size_t i = 0; i < table->n_rows; i++)
+        if (!table->rows[i].alias_of && table->rows[i].type != KEY_REFUSED)
+            check_row(reader, &table->rows[i], source, pointer, runner);
 }

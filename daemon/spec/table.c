@@ -101,7 +101,9 @@ static bool is_dotted(const KeyTable *table, const char *prefix, const char *nam
 {
     size_t length = strlen(prefix), end = length + strlen(name);
 
-    for (size_t i = 0; i < table->n_rows && strchr(name, '.'); i++)
+    if (!strchr(name, '.'))
+        return false;
+    for (size_t i = 0; i < table->n_rows; i++)
         if (strncmp(table->rows[i].key, prefix, length) == 0 &&
             strncmp(table->rows[i].key + length, name, strlen(name)) == 0 &&
             (table->rows[i].key[end] == '.' || table->rows[i].key[end] == '\0'))
@@ -123,10 +125,11 @@ static int read_member(ObjectReader *object, const cJSON *child, const char *pre
         return 0;
     }
     for (size_t i = 0; i < table->n_rows; i++) {
-        size_t row = main_row(table, i);
+        size_t row;
         if (strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0 ||
             !streq(table->rows[i].key + strlen(prefix), child->string))
             continue;
+        row = main_row(table, i);
         if (object->given.row[row]) {
             /* Not the same key again, which the scanner has told already, but another name of it. */
             if (row != i || !is_repeated(child))
