@@ -189,6 +189,8 @@ def test_layers(host):
     assert host.vm("b_2dc", "State") == "running" and "defaults.json:1:" in host.vm("a", "StateReason")
     assert host.read_log().count("defaults.json:1:2: error") + host.read_log().count("defaults.json:2:1: error") == 1
     assert "defaults.json" in host.error("/org/microvm1/vm/a", VM, "GetDefinition", "a{sv}", "1", "origins", "b", "true")
+    problem = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k"}')[0][0]
+    assert host.path("defaults.json") + ":" in problem[2] and problem[3:] == [0, 0], problem
     host.write("defaults.json", "")
     host.reload()
     assert host.vm("b_2dc", "VCPUs") == 3 and host.vm("b_2dc", "Outdated") is True, "it runs with what it was started with"
