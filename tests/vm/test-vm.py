@@ -40,7 +40,10 @@ def console(host, name="web"):
 
 
 def said(host, words, name="web", count=1):
-    wait_for(f"{words!r} on the console", lambda: console(host, name).count(words) >= count, BOOT)
+    try:
+        wait_for(f"{words!r} on the console", lambda: console(host, name).count(words) >= count, BOOT)
+    except AssertionError as error:
+        raise AssertionError(f"{error}, which ends with {console(host, name)[-1000:]!r}") from None
 
 
 def state(host, name="web"):
