@@ -61,6 +61,9 @@ static void put_disk(Writer *w, size_t index)
             formats[volume->image_type], volume->direct ? " cache='none'" : "");
     xml_attribute(w, "file", path);
     put_no_relabel(w, is_foreign(path, request->state_dir));
+    /* It leans on no other file, whatever is written in it: volume_ensure() has seen to that. */
+    if (volume->image_type != IMAGE_RAW)
+        xml_put(w, "      <backingStore/>\n");
     xml_put(w, "      <target dev='%s' bus='virtio'/>\n", device);
     if (volume->read_only)
         xml_put(w, "      <readonly/>\n");
