@@ -34,7 +34,7 @@
     X(CAP_MEMORY_HOTPLUG, "adding memory by virtio-mem", WITH_PCI)                                           \
     X(CAP_BALLOON, "a memory balloon", WITH_NOBODY)                                                          \
     X(CAP_IMAGE_FORMATS, "images that are not raw", "convert it: qemu-img convert -O raw")                   \
-    X(CAP_IMAGE_VHDX, "images in the format \"vhdx\"", "convert it: qemu-img convert -O qcow2")               \
+    X(CAP_IMAGE_VHDX, "images in the format \"vhdx\"", "convert it: qemu-img convert -O qcow2")              \
     X(CAP_DIRECT_IO, "disks without the host's page cache", WITH_NOBODY)                                     \
     X(CAP_DISK_SERIAL, "serial numbers of disks", WITH_NOBODY)                                               \
     X(CAP_NET_USER, "interfaces of type \"user\"", "QEMU can")                                               \
