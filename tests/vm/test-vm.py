@@ -369,6 +369,7 @@ def test_every_device_on_q35(host):
     os.mkdir(host.path("share"))
     host.write("share/hello", "shared")
     host.write("secret", "hush-hush")
+    tap = f"mvt{os.getpid() % 1000000}"
     os.chown(host.path("secret"), 12345, 12345)
     os.chmod(host.path("secret"), 0o600)
     host.write("look.img", LOOK.ljust(1 << 20, "\n"))
@@ -380,7 +381,7 @@ def test_every_device_on_q35(host):
          initialBalloonMem=32, hotplugMem=128, hotpluggedMem=0, credentialFiles={"key": host.path("secret")}, shares=shares,
          volumes=[{"image": "root.qcow2", "imageType": "qcow2", "serial": "root-1"},
                   {"image": host.path("look.img"), "readOnly": True, "direct": True}],
-         interfaces=[{"type": "tap", "id": f"mvt{os.getpid() % 1000000}"}, "user"])
+         interfaces=[{"type": "tap", "id": tap}, "user"])
     said(host, "seen: everything")
     text = console(host)
     for words in ("credential hush-hush", "serial root-1, read-only 1", "balloon 1", "cpu Intel Core i7 9xx (Nehalem",
@@ -392,12 +393,14 @@ def test_every_device_on_q35(host):
         line = file.read()
     assert "hush" not in line and "credential.key" in line and "mount_tag\":\"nine" in line, line
     assert not os.path.exists(host.path("run/vm/web/credential.key")), "the copy of the credential stays"
+    assert os.path.exists(f"/sys/class/net/{tap}")
     stat = os.stat(host.path("secret"))
     assert (stat.st_uid, stat.st_mode & 0o777) == (12345, 0o600)
     with open(host.path("state/vm/web/root.qcow2"), "rb") as file:
         image = file.read()
     assert image[:4] == b"QFI\xfb" and b"written-by-guest" in image[1 << 18:]
     assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
+    assert not os.path.exists(f"/sys/class/net/{tap}"), "the tap stays"
 
 
 def test_boot_from_disk(host):
