@@ -88,7 +88,7 @@ void run_take_facts(Run *run, DomainFacts *facts)
 
 /* --- operations --- */
 
-/* What libvirt 9.0 has words for, beside its own. */
+/* What libvirt has words for, from 9.0 on. */
 static CapabilitySet capabilities(const VmSpec *spec)
 {
     static const Capability of_all[] = {
