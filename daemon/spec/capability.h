@@ -34,6 +34,7 @@
     X(CAP_MEMORY_HOTPLUG, "adding memory by virtio-mem", WITH_PCI)                                           \
     X(CAP_BALLOON, "a memory balloon", WITH_NOBODY)                                                          \
     X(CAP_IMAGE_FORMATS, "images that are not raw", "convert it: qemu-img convert -O raw")                   \
+    X(CAP_IMAGE_VHDX, "images in the format \"vhdx\"", "convert it: qemu-img convert -O qcow2")              \
     X(CAP_DIRECT_IO, "disks without the host's page cache", WITH_NOBODY)                                     \
     X(CAP_DISK_SERIAL, "serial numbers of disks", WITH_NOBODY)                                               \
     X(CAP_NET_USER, "interfaces of type \"user\"", "QEMU can")                                               \
@@ -48,6 +49,7 @@
     X(CAP_VIRTIOFS_READ_ONLY, "read-only shares by virtiofs", "9p can, or mount it read-only in the guest")  \
     X(CAP_VIRTIOFS_CACHE, "this cache mode of virtiofsd", "\"auto\", \"always\" and \"never\" are possible") \
     X(CAP_VIRTIOFSD_OPTIONS, "these options of virtiofsd", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_VIRTIOFSD_THREADS, "choosing the number of virtiofsd's threads", WITH_NOBODY)                      \
     X(CAP_DEVICE_PCI, "passing a PCI device through", WITH_PCI)                                              \
     X(CAP_DEVICE_USB, "passing a USB device through", WITH_PCI)                                              \
     X(CAP_DEVICE_PLACEMENT, "choosing id, bus and options of a device", WITH_THE_DIRECT_DRIVER)              \
