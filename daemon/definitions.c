@@ -43,7 +43,7 @@ const Definition *definitions_find(const Definitions *definitions, const char *n
 /* --- what is refused --- */
 
 /* What microvmd itself does, whoever runs the hypervisor. */
-#define OWN_CAPABILITIES 0
+#define OWN_CAPABILITIES CAPABILITY(CAP_ORDER)
 
 CapabilitySet definition_capabilities(const VmSpec *spec)
 {
