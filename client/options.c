@@ -32,7 +32,7 @@ static const char help[] =
     "\n"
     "Definitions:\n"
     "  reload                  read definitions anew; starts and stops nothing\n"
-    "  validate FILE...        check definitions, without loading them\n"
+    "  validate FILE...        check definitions, without loading them and without a daemon\n"
     "  version                 of microvmctl and microvmd\n"
     "  help                    this text\n"
     "\n"

@@ -60,15 +60,11 @@ static bool is_ending(const MicroVM *vm)
     return vm->record.state == MICROVM_STOPPING || vm->settling;
 }
 
-int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+/* Accepts a start of what does not run; `why` is for people. */
+static int accept_start(MicroVM *vm, const char *why, uint64_t *ret_job, char **ret_error)
 {
     int r;
 
-    if (state_is_up(vm->record.state) && !vm->settling) {
-        *ret_job = take_job(vm, MICROVM_JOB_START);
-        vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
-        return 0;
-    }
     r = may_start(vm, ret_error);
     if (r < 0)
         return r;
@@ -76,13 +72,41 @@ int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
         *ret_job = take_job(vm, MICROVM_JOB_START);
+    vm->pulls_in = true;
     if (is_ending(vm)) {
         vm->record.again = true;
         vm_save(vm);
     } else {
-        vm_event(vm, VM_EVENT_START, "start asked for");
+        vm_event(vm, VM_EVENT_START, "%s", why);
     }
     return 0;
+}
+
+int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+{
+    if (state_is_up(vm->record.state) && !vm->settling) {
+        *ret_job = take_job(vm, MICROVM_JOB_START);
+        vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
+        return 0;
+    }
+    return accept_start(vm, "start asked for", ret_job, ret_error);
+}
+
+int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
+{
+    char why[128];
+    uint64_t job;
+
+    if ((state_is_up(vm->record.state) && !vm->settling) || vm_is_coming(vm) ||
+        vm->record.state == MICROVM_BACKOFF)
+        return 0;
+    snprintf(why, sizeof(why), "started for %s", by->name);
+    return accept_start(vm, why, &job, ret_error);
+}
+
+bool vm_is_coming(const MicroVM *vm)
+{
+    return state_is_coming(vm->record.state) || (is_ending(vm) && vm->record.again);
 }
 
 static int may_stop(MicroVM *vm, char **ret_error)
@@ -129,7 +153,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
-    vm->record.again = false;
+    vm->record.again = vm->pulls_in = false;
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
     else
@@ -149,6 +173,7 @@ int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_jo
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
+    vm->pulls_in = true;
     vm->record.again = true;
     begin_stop(vm, options, "restart asked for");
     return 0;
@@ -223,6 +248,7 @@ void vm_autostart(MicroVM *vm)
 
     if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
         return;
+    vm->pulls_in = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }
 

@@ -455,6 +455,26 @@ def test_autostart_once_a_boot(host):
     assert host.vm("b_2dc", "State") == "inactive", "it appeared later"
 
 
+def test_order(host):
+    host.define("db")
+    host.define("web", requires=["db"], after=["db"])
+    host.define("clash", machineId=host.vm("a", "UUID"))
+    host.write("vms/lost.json", json.dumps({"kernel": host.kernel, "requires": ["nobody"]}))
+    assert ("clash", "invalid") in map(tuple, host.reload())
+    assert "is that of the microVM a already" in host.vm("clash", "StateReason") and "vms/a.json" in host.vm("clash", "StateReason")
+    assert 'no microVM is called "nobody"' in host.vm("lost", "StateReason")
+    assert host.ctl("start", "web").returncode == 0
+    assert host.vm("db", "State") == "running" and host.vm("db", "StartTimestamp") < host.vm("web", "StartTimestamp")
+    host.write("vms/db.json", "{")
+    host.ctl("stop", "--force", "web", "db")
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "it requires db" in run.stderr, run
+    os.unlink(host.path("vms/a.json"))
+    host.reload()
+    assert host.vm("clash", "State") == "inactive", "mended by the other one's end"
+
+
 def test_thirty_broken_files_and_a_good_one(host):
     broken = {
         "trunc1": "{", "trunc2": '{"kernel"', "trunc3": '{"kernel": "/k', "deep": "[" * (1 << 20), "array": "[]", "word": "hello",
