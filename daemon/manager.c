@@ -429,6 +429,8 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
     };
     r = workers_new(event, "files", FILE_WORKERS, &manager->host.files);
     if (r >= 0)
+        r = workers_new(event, "writer", 1, &manager->writer);
+    if (r >= 0)
         r = sd_event_add_defer(event, &manager->later, on_later, manager);
     if (r >= 0)
         r = sd_event_source_set_enabled(manager->later, SD_EVENT_OFF);
@@ -472,6 +474,7 @@ Manager *manager_free(Manager *manager)
     sd_event_source_disable_unref(manager->watch.timer);
     manager_unwatch(manager);
     manager_close_drivers(manager);
+    workers_stop(manager->writer, STOP_GRACE_USEC);
     workers_stop(manager->host.files, STOP_GRACE_USEC);
     for (size_t i = 0; i < manager->n_vms; i++)
         vm_free(manager->vms[i]);

@@ -7,7 +7,7 @@
 #include "supervise/vm.h"
 
 enum {
-    MANAGER_MAX_DIRECTORIES = DIRECTORIES_MAX,
+    MANAGER_MAX_DIRECTORIES = DIRECTORIES_MAX - 1, /* a definition that is looked at is in one above them */
 };
 
 typedef struct ManagerSettings {
@@ -48,7 +48,8 @@ struct Manager {
     MicrovmHostRole role;
     char *role_reason; /* why it is not "host" */
     VmHost host;
-    MicroVM **vms; /* sorted by name */
+    Workers *writer; /* one thread: of definitions */
+    MicroVM **vms;   /* sorted by name */
     size_t n_vms;
     DriverSlot drivers[DRIVER_KIND_MAX];
     bool host_stopping;

@@ -52,6 +52,18 @@ static int get_counts(sd_bus *bus, const char *path, const char *interface, cons
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int get_directories(sd_bus *bus, const char *path, const char *interface, const char *property,
+                           sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    const ManagerSettings *settings = &((BusServer *)userdata)->manager->settings;
+    int r;
+
+    r = sd_bus_message_open_container(reply, 'a', "s");
+    for (size_t i = 0; i < settings->n_directories && r >= 0; i++)
+        r = sd_bus_message_append(reply, "s", settings->directories[i]);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
 {
     const char *name, *path;
@@ -142,7 +154,6 @@ static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_(vm_spec_unrefp)
     VmSpec *spec = NULL;
-    sd_bus_message *reply = NULL;
     const char *json;
     int r;
 
@@ -152,24 +163,7 @@ static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *
     r = definition_load_text("validate", json, &server->manager->config.defaults, &problems, &spec);
     if (r < 0 && r != -EBADMSG)
         return r;
-    r = sd_bus_message_new_method_return(message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_open_container(reply, 'a', "(sssuu)");
-    for (size_t i = 0; i < problems.count && r >= 0; i++) {
-        const Problem *problem = &problems.items[i];
-        bool foreign = problem->file; /* of a file below the text: its place is no place in that */
-        _cleanup_free_ char *whole = foreign ? problem_format(problem) : NULL;
-        const char *text = foreign ? whole : problem->text;
-        r = sd_bus_message_append(reply, "(sssuu)", problem->severity == PROBLEM_ERROR ? "error" : "warning",
-                                  problem->pointer ? problem->pointer : "", text ? text : "",
-                                  foreign ? 0 : problem->line, foreign ? 0 : problem->column);
-    }
-    if (r >= 0)
-        r = sd_bus_message_close_container(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r < 0 ? r : 1;
+    return bus_reply_problems(message, &problems);
 }
 
 static const BusMethod methods[] = {
@@ -184,12 +178,18 @@ static int on_method(sd_bus_message *message, void *userdata, sd_bus_error *erro
     return bus_dispatch(userdata, methods, ELEMENTSOF(methods), message, false, error);
 }
 
+static int on_define(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    return bus_dispatch(userdata, bus_define_methods, bus_n_define_methods, message, false, error);
+}
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("HostRole", "s", get_host_role, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Drivers", "a(sbs)", get_drivers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Counts", "a{su}", get_counts, 0, 0),
+    SD_BUS_PROPERTY("DefinitionDirectories", "as", get_directories, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_METHOD_WITH_ARGS("GetMicroVM", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", microvm), on_method,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ListMicroVMs", SD_BUS_ARGS("a{sv}", options),
@@ -198,6 +198,18 @@ static const sd_bus_vtable vtable[] = {
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Define", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),
+                            SD_BUS_RESULT("a(sssuu)", problems), on_define, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("CreateTransient", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),
+                            SD_BUS_RESULT("o", microvm), on_define, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Undefine", SD_BUS_ARGS("s", name, "a{sv}", options),
+                            SD_BUS_RESULT("as", removed), on_define, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Mask", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT, on_define,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Unmask", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT, on_define,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("GetDefinitionState", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", state),
+                            on_define, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("JobRemoved",
                             SD_BUS_ARGS("t", id, "s", name, "s", verb, "s", result, "s", reason), 0),
     SD_BUS_VTABLE_END,

@@ -18,7 +18,9 @@ struct Authorization {
     size_t n_table;
     bool is_vm;
     const BusMethod *method;
-    char *vm_name; /* NULL: the call is not about one */
+    const char *action;     /* that is asked for */
+    const char *granted[2]; /* those that were, before */
+    char *vm_name;          /* NULL: the call is not about one */
     sd_bus_slot *call;
     sd_bus_track *caller;
     bool answered, allowed;
@@ -57,6 +59,8 @@ static void answer(Authorization *authorization, bool allowed, const char *name,
     authorization->call = sd_bus_slot_unref(authorization->call);
     authorization->answered = true;
     authorization->allowed = allowed;
+    if (allowed)
+        authorization->granted[authorization->granted[0] ? 1 : 0] = authorization->action;
     if (!allowed && (free_and_strdup(&authorization->refusal_name, name) < 0 ||
                      free_and_strdup(&authorization->refusal_text, text) < 0))
         log_oom();
@@ -67,7 +71,8 @@ static void answer(Authorization *authorization, bool allowed, const char *name,
     if (r < 0)
         log_debug("A caller could not be answered: %s", strerror(-r));
     sd_bus_error_free(&error);
-    authorization_free(authorization);
+    if (authorization->answered) /* else another action was asked for */
+        authorization_free(authorization);
 }
 
 static void refuse(Authorization *authorization, bool interactive_would_help, const char *why)
@@ -75,7 +80,7 @@ static void refuse(Authorization *authorization, bool interactive_would_help, co
     char text[512];
 
     snprintf(text, sizeof(text), "Not allowed: %s needs the polkit action %s%s%s",
-             authorization->method->member, authorization->method->action, why ? "; " : ".", why ? why : "");
+             authorization->method->member, authorization->action, why ? "; " : ".", why ? why : "");
     answer(authorization, false,
            interactive_would_help ? SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED
                                   : SD_BUS_ERROR_ACCESS_DENIED,
@@ -118,8 +123,7 @@ static int ask_polkit(Authorization *authorization)
                                        "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
     if (r >= 0)
         r = sd_bus_message_append(call, "(sa{sv})s", "system-bus-name", 1, "name", "s",
-                                  sd_bus_message_get_sender(authorization->message),
-                                  authorization->method->action);
+                                  sd_bus_message_get_sender(authorization->message), authorization->action);
     if (r >= 0 && authorization->vm_name)
         r = sd_bus_message_append(call, "a{ss}", 2, "microvm", authorization->vm_name, "verb",
                                   authorization->method->member);
@@ -172,23 +176,30 @@ static int on_caller_gone(sd_bus_track *track, void *userdata)
     return 0;
 }
 
-static int begin(Authorization *authorization)
+/* Who asks, to begin with. */
+static int begin(Authorization *authorization, const char *action)
 {
-    sd_bus *bus = authorization->server->bus;
-    const char *sender = sd_bus_message_get_sender(authorization->message);
     sd_bus_slot *slot = NULL;
     int r;
 
-    r = sd_bus_track_new(bus, &authorization->caller, on_caller_gone, authorization);
-    if (r >= 0)
-        r = sd_bus_track_add_sender(authorization->caller, authorization->message);
-    if (r >= 0)
-        r = sd_bus_call_method_async(bus, &slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                     "org.freedesktop.DBus", "GetConnectionUnixUser", on_caller_uid,
-                                     authorization, "s", sender);
-    if (r >= 0)
-        authorization->call = slot;
-    return r;
+    authorization->action = action;
+    r = sd_bus_call_method_async(authorization->server->bus, &slot, "org.freedesktop.DBus",
+                                 "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser",
+                                 on_caller_uid, authorization, "s",
+                                 sd_bus_message_get_sender(authorization->message));
+    if (r < 0)
+        return r;
+    authorization->call = slot;
+    authorization->answered = false;
+    return 0;
+}
+
+static int watch_caller(Authorization *authorization)
+{
+    int r;
+
+    r = sd_bus_track_new(authorization->server->bus, &authorization->caller, on_caller_gone, authorization);
+    return r < 0 ? r : sd_bus_track_add_sender(authorization->caller, authorization->message);
 }
 
 static Authorization *find_authorization(BusServer *server, sd_bus_message *message)
@@ -200,21 +211,53 @@ static Authorization *find_authorization(BusServer *server, sd_bus_message *mess
     return NULL;
 }
 
-int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
-                  const BusMethod *method, const MicroVM *vm, sd_bus_error *error)
+/* Of a microVM's method it is known; of the manager's, the first argument may say it. */
+static int note_name(Authorization *authorization, const MicroVM *vm)
+{
+    sd_bus_message *message = authorization->message;
+    const char *name = vm ? vm->name : NULL;
+    int r;
+
+    if (!vm && *sd_bus_message_get_signature(message, 1) == 's') {
+        r = sd_bus_message_read(message, "s", &name);
+        if (r < 0)
+            return r;
+    }
+    return free_and_strdup(&authorization->vm_name, name);
+}
+
+static bool is_granted(const Authorization *authorization, const char *action)
+{
+    return streq(authorization->granted[0], action) || streq(authorization->granted[1], action);
+}
+
+int bus_authorize_also(BusServer *server, sd_bus_message *message, const char *action, sd_bus_error *error)
 {
     Authorization *authorization = find_authorization(server, message);
     int r;
 
-    if (!method->action)
+    if (!authorization)
+        return -EINVAL;
+    if (is_granted(authorization, action))
         return 1;
-    if (authorization && authorization->answered) {
-        if (authorization->allowed)
-            return 1;
+    if (authorization->answered && !authorization->allowed)
         return sd_bus_error_set(
             error, authorization->refusal_name ? authorization->refusal_name : SD_BUS_ERROR_ACCESS_DENIED,
             authorization->refusal_text);
-    }
+    r = begin(authorization, action);
+    return r < 0 ? r : 0;
+}
+
+int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
+                  const BusMethod *method, const MicroVM *vm, sd_bus_error *error)
+{
+    Authorization *authorization;
+    int r;
+
+    if (!method->action)
+        return 1;
+    if (find_authorization(server, message))
+        return bus_authorize_also(server, message, method->action, error);
     authorization = calloc(1, sizeof(*authorization));
     if (!authorization)
         return -ENOMEM;
@@ -226,9 +269,11 @@ int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_me
     authorization->method = method;
     authorization->next = server->authorizations;
     server->authorizations = authorization;
-    r = vm ? free_and_strdup(&authorization->vm_name, vm->name) : 0;
+    r = note_name(authorization, vm);
     if (r >= 0)
-        r = begin(authorization);
+        r = watch_caller(authorization);
+    if (r >= 0)
+        r = begin(authorization, method->action);
     if (r < 0) {
         authorization_free(authorization);
         return r;

@@ -61,6 +61,8 @@ int bus_dispatch(BusServer *server, const BusMethod *table, size_t n, sd_bus_mes
  * set. */
 int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_message *message, bool is_vm,
                   const BusMethod *method, const MicroVM *vm, sd_bus_error *error);
+/* The same for a second action, from within `run`: 0 is to be returned as 1. */
+int bus_authorize_also(BusServer *server, sd_bus_message *message, const char *action, sd_bus_error *error);
 void bus_authorizations_drop(BusServer *server);
 
 /* error.c: the error for a negative errno, with `text` (may be NULL) as its message. Returns a negative
@@ -76,9 +78,14 @@ typedef struct BusOption {
 
 int bus_read_options(sd_bus_message *message, const BusOption *options, size_t n, sd_bus_error *error);
 
+/* problems.c: the reply of who checks a definition, a(sssuu). */
+int bus_reply_problems(sd_bus_message *message, const ProblemList *problems);
+
 /* The objects. */
 extern const BusMethod bus_vm_methods[];
 extern const size_t bus_n_vm_methods;
+extern const BusMethod bus_define_methods[];
+extern const size_t bus_n_define_methods;
 int bus_publish_manager(BusServer *server);
 int bus_publish_vms(BusServer *server);
 MicroVM *bus_find_vm(BusServer *server, const char *path);

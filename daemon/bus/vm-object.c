@@ -164,7 +164,7 @@ static const char *get_definition_path(const MicroVM *vm)
     return vm->definition_path;
 }
 
-/* 'g': the generation, whose text is made on the fly. */
+/* 'g': the generation, whose text is made on the fly; 'l': labels. */
 static const struct {
     const char *name;
     char type;
@@ -198,6 +198,7 @@ static const struct {
     {"Outdated", 'b', NULL, get_outdated},
     {"Undeclared", 'b', NULL, get_undeclared},
     {"DefinitionPath", 's', get_definition_path, NULL},
+    {"Labels", 'l', NULL, NULL},
 };
 
 static int append_generation(sd_bus_message *reply, const MicroVM *vm)
@@ -207,6 +208,16 @@ static int append_generation(sd_bus_message *reply, const MicroVM *vm)
     return sd_bus_message_append(
         reply, "s",
         sd_id128_is_null(vm->record.generation) ? "" : sd_id128_to_string(vm->record.generation, text));
+}
+
+static int append_labels(sd_bus_message *reply, const MicroVM *vm)
+{
+    int r;
+
+    r = sd_bus_message_open_container(reply, 'a', "{ss}");
+    for (size_t i = 0; vm->spec && i < vm->spec->n_labels && r >= 0; i++)
+        r = sd_bus_message_append(reply, "{ss}", vm->spec->labels[i].name, vm->spec->labels[i].value);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -219,6 +230,8 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
             continue;
         if (properties[i].type == 'g')
             return append_generation(reply, vm);
+        if (properties[i].type == 'l')
+            return append_labels(reply, vm);
         if (properties[i].type == 's') {
             const char *text = properties[i].text(vm);
             return sd_bus_message_append(reply, "s", text ? text : "");
@@ -291,6 +304,7 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("Outdated", "b"),
     PROPERTY("Undeclared", "b"),
     PROPERTY("DefinitionPath", "s"),
+    PROPERTY("Labels", "a{ss}"),
     JOB_METHOD("Start"),
     JOB_METHOD("Stop"),
     JOB_METHOD("Restart"),

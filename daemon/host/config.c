@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "spec/table.h"
+#include "spec/take.h"
 
 #include <dirent.h>
 #include <stdarg.h>
@@ -104,6 +105,17 @@ static const KeyRow config_rows[] = {
      AT(config.watch_definitions),
      .fallback = "false",
      .doc = "Reload by itself when a definition changes."},
+    {.key = "images.directories",
+     .type = KEY_STRINGS,
+     AT(config.image_directories),
+     .count_offset = offsetof(ConfigFile, config.n_image_directories),
+     .maximum = 64,
+     .take = take_absolute,
+     .pattern = "^/",
+     .doc =
+         "Where, beside the state directory, kernels, images and shared directories may be in definitions of "
+         "those who have the right to define microVMs (org.microvm1.define), but not the one to reach "
+         "further (org.microvm1.define-unsafe)."},
 };
 
 static const KeyTable config_table = {
@@ -127,6 +139,9 @@ char *host_config_schema(void)
 void host_config_clear(HostConfig *config)
 {
     free(config->libvirt_uri);
+    for (size_t i = 0; i < config->n_image_directories; i++)
+        free(config->image_directories[i]);
+    free(config->image_directories);
     free(config->defaults_path);
     *config = (HostConfig){0};
 }

@@ -14,6 +14,8 @@ typedef struct HostConfig {
     SpecContext defaults;
     char *defaults_path; /* of the file below every definition: defaults.json beside this one */
     bool watch_definitions;
+    char **image_directories; /* beside the state directory */
+    size_t n_image_directories;
 } HostConfig;
 
 void host_config_clear(HostConfig *config);

@@ -70,7 +70,7 @@ static Capability device_bus_needs(int value)
 
 static const KeyRow volume_rows[] = {
     {.key = "image", .type = KEY_STRING, AT(VolumeSpec, image), .required = true, .take = take_image,
-     .doc = "Path of the disk image: absolute, or relative to the microVM's state directory."},
+     A_PATH, .doc = "Path of the disk image: absolute, or relative to the microVM's state directory."},
     {.key = "size", .type = KEY_SIZE, AT(VolumeSpec, size_mib), RANGE(1, UINT64_C(64) << 20), NEXT_START,
      .doc = "Size of an image that is made. Needed with autoCreate."},
     {.key = "autoCreate", .type = KEY_BOOL, AT(VolumeSpec, auto_create), NEXT_START,
@@ -82,7 +82,7 @@ static const KeyRow volume_rows[] = {
     {.key = "label", .type = KEY_STRING, AT(VolumeSpec, label), .take = take_fs_label, NEXT_START,
      .doc = "Label of the file system made."},
     {.key = "mkfsExtraArgs", .type = KEY_STRINGS, LIST(VolumeSpec, mkfs_args), .maximum = 64,
-     .take = take_argument, NEXT_START, .doc = "More arguments of mkfs."},
+     .take = take_argument, NEXT_START, UNSAFE, .doc = "More arguments of mkfs."},
     {.key = "mountPoint", .type = KEY_STRING, AT(VolumeSpec, mount_point), .take = take_absolute, LIVE,
      .doc = "Where the guest mounts it. The guest's own affair: microvmd only shows it."},
     {.key = "readOnly", .type = KEY_BOOL, AT(VolumeSpec, read_only), .fallback = "false",
@@ -213,14 +213,14 @@ static const KeyRow share_rows[] = {
     {.key = "tag", .type = KEY_STRING, AT(ShareSpec, tag), .required = true, .take = take_tag,
      .pattern = "^[A-Za-z0-9._-]{1,36}$", .doc = "Name by which the guest mounts it."},
     {.key = "source", .type = KEY_STRING, AT(ShareSpec, source), .required = true, .take = take_absolute,
-     .pattern = "^/", .doc = "Directory of the host."},
+     .pattern = "^/", A_PATH, .doc = "Directory of the host."},
     {.key = "mountPoint", .type = KEY_STRING, AT(ShareSpec, mount_point), .take = take_absolute, LIVE,
      .doc = "Where the guest mounts it. The guest's own affair: microvmd only shows it."},
     {.key = "proto", .type = KEY_ENUM, AT(ShareSpec, proto), .fallback = "9p",
      WORDS(share_proto, SHARE_PROTO), .enum_needs = share_proto_needs,
      .doc = "virtiofs is faster and closer to a local file system; 9p needs no helper on the host."},
     {.key = "socket", .type = KEY_STRING, AT(ShareSpec, socket), .take = take_absolute,
-     .doc = "Socket of a virtiofsd that somebody else runs. Without it one is run for the microVM."},
+     A_PATH, .doc = "Socket of a virtiofsd that somebody else runs. Without it one is run for the microVM."},
     {.key = "securityModel", .type = KEY_ENUM, AT(ShareSpec, security_model), .fallback = "none",
      WORDS(security_model, SECURITY_MODEL), .enum_needs = security_model_needs,
      .doc = "Of 9p: how owners and modes that the guest sets are kept."},
@@ -234,7 +234,7 @@ static const KeyRow share_rows[] = {
      .doc = "Of virtiofs: POSIX access control lists. MicroVM.nix's default is true; libvirt can't say it."},
     {.key = "extraArgs", .type = KEY_STRINGS, LIST(ShareSpec, extra_args), .maximum = 64,
      .take = take_argument, .needs = CAP_VIRTIOFSD_OPTIONS,
-     .doc = "More arguments of virtiofsd for this share."},
+     UNSAFE, .doc = "More arguments of virtiofsd for this share."},
 };
 
 const KeyTable share_table = {

@@ -13,6 +13,8 @@
     .enum_name = prefix##_name, .enum_value = prefix##_from_string, .enum_max = constant##_MAX
 #define LIVE       .change = CHANGE_LIVE
 #define NEXT_START .change = CHANGE_NEXT_START
+#define A_PATH     .reach = REACH_PATH
+#define UNSAFE     .reach = REACH_HOST
 
 /* The rows hold int functions, whatever the enum. */
 #define ENUM_NAME(prefix, type)                                                                              \

@@ -32,6 +32,13 @@ typedef enum KeyChange {
     CHANGE_MAX,
 } KeyChange;
 
+/* How far a value reaches on the host: what to give it takes more than the right to define. */
+typedef enum KeyReach {
+    REACH_GUEST, /* not beyond what the microVM is given */
+    REACH_PATH,  /* it names a file: not beyond the declared directories */
+    REACH_HOST,  /* it runs commands on the host, or may as well do so */
+} KeyReach;
+
 typedef struct KeyTable KeyTable;
 
 /* Takes a string value: NULL and the value (the caller's) in *ret_value, or what is wrong with it. */
@@ -55,6 +62,7 @@ typedef struct KeyRow {
     int enum_max;
     const KeyTable *items; /* KEY_OBJECTS */
     KeyChange change;
+    KeyReach reach;
     Capability needs;                    /* for anything but the default */
     Capability (*enum_needs)(int value); /* for one of the words */
     const char *doc;                     /* one or two sentences; of KEY_REFUSED: why not, and what instead */

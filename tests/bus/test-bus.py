@@ -13,7 +13,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import DAEMON, MANAGER, NAME, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, DAEMON, MANAGER, NAME, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
 
 
 # --- tests: each gets a host with two definitions, running ---
@@ -508,6 +508,306 @@ def test_thirty_broken_files_and_a_good_one(host):
         host.reload()
     grown = [line for line in host.read_log().splitlines()[before:] if "error:" in line]
     assert not grown, f"told again: {grown[:3]}"
+
+
+# --- definitions that are written by microvmd ---
+
+ROOT = "/org/microvm1"
+
+
+def define(host, name, content, prefix=(), **options):
+    """The problems; options are strings or booleans."""
+    words = ["Define", "ssa{sv}", name, content, str(len(options))]
+    for key, value in options.items():
+        is_bool = isinstance(value, bool)
+        words += [key.replace("_", "-"), "b" if is_bool else "s", str(value).lower() if is_bool else value]
+    run = host.busctl("call", NAME, ROOT, MANAGER, *words, check=False, prefix=prefix)
+    return json.loads(run.stdout)["data"][0] if run.returncode == 0 else run.stderr
+
+
+def refusal_of(host, name, content, options="{}"):
+    """What somebody is told, in full: busctl has its own words for a denial."""
+    run = subprocess.run([*NOBODY, "gdbus", "call", "--address", host.address, "--dest", NAME, "--object-path", ROOT,
+                          "--method", MANAGER + ".Define", name, content, options], capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0, f"it was accepted: {content}: {run.stdout}"
+    return run.stderr
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def state_of(host, name):
+    return host.call(ROOT, MANAGER, "GetDefinitionState", "s", name)[0]
+
+
+def good(host, **more):
+    return json.dumps({"kernel": host.kernel, "autostart": False, **more})
+
+
+def test_define(host):
+    path = host.path("vms/new.json")
+    text = "// mine\n" + good(host, labels={"tier": "web"})
+    assert define(host, "new", text, expected="") == []
+    assert read(path) == text and os.stat(path).st_mode & 0o777 == 0o644
+    assert host.vm("new", "State") == "inactive" and host.vm("new", "Labels") == {"tier": "web"}
+    assert "is there already" in define(host, "new", good(host), expected="")
+    assert read(path) == text, "nothing was lost"
+    assert define(host, "new", good(host, mem=300), expected=text) == []
+    assert host.vm("new", "MemoryBytes") == 300 << 20
+    assert "changed by somebody else" in define(host, "new", good(host), expected=text)
+    assert json.loads(read(path))["mem"] == 300
+    os.chmod(path, 0o600)
+    assert define(host, "new", good(host, mem=301)) == [] and os.stat(path).st_mode & 0o777 == 0o600, "its mode stays"
+    assert sorted(os.listdir(host.definitions)) == ["a.json", "b-c.json", "new.json"], "nothing is left behind"
+    assert [name for name in os.listdir(host.path("run/daemon")) if name.startswith("define")] == []
+    for name in ("../x", ".x", "a/b", "x" * 65):
+        assert "can't be the name" in define(host, name, good(host)), name
+    assert "only in case" in define(host, "NEW", good(host))[0][2], "two names that differ only in case"
+    assert "no option" in define(host, "x", good(host), frobnicate="y")
+
+
+def test_define_makes_the_directory(host):
+    host.stop()
+    shutil.rmtree(host.definitions)
+    host.start()
+    assert define(host, "new", good(host)) == []
+    assert os.stat(host.definitions).st_mode & 0o777 == 0o755 and host.vm("new", "State") == "inactive"
+
+
+def test_define_refuses_what_is_broken(host):
+    before = read(host.path("vms/a.json"))
+    for text, place in (('{"kernel": "/k",\n "vpcu": 2}', ["/vpcu", 2, 2]), ("{", ["", 1, 2]), ("", ["", 0, 0]),
+                        ("{}", ["", 1, 1])):
+        problems = define(host, "a", text)
+        assert problems[0][0] == "error" and [problems[0][1], *problems[0][3:]] == place, f"{text[:20]}: {problems}"
+        assert "define." not in problems[0][2], "no word of where it was looked at"
+    assert read(host.path("vms/a.json")) == before and state_of(host, "a") == "disabled"
+    os.rename(host.path("vms/a.json"), host.path("elsewhere.json"))
+    os.symlink(host.path("elsewhere.json"), host.path("vms/a.json"))
+    assert "link" in define(host, "a", good(host)) and read(host.path("elsewhere.json")) == before
+
+
+def test_two_writers_lose_nothing(host):
+    """Each adds its own key to what it has read; who is too late reads again."""
+    assert define(host, "new", good(host, labels={}), expected="") == []
+    program = """
+import json, subprocess, sys
+path, address, mine = sys.argv[1:]
+for _ in range(200):
+    with open(path) as file:
+        text = file.read()
+    new = json.loads(text)
+    new["labels"][mine] = "x"
+    run = subprocess.run(["busctl", "--address=" + address, "call", "org.microvm1", "/org/microvm1", "org.microvm1.Manager",
+                          "Define", "ssa{sv}", "new", json.dumps(new), "1", "expected", "s", text], capture_output=True)
+    if run.returncode == 0:
+        sys.exit(0)
+sys.exit("never")
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", program, host.path("vms/new.json"), host.address, f"w{i}"])
+               for i in range(6)]
+    assert [writer.wait(120) for writer in writers] == [0] * 6
+    assert set(host.vm("new", "Labels")) == {f"w{i}" for i in range(6)}
+
+
+def test_define_drop_in(host):
+    assert "No microVM is called" in define(host, "nobody", "{}", drop_in="50-x.json")
+    for name in ("x", "../x.json", ".x.json", "a/x.json"):
+        assert "can't be a drop-in" in define(host, "a", "{}", drop_in=name), name
+    path = host.path("vms/a.json.d/override.json")
+    assert define(host, "a", '{"mem": 700}', drop_in="override.json", expected="") == []
+    assert read(path) == '{"mem": 700}' and host.vm("a", "MemoryBytes") == 700 << 20
+    for text, place in (('{"mem": 700,\n "vpcu": 1}', ["/vpcu", 2, 2]), ('{"vcpu": 1000}', ["/vcpu", 1, 10]), ('[]', ["", 1, 1]),
+                        ('{"kernel": null}', None)):
+        problems = define(host, "a", text, drop_in="override.json")
+        assert problems[0][0] == "error" and place in (None, [problems[0][1], *problems[0][3:]]), f"{text}: {problems}"
+    host.write("vms/b-c.json", '{"kernel": "/k", "vpcu": 1}')
+    problems = define(host, "b-c", '{"mem": 700}', drop_in="override.json")
+    assert problems[0][3:] == [0, 0] and host.path("vms/b-c.json:1:") in problems[0][2], "a mistake of another file says where"
+    assert read(path) == '{"mem": 700}' and host.vm("a", "MemoryBytes") == 700 << 20
+    assert host.call(ROOT, MANAGER, "Undefine", "sa{sv}", "a", "1", "drop-in", "s", "override.json") == [[]]
+    assert host.vm("a", "MemoryBytes") == 512 << 20
+    assert not os.path.exists(os.path.dirname(path)), "the empty directory goes, too"
+    assert define(host, "a", '{"autostart": true}', drop_in="50-autostart.json", prune=True) == []
+    assert state_of(host, "a") == "enabled" and os.listdir(host.path("vms/a.json.d")) == ["50-autostart.json"]
+    assert define(host, "a", '{"autostart": false}', drop_in="50-autostart.json", prune=True) == []
+    assert state_of(host, "a") == "disabled"
+    assert not os.path.exists(host.path("vms/a.json.d")), "what changes nothing is not kept"
+
+
+def test_no_autostart(host):
+    assert define(host, "new", json.dumps({"kernel": host.kernel}), no_autostart=True) == []
+    assert state_of(host, "new") == "disabled"
+    assert define(host, "two", "// {\n{ // x\n \"kernel\": \"/k\", \"autostart\": true }", no_autostart=True) == []
+    assert state_of(host, "two") == "enabled", "what it says itself counts"
+
+
+def test_transient(host):
+    create = ("CreateTransient", "ssa{sv}")
+    assert host.call(ROOT, MANAGER, *create, "tmp", json.dumps({"kernel": host.kernel}), "0") == ["/org/microvm1/vm/tmp"]
+    assert os.listdir(host.transient) == ["tmp.json"] and not os.path.exists(host.path("vms/tmp.json"))
+    assert state_of(host, "tmp") == "transient" and host.vm("tmp", "Autostart") is False
+    assert "already" in host.error(ROOT, MANAGER, *create, "tmp", good(host), "0")
+    assert "already" in host.error(ROOT, MANAGER, *create, "a", good(host), "0")
+    refusal = host.error(ROOT, MANAGER, *create, "bad", '{"kernel": "/k",\n "vpcu": 2}', "0")
+    assert "2:2" in refusal and "vcpu" in refusal, refusal
+    host.call("/org/microvm1/vm/tmp", VM, "Start", "a{sv}", "0")
+    wait_for("running", lambda: host.vm("tmp", "State") == "running")
+    assert "stop it first" in host.error(ROOT, MANAGER, "Undefine", "sa{sv}", "tmp", "0")
+    host.call("/org/microvm1/vm/tmp", VM, "Stop", "a{sv}", "1", "force", "b", "true")
+    wait_for("inactive", lambda: host.vm("tmp", "State") == "inactive")
+    assert host.call(ROOT, MANAGER, "Undefine", "sa{sv}", "tmp", "0") == [[os.path.join(host.transient, "tmp.json")]]
+    assert "No microVM" in host.error(ROOT, MANAGER, "GetDefinitionState", "s", "tmp")
+
+
+def test_undefine(host):
+    state = host.path("state/vm/a")
+    os.makedirs(os.path.join(state, "disks"))
+    volume = os.path.join(state, "disks", "data.img")
+    host.write(volume, "data")
+    os.mkdir(host.path("vms/a.json.d"))
+    host.write("vms/a.json.d/50-x.json", "{}")
+    files = [host.path("vms/a.json"), host.path("vms/a.json.d/50-x.json")]
+    dry = host.call(ROOT, MANAGER, "Undefine", "sa{sv}", "a", "2", "purge", "b", "true", "dry-run", "b", "true")[0]
+    assert dry == [*files, volume] and all(map(os.path.exists, dry)), dry
+    assert host.call(ROOT, MANAGER, "Undefine", "sa{sv}", "a", "0") == [files]
+    assert not os.path.exists(host.path("vms/a.json.d")) and read(volume) == "data", "volumes stay"
+    assert "No microVM is called" in host.error(ROOT, MANAGER, "Undefine", "sa{sv}", "a", "0")
+    host.define("a")
+    host.reload()
+    assert volume in host.call(ROOT, MANAGER, "Undefine", "sa{sv}", "a", "1", "purge", "b", "true")[0]
+    assert not os.path.exists(state)
+
+
+def test_mask(host):
+    path = host.path("vms/low.json")
+    os.mkdir(host.transient)
+    host.write("run-vms/low.json", good(host))
+    host.reload()
+    host.call(ROOT, MANAGER, "Mask", "s", "low")
+    assert os.readlink(path) == "/dev/null" and state_of(host, "low") == "masked"
+    wait_for("it is gone", lambda: "/vm/low\n" not in host.busctl("tree", NAME, "--list").stdout + "\n")
+    host.call(ROOT, MANAGER, "Mask", "s", "low")
+    assert "unmask it first" in define(host, "low", good(host)), "a mask is not overwritten"
+    assert "already" in host.error(ROOT, MANAGER, "CreateTransient", "ssa{sv}", "low", good(host), "0")
+    host.call(ROOT, MANAGER, "Unmask", "s", "low")
+    assert not os.path.lexists(path) and state_of(host, "low") == "transient"
+    host.call(ROOT, MANAGER, "Unmask", "s", "low")
+    assert "is a definition itself" in host.error(ROOT, MANAGER, "Mask", "s", "a")
+    assert "no mask" in host.error(ROOT, MANAGER, "Unmask", "s", "a")
+    assert state_of(host, "a") == "disabled"
+
+
+def test_only_who_may_defines(host):
+    refusal = define(host, "new", good(host), prefix=NOBODY)
+    assert "Access denied" in refusal and not os.path.exists(host.path("vms/new.json")), refusal
+    for words in (("CreateTransient", "ssa{sv}", "new", good(host), "0"), ("Undefine", "sa{sv}", "a", "0"), ("Mask", "s", "x"),
+                  ("Unmask", "s", "x")):
+        assert "Access denied" in host.error(ROOT, MANAGER, *words, prefix=NOBODY), words
+    assert host.busctl("call", NAME, ROOT, MANAGER, "GetDefinitionState", "s", "a", prefix=NOBODY).returncode == 0
+
+
+POLKIT = """
+import sys, dbus, dbus.service, dbus.mainloop.glib
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus = dbus.bus.BusConnection(sys.argv[1])
+name = dbus.service.BusName("org.freedesktop.PolicyKit1", bus)
+class Authority(dbus.service.Object):
+    @dbus.service.method("org.freedesktop.PolicyKit1.Authority", "(sa{sv})sa{ss}us", "(bba{ss})")
+    def CheckAuthorization(self, subject, action, details, flags, cancel):
+        print(action, details.get("microvm", "-"), details["verb"], flush=True)
+        return (action in sys.argv[2:], False, {})
+authority = Authority(bus, "/org/freedesktop/PolicyKit1/Authority")
+print("ready", flush=True)
+GLib.MainLoop().run()
+"""
+
+
+def polkit(host, *allowed):
+    """A polkit that allows these actions, and tells what it is asked for. The modules are the distribution's."""
+    process = subprocess.Popen(["/usr/bin/python3", "-c", POLKIT, host.address, *allowed], text=True, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def asked(process):
+    process.terminate()
+    return process.communicate()[0].splitlines()
+
+
+def test_reaching_further_takes_another_right(host):
+    inside = host.path("state/kernels/vmlinuz")
+    safe = json.dumps({"kernel": inside, "volumes": ["x.img"]})
+    authority = polkit(host, "org.microvm1.define")
+    assert define(host, "new", safe, prefix=NOBODY) == []
+    assert define(host, "a", good(host, mem=77), prefix=NOBODY) == [], "its kernel was outside before"
+    for key, keys in (("kernel", {"kernel": host.kernel}), ("initrd", {"initrd": "/etc/shadow"}),
+                      ("initrd", {"initrd": host.path("state/../host.json")}),
+                      ("volumes", {"volumes": ["/dev/sda"]}),
+                      ("volumes", {"volumes": [{"image": "y", "size": 1, "mkfsExtraArgs": ["-d", "/etc"]}]})):
+        refusal = refusal_of(host, "new", json.dumps({"kernel": inside, **keys}))
+        assert "AccessDenied" in refusal and "define-unsafe" in refusal and f'"{key}"' in refusal, f"{key}: {refusal}"
+    assert read(host.path("vms/new.json")) == safe
+    refusal = refusal_of(host, "new", '{"volumes+": ["/dev/sda"]}', "{'drop-in': <'x.json'>}")
+    assert "define-unsafe" in refusal, f"a patch reaches as far: {refusal}"
+    questions = asked(authority)
+    assert questions[0] == "org.microvm1.define new Define" and "org.microvm1.define-unsafe new Define" in questions
+    assert questions.count("org.microvm1.define-unsafe new Define") == 6, questions
+    authority = polkit(host, "org.microvm1.define", "org.microvm1.define-unsafe")
+    assert define(host, "new", good(host), prefix=NOBODY) == []
+    assert asked(authority) == ["org.microvm1.define new Define", "org.microvm1.define-unsafe new Define"]
+    authority = polkit(host, "org.microvm1.define-unsafe")
+    assert "action org.microvm1.define." in refusal_of(host, "x", safe), "the one does not stand for the other"
+    asked(authority)
+    host.config({"images": {"directories": [host.dir]}})
+    host.reload()
+    authority = polkit(host, "org.microvm1.define")
+    assert define(host, "x", good(host), prefix=NOBODY) == [], "a declared directory"
+    os.symlink("/etc", host.path("link"))
+    assert "define-unsafe" in refusal_of(host, "x", good(host, initrd=host.path("link/passwd"))), "a link leads out"
+    asked(authority)
+
+
+def test_verbs_that_define(host):
+    """The whole way, from the command line to the files and back."""
+    environment = {**os.environ, "MICROVM_BUS": host.address, "TMPDIR": host.dir}
+
+    def ctl(code, *words, **more):
+        run = subprocess.run([CTL, *words], capture_output=True, text=True, timeout=60, env={**environment, **more})
+        assert run.returncode == code, f"{words}: {run}"
+        return run.stdout + run.stderr
+
+    ctl(0, "create", "web", "--kernel", host.kernel, "--mem=300", "--volume=data.img:64", "--interface=user", "--set=labels.tier=x")
+    assert host.vm("web", "MemoryBytes") == 300 << 20 and ctl(1, "is-enabled", "web") == "disabled\n"
+    assert "web" in ctl(0, "list", "-l", "tier=x", "--no-legend")
+    ctl(0, "enable", "web")
+    assert ctl(0, "is-enabled", "web") == "enabled\n"
+    ctl(0, "disable", "web")
+    assert not os.path.exists(host.path("vms/web.json.d")), "enable and disable leave nothing behind"
+    ctl(0, "enable", "--now", "web")
+    assert host.vm("web", "State") == "running"
+    editor = host.path("editor")
+    host.write("editor", "#!/bin/sh\nsed -i \"s/300/$SIZE/\" \"$1\"\n")
+    os.chmod(editor, 0o755)
+    assert "+\t\"mem\":\t400" in ctl(0, "edit", "web", EDITOR=editor, VISUAL="", SIZE="400")
+    assert "web" in ctl(0, "list", "--outdated", "--no-legend")
+    host.write("editor", "#!/bin/sh\nsed -i s/400/-1/ \"$1\"\n")
+    assert "json:3:" in ctl(1, "edit", "web", EDITOR=editor, VISUAL="")
+    assert json.loads(read(host.path("vms/web.json")))["mem"] == 400
+    ctl(0, "create", "low", "--transient", "--kernel", host.kernel)
+    host.write("editor", "#!/bin/sh\necho '{ \"mem\": 77 }' >\"$1\"\n")
+    ctl(0, "edit", "low", EDITOR=editor, VISUAL="")
+    assert read(host.path("vms/low.json.d/override.json")) == '{ "mem": 77 }\n' and host.vm("low", "MemoryBytes") == 77 << 20
+    ctl(0, "mask", "low")
+    assert ctl(1, "is-enabled", "low") == "masked\n"
+    ctl(0, "unmask", "low")
+    assert "vms/web.json" in ctl(0, "remove", "web", "low", "--force", "--yes", "--purge")
+    assert os.listdir(host.transient) == [] and sorted(os.listdir(host.definitions)) == ["a.json", "b-c.json"]
+    assert not os.path.exists(host.path("state/vm/web")), "purged"
+    assert ctl(4, "is-enabled", "web") == "not-found\n"
 
 
 def make_host():

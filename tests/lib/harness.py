@@ -46,6 +46,7 @@ class Host:
         os.chmod(self.dir, 0o755)
         self.definitions = self.path("vms")
         os.mkdir(self.definitions)
+        self.transient = self.path("run-vms")  # the second directory, as /run/microvmd/vms
         self.kernel = self.path("vmlinuz")
         self.write("vmlinuz", "a kernel")
         self.address = "unix:path=" + self.path("bus")
@@ -70,8 +71,8 @@ class Host:
         self.write(f"vms/{name}.json", json.dumps({"kernel": self.kernel, "autostart": False, **keys}))
 
     def argv(self, *more):
-        return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions, "--state-dir",
-                self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
+        return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions,
+                "--definitions", self.transient, "--state-dir", self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
 
     def start(self, prefix=(), online=True):
         with open(self.path("log"), "a") as log:

@@ -74,6 +74,7 @@ static void test_all_keys(void **context)
     Scratch *scratch = *context;
     static const char text[] =
         "{ // everything\n"
+        "  \"images\": { \"directories\": [\"/srv/a\", \"/srv/b\"] },\n"
         "  \"host\": { \"enable\": true, \"maxConcurrentStarts\": 8, \"memoryReserve\": \"2G\" },\n"
         "  \"guest\": { \"enable\": false },\n"
         "  \"microvm\": { \"host\": { \"enable\": true, \"startupTimeout\": 150 },\n"
@@ -89,6 +90,8 @@ static void test_all_keys(void **context)
     assert_int_equal(loaded.config.max_concurrent_starts, 8);
     assert_int_equal(loaded.config.memory_reserve_mib, 2048);
     assert_string_equal(loaded.config.libvirt_uri, "qemu:///embed?root=/srv/q");
+    assert_int_equal(loaded.config.n_image_directories, 2);
+    assert_string_equal(loaded.config.image_directories[1], "/srv/b");
     assert_int_equal(loaded.config.defaults.accel, ACCEL_TCG);
     assert_true(loaded.config.watch_definitions);
 }
@@ -253,6 +256,8 @@ static void test_fail_closed(void **context)
         "{ \"defaults\": { \"driver\": \"vbox\" } }",
         "{ \"defaults\": { \"accel\": \"fast\" } }",
         "{ \"definitions\": { \"watch\": 1 } }",
+        "{ \"images\": { \"directories\": [\"srv\"] } }",
+        "{ \"images\": { \"directories\": \"/srv\" } }",
         "{ \"libvirt\": { \"uri\": \"qemu+ssh://elsewhere/system\" } }",
         "{ \"libvirt\": { \"uri\": \"qemu://elsewhere/system\" } }",
         "{ \"libvirt\": { \"uri\": \"xen:///\" } }",

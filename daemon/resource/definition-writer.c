@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "resource/definition-writer.h"
+
+#include "base/file.h"
+#include "spec/loader.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+static int wrong(int error, char **ret_error, const char *format, ...) _printf_(3, 4);
+static int wrong(int error, char **ret_error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(ret_error, format, arguments) < 0)
+        *ret_error = NULL;
+    va_end(arguments);
+    return error;
+}
+
+static char *directory_of(const char *path)
+{
+    return strndup(path, (size_t)(strrchr(path, '/') - path));
+}
+
+/* A new name, or the absence of one, survives a power cut only when its directory is on disk. */
+static int sync_directory_of(const char *path)
+{
+    _cleanup_free_ char *directory = directory_of(path);
+    _cleanup_close_ int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (fd < 0)
+        return directory ? -errno : -ENOMEM;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+static bool is_null_link(const char *path)
+{
+    char target[16];
+    ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+    return n > 0 && strncmp(target, "/dev/null", (size_t)n) == 0 && n == (ssize_t)strlen("/dev/null");
+}
+
+bool definition_file_is_mask(const char *path)
+{
+    struct stat st;
+
+    return is_null_link(path) || (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0);
+}
+
+/* Compare and swap: what was written between the reading and now must not be lost. */
+static int check_expected(const char *path, const char *expected, char **ret_error)
+{
+    _cleanup_free_ char *now = NULL;
+    size_t size = 0;
+    struct stat st;
+    int r;
+
+    if (!expected)
+        return 0;
+    if (!*expected)
+        return lstat(path, &st) < 0 && errno == ENOENT
+                   ? 0
+                   : wrong(-EBUSY, ret_error, "%s is there already", path);
+    r = read_file(path, SPEC_FILE_MAX, &now, &size);
+    if (r == -ENOENT)
+        return wrong(-EBUSY, ret_error, "%s has been removed meanwhile", path);
+    if (r < 0)
+        return wrong(r, ret_error, "%s can't be read: %s", path, read_file_problem(r));
+    if (size != strlen(expected) || memcmp(now, expected, size) != 0)
+        return wrong(-EBUSY, ret_error, "%s has been changed by somebody else meanwhile; look at it anew",
+                     path);
+    return 0;
+}
+
+static int check_writable(const char *path, mode_t *ret_mode, char **ret_error)
+{
+    struct stat st;
+
+    *ret_mode = 0644;
+    if (lstat(path, &st) < 0)
+        return 0;
+    if (definition_file_is_mask(path))
+        return wrong(-EOPNOTSUPP, ret_error, "%s masks it; unmask it first", path);
+    if (!S_ISREG(st.st_mode))
+        return wrong(-EOPNOTSUPP, ret_error,
+                     "%s is no regular file but a link, say, and whoever made it would not know of a change; "
+                     "use a drop-in",
+                     path);
+    *ret_mode = st.st_mode & 0777;
+    return 0;
+}
+
+int definition_file_write(const char *path, const char *content, const char *expected, char **ret_error)
+{
+    _cleanup_free_ char *directory = directory_of(path);
+    mode_t mode;
+    int r;
+
+    r = check_expected(path, expected, ret_error);
+    if (r >= 0)
+        r = check_writable(path, &mode, ret_error);
+    if (r < 0)
+        return r;
+    r = directory ? mkdir_parents(directory, 0755) : -ENOMEM;
+    if (r >= 0)
+        r = write_file_durable(path, content, strlen(content), mode);
+    if (r >= 0)
+        r = sync_directory_of(path);
+    return r < 0 ? wrong(r, ret_error, "%s can't be written: %s", path, strerror(-r)) : 0;
+}
+
+int definition_file_remove(const char *path, const char *expected, char **ret_error)
+{
+    _cleanup_free_ char *directory = directory_of(path);
+    int r;
+
+    r = check_expected(path, expected, ret_error);
+    if (r < 0)
+        return r;
+    if (unlink(path) < 0)
+        return errno == ENOENT ? 0
+                               : wrong(-errno, ret_error, "%s can't be removed: %s", path, strerror(errno));
+    r = sync_directory_of(path);
+    if (directory && strlen(directory) > 7 && streq(directory + strlen(directory) - 7, ".json.d"))
+        (void)rmdir(directory); /* with others in it, it stays */
+    return r < 0 ? wrong(r, ret_error, "%s is removed, but not from the disk: %s", path, strerror(-r)) : 0;
+}
+
+int definition_file_mask(const char *path, char **ret_error)
+{
+    _cleanup_free_ char *directory = directory_of(path);
+    int r;
+
+    if (definition_file_is_mask(path))
+        return 0;
+    r = directory ? mkdir_parents(directory, 0755) : -ENOMEM;
+    if (r >= 0 && symlink("/dev/null", path) < 0)
+        r = -errno;
+    if (r == -EEXIST)
+        return wrong(-EBUSY, ret_error, "%s is a definition itself; remove it, or set \"autostart\": false",
+                     path);
+    if (r >= 0)
+        r = sync_directory_of(path);
+    return r < 0 ? wrong(r, ret_error, "%s can't be made: %s", path, strerror(-r)) : 0;
+}
+
+int definition_file_unmask(const char *path, char **ret_error)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0 && errno == ENOENT)
+        return 0;
+    if (!definition_file_is_mask(path))
+        return wrong(-EBUSY, ret_error, "%s is a definition and no mask", path);
+    return definition_file_remove(path, NULL, ret_error);
+}
+
+int definition_tree_remove(const char *path, char **ret_error)
+{
+    struct stat st;
+    int r;
+
+    if (lstat(path, &st) < 0 && errno == ENOENT)
+        return 0;
+    r = remove_tree(path);
+    if (r >= 0)
+        r = sync_directory_of(path);
+    return r < 0 ? wrong(r, ret_error, "%s can't be removed: %s", path, strerror(-r)) : 0;
+}
+
+static int append(char ***paths, size_t *n, const char *path)
+{
+    char **grown = reallocarray(*paths, *n + 2, sizeof(*grown));
+
+    if (!grown)
+        return -ENOMEM;
+    *paths = grown;
+    grown[*n] = strdup(path);
+    if (!grown[*n])
+        return -ENOMEM;
+    grown[++*n] = NULL;
+    return 0;
+}
+
+int definition_tree_list(const char *path, char ***paths, size_t *n)
+{
+    struct dirent **entries;
+    struct stat st;
+    int count, r = 0;
+
+    if (lstat(path, &st) < 0)
+        return 0;
+    if (!S_ISDIR(st.st_mode))
+        return append(paths, n, path);
+    count = scandir(path, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        _cleanup_free_ char *inner = NULL;
+        if (r >= 0 && !streq(entries[i]->d_name, ".") && !streq(entries[i]->d_name, ".."))
+            r = asprintf(&inner, "%s/%s", path, entries[i]->d_name) < 0
+                    ? -ENOMEM
+                    : definition_tree_list(inner, paths, n);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    return r;
+}
