@@ -197,6 +197,24 @@ int ctl_get_all(Ctl *ctl, const char *path, const char *about, cJSON **ret_prope
     return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
 }
 
+int ctl_get_objects(Ctl *ctl, cJSON **ret_objects)
+{
+    _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
+    int code, r;
+
+    r = sd_bus_message_new_method_call(ctl->bus, &call, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH,
+                                       "org.freedesktop.DBus.ObjectManager", "GetManagedObjects");
+    if (r >= 0)
+        r = sd_bus_message_set_auto_start(call, 0);
+    if (r < 0)
+        return cant_call(r);
+    code = ctl_send(ctl, call, NULL, &reply);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = json_from_message(reply, ret_objects);
+    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
+}
+
 bool ctl_daemon_lives(Ctl *ctl, sd_bus_message *reply)
 {
     const char *sender = sd_bus_message_get_sender(reply);

@@ -23,6 +23,8 @@ typedef struct VmRows {
 } VmRows;
 
 void vm_rows_clear(VmRows *rows);
+/* Drops those from `count` on. */
+void vm_rows_cut(VmRows *rows, size_t count);
 #define _cleanup_rows_ _cleanup_(vm_rows_clear)
 
 /* Functions that return an exit code have said what went wrong. */
@@ -41,6 +43,8 @@ int ctl_call(Ctl *ctl, const char *path, const char *about, const char *member, 
              const char *types, ...);
 /* All properties of a microVM, or of the manager (`path` NULL), as an object. An exit code. */
 int ctl_get_all(Ctl *ctl, const char *path, const char *about, cJSON **ret_properties);
+/* All properties of all objects, by one call: { PATH: { INTERFACE: { PROPERTY: value } } }. An exit code. */
+int ctl_get_objects(Ctl *ctl, cJSON **ret_objects);
 /* Says that an answer makes no sense; returns the exit code. */
 int ctl_bad_answer(int r);
 /* Whether the daemon that sent `reply` is still there. */

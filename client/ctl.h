@@ -23,8 +23,28 @@ typedef enum OptionBit {
     OPTION_VALUE = 1 << 8,
     OPTION_DEFINITION = 1 << 9,
     OPTION_HOST_SHUTDOWN = 1 << 10,
+    OPTION_FROM = 1 << 16,
+    OPTION_SETTINGS = 1 << 17, /* --set, --kernel... */
+    OPTION_TRANSIENT = 1 << 18,
+    OPTION_FULL = 1 << 19,
+    OPTION_NOW = 1 << 20,
+    OPTION_YES = 1 << 21,
+    OPTION_PURGE = 1 << 22,
+    OPTION_FAILED = 1 << 23,
+    OPTION_OUTDATED = 1 << 24,
+    OPTION_LABEL = 1 << 25,
     TAKES_NO_NAMES = 1 << 11, /* of a verb, beside its options */
 } OptionBit;
+
+/* One key of a definition on the command line, or one element of a list. */
+typedef struct Setting {
+    enum {
+        SETTING_KEY,
+        SETTING_VOLUME,
+        SETTING_INTERFACE,
+    } how;
+    const char *key, *value;
+} Setting;
 
 typedef struct Ctl {
     const char *bus_address; /* system, user, or a D-Bus address */
@@ -36,6 +56,11 @@ typedef struct Ctl {
     uint64_t lines;        /* UINT64_MAX: not given */
     int boot, signal;
     const char *property;
+    const char *from; /* create --from */
+    Setting *settings;
+    size_t n_settings;
+    const char **labels; /* NAME=VALUE */
+    size_t n_labels;
     char **names; /* arguments of the verb */
     size_t n_names;
     sd_bus *bus;
@@ -54,6 +79,7 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done);
 /* Options and names that the verb does not take are an error: an exit code. */
 int options_check(const Ctl *ctl, const Verb *verb);
 void options_help(void);
+void options_clear(Ctl *ctl);
 
 int verb_list(Ctl *ctl);
 int verb_status(Ctl *ctl);
@@ -70,6 +96,14 @@ int verb_logs(Ctl *ctl);
 int verb_reload(Ctl *ctl);
 int verb_validate(Ctl *ctl);
 int verb_show(Ctl *ctl);
+int verb_create(Ctl *ctl);
+int verb_edit(Ctl *ctl);
+int verb_remove(Ctl *ctl);
+int verb_enable(Ctl *ctl);
+int verb_disable(Ctl *ctl);
+int verb_mask(Ctl *ctl);
+int verb_unmask(Ctl *ctl);
+int verb_is_enabled(Ctl *ctl);
 int verb_cat(Ctl *ctl);
 int verb_version(Ctl *ctl);
 

@@ -108,8 +108,13 @@ bool error_is_unreachable(const sd_bus_error *error, int number)
 
 static const char *action_of(const char *member)
 {
+    static const char *const defining[] = {"Define", "CreateTransient", "Undefine", "Mask", "Unmask"};
+
     if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
         return MICROVM_POLKIT_CONSOLE;
+    for (size_t i = 0; i < ELEMENTSOF(defining); i++)
+        if (strcmp(member, defining[i]) == 0)
+            return MICROVM_POLKIT_DEFINE;
     return strcmp(member, "GetDefinition") == 0 || strcmp(member, "Cat") == 0 ? MICROVM_POLKIT_INSPECT
                                                                               : MICROVM_POLKIT_MANAGE;
 }
@@ -121,7 +126,7 @@ static int tell_denied(const char *text, const char *member, const char *about)
     fail(MICROVM_EXIT_NOT_ALLOWED, "%s%s%s", about ? about : "", about ? ": " : "", text);
     if (!strstr(text, "org.microvm1."))
         fprintf(stderr, "%s needs the polkit action %s.\n", member, action);
-    fputs(strcmp(action, MICROVM_POLKIT_INSPECT) == 0
+    fputs(strcmp(action, MICROVM_POLKIT_INSPECT) == 0 || strcmp(action, MICROVM_POLKIT_DEFINE) == 0
               ? "Run it as root (sudo).\n"
               : "Run it as root (sudo), or have yourself added to the group \"microvm\".\n",
           stderr);
@@ -135,7 +140,7 @@ static const struct {
     {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl status %s"},
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
-    {MICROVM_ERROR_RESOURCE_BUSY, "Try again when it is free. See: microvmctl status %s"},
+    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl status %s"},
     {MICROVM_ERROR_START_LIMIT,
      "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},
     {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},

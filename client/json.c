@@ -60,9 +60,12 @@ static int read_entry(sd_bus_message *message, cJSON *object)
 {
     const char *key;
     cJSON *value;
+    char type;
     int r;
 
-    r = sd_bus_message_read_basic(message, 's', &key);
+    r = sd_bus_message_peek_type(message, &type, NULL);
+    if (r > 0)
+        r = sd_bus_message_read_basic(message, type, &key); /* a string, or an object path */
     if (r < 0)
         return r;
     r = json_from_message(message, &value);
@@ -104,7 +107,7 @@ static int read_container(sd_bus_message *message, char type, const char *conten
 {
     _cleanup_json_ cJSON *json = NULL;
     char copy[SIGNATURE_MAX], inner[SIGNATURE_MAX] = "";
-    bool dictionary = type == 'a' && contents[0] == '{' && contents[1] == 's';
+    bool dictionary = type == 'a' && contents[0] == '{' && (contents[1] == 's' || contents[1] == 'o');
     int r;
 
     snprintf(copy, sizeof(copy), "%s", contents);

@@ -60,6 +60,59 @@ static void print_count(const VmRows *rows)
                running, paint_off());
 }
 
+/* --- only some of them --- */
+
+static bool has_label(const cJSON *labels, const char *wanted)
+{
+    const char *value = strchr(wanted, '=') + 1;
+    const cJSON *label;
+
+    cJSON_ArrayForEach (label, labels)
+        if (strlen(label->string) == (size_t)(value - wanted) - 1 &&
+            strncmp(label->string, wanted, strlen(label->string)) == 0)
+            return strcmp(cJSON_GetStringValue(label), value) == 0;
+    return false;
+}
+
+static bool is_chosen(const Ctl *ctl, const VmRow *row, const cJSON *objects)
+{
+    const cJSON *properties = cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(objects, row->path), MICROVM_VM_INTERFACE);
+
+    if ((ctl->given & OPTION_FAILED) && strcmp(row->state, "failed") != 0)
+        return false;
+    if ((ctl->given & OPTION_OUTDATED) && !json_flag(properties, "Outdated"))
+        return false;
+    for (size_t i = 0; i < ctl->n_labels; i++)
+        if (!has_label(cJSON_GetObjectItemCaseSensitive(properties, "Labels"), ctl->labels[i]))
+            return false;
+    return true;
+}
+
+/* What the list does not have comes by one more call, however many there are. */
+static int choose(Ctl *ctl, VmRows *rows)
+{
+    _cleanup_json_ cJSON *objects = NULL;
+    size_t kept = 0;
+    int code = MICROVM_EXIT_OK;
+
+    if (!(ctl->given & (OPTION_FAILED | OPTION_OUTDATED | OPTION_LABEL)))
+        return MICROVM_EXIT_OK;
+    if (ctl->given & (OPTION_OUTDATED | OPTION_LABEL))
+        code = ctl_get_objects(ctl, &objects);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    for (size_t i = 0; i < rows->count; i++) {
+        VmRow row = rows->items[i];
+        if (!is_chosen(ctl, &row, objects))
+            continue;
+        rows->items[i] = rows->items[kept]; /* one that is not, or the same */
+        rows->items[kept++] = row;
+    }
+    vm_rows_cut(rows, kept);
+    return MICROVM_EXIT_OK;
+}
+
 int verb_list(Ctl *ctl)
 {
     static const char *const headers[] = {"NAME", "STATE", "READY", "PID", "DRIVER", "HYPERVISOR"};
@@ -69,6 +122,8 @@ int verb_list(Ctl *ctl)
     int code;
 
     code = ctl_targets(ctl, true, &rows);
+    if (code == MICROVM_EXIT_OK)
+        code = choose(ctl, &rows);
     if (code != MICROVM_EXIT_OK)
         return code;
     if (ctl->json != JSON_OFF)

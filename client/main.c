@@ -15,7 +15,7 @@ static int verb_help(Ctl *ctl)
 }
 
 static const Verb verbs[] = {
-    {"list", verb_list, OPTION_ALL},
+    {"list", verb_list, OPTION_ALL | OPTION_FAILED | OPTION_OUTDATED | OPTION_LABEL},
     {"status", verb_status, OPTION_ALL | OPTION_LINES},
     {"is-active", verb_is_active, OPTION_ALL},
     {"start", verb_start, OPTION_ALL},
@@ -27,6 +27,14 @@ static const Verb verbs[] = {
     {"reset-failed", verb_reset_failed, OPTION_ALL},
     {"console", verb_console, 0},
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
+    {"create", verb_create, OPTION_FROM | OPTION_SETTINGS | OPTION_TRANSIENT},
+    {"edit", verb_edit, OPTION_FULL},
+    {"remove", verb_remove, OPTION_FORCE | OPTION_TIMEOUT | OPTION_YES | OPTION_PURGE},
+    {"enable", verb_enable, OPTION_NOW},
+    {"disable", verb_disable, OPTION_NOW},
+    {"mask", verb_mask, 0},
+    {"unmask", verb_unmask, 0},
+    {"is-enabled", verb_is_enabled, 0},
     {"reload", verb_reload, TAKES_NO_NAMES},
     {"validate", verb_validate, 0},
     {"cat", verb_cat, OPTION_ALL},
@@ -84,6 +92,7 @@ int main(int argc, char *argv[])
     code = options_parse(&ctl, argc, argv, &done);
     if (code == MICROVM_EXIT_OK && !done)
         code = run(&ctl);
+    options_clear(&ctl);
     if (fflush(stdout) != 0 && errno != EPIPE && code == MICROVM_EXIT_OK)
         code = fail(MICROVM_EXIT_FAILURE, "Can't write the output: %s", strerror(errno));
     return code;

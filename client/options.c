@@ -15,6 +15,7 @@ static const char help[] =
     "Looking:\n"
     "  list [NAME...]          all microVMs, a line each\n"
     "  status [NAME...]        one microVM in full, or the host\n"
+    "  is-enabled NAME...      whether it starts at boot; exit code 0 when it does\n"
     "  is-active NAME...       its state; exit code 0 when it runs or is paused\n"
     "  show NAME...            its properties, or its definition\n"
     "  cat NAME...             the files of its definition; --json: what they say together, and where\n"
@@ -31,6 +32,11 @@ static const char help[] =
     "  reset-failed NAME...    forget its failures, so that it can be started again\n"
     "\n"
     "Definitions:\n"
+    "  create NAME             a new microVM: --from FILE, or --kernel PATH, --mem SIZE and so on\n"
+    "  edit NAME               its definition, in your editor\n"
+    "  remove NAME...          stop it and remove its definition; its volumes stay\n"
+    "  enable, disable NAME... start it at each boot, or not\n"
+    "  mask, unmask NAME...    make it impossible to start, or undo that\n"
     "  reload                  read definitions anew; starts and stops nothing\n"
     "  validate FILE...        check definitions, without loading them and without a daemon\n"
     "  version                 of microvmctl and microvmd\n"
@@ -50,6 +56,16 @@ static const char help[] =
     "  -p, --property=NAME,... show: only these\n"
     "  --value                 show: without the names\n"
     "  --definition            show: its definition, complete\n"
+    "  --from=FILE             create: the definition (- is standard input)\n"
+    "  --kernel, --initrd=PATH, --mem=SIZE, --vcpu=N, --volume=IMAGE[:SIZE], --interface=TYPE[:WHICH],\n"
+    "  --set=KEY=VALUE         create: keys of the definition; VALUE is JSON or text\n"
+    "  --transient             create: gone when the host reboots\n"
+    "  --full                  edit: a copy of the whole file, instead of a drop-in\n"
+    "  --now                   enable, disable: start or stop it, too\n"
+    "  --purge                 remove: its volumes, too\n"
+    "  -y, --yes               remove: without asking\n"
+    "  --failed, --outdated    list: only those\n"
+    "  -l, --label=NAME=VALUE  list: only those that have it\n"
     "  --host-shutdown         stop --all: within the time that systemd gives the host's shutdown\n"
     "  --no-block              do not wait for jobs\n"
     "  --no-legend             tables without headers and count\n"
@@ -74,6 +90,20 @@ enum {
     OPT_DEFINITION,
     OPT_HOST_SHUTDOWN,
     OPT_VERSION,
+    OPT_FROM,
+    OPT_KERNEL,
+    OPT_INITRD,
+    OPT_MEM,
+    OPT_VCPU,
+    OPT_VOLUME,
+    OPT_INTERFACE,
+    OPT_SET,
+    OPT_TRANSIENT,
+    OPT_FULL,
+    OPT_NOW,
+    OPT_PURGE,
+    OPT_FAILED,
+    OPT_OUTDATED,
 };
 
 static const struct option long_options[] = {
@@ -96,6 +126,22 @@ static const struct option long_options[] = {
     {"value", no_argument, NULL, OPT_VALUE},
     {"definition", no_argument, NULL, OPT_DEFINITION},
     {"host-shutdown", no_argument, NULL, OPT_HOST_SHUTDOWN},
+    {"from", required_argument, NULL, OPT_FROM},
+    {"kernel", required_argument, NULL, OPT_KERNEL},
+    {"initrd", required_argument, NULL, OPT_INITRD},
+    {"mem", required_argument, NULL, OPT_MEM},
+    {"vcpu", required_argument, NULL, OPT_VCPU},
+    {"volume", required_argument, NULL, OPT_VOLUME},
+    {"interface", required_argument, NULL, OPT_INTERFACE},
+    {"set", required_argument, NULL, OPT_SET},
+    {"transient", no_argument, NULL, OPT_TRANSIENT},
+    {"full", no_argument, NULL, OPT_FULL},
+    {"now", no_argument, NULL, OPT_NOW},
+    {"purge", no_argument, NULL, OPT_PURGE},
+    {"yes", no_argument, NULL, 'y'},
+    {"failed", no_argument, NULL, OPT_FAILED},
+    {"outdated", no_argument, NULL, OPT_OUTDATED},
+    {"label", required_argument, NULL, 'l'},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -166,7 +212,65 @@ static const struct {
     {OPT_VALUE, OPTION_VALUE, "--value"},
     {OPT_DEFINITION, OPTION_DEFINITION, "--definition"},
     {OPT_HOST_SHUTDOWN, OPTION_HOST_SHUTDOWN, "--host-shutdown"},
+    {OPT_FROM, OPTION_FROM, "--from"},
+    {OPT_KERNEL, OPTION_SETTINGS, "--kernel"},
+    {OPT_INITRD, OPTION_SETTINGS, "--initrd"},
+    {OPT_MEM, OPTION_SETTINGS, "--mem"},
+    {OPT_VCPU, OPTION_SETTINGS, "--vcpu"},
+    {OPT_VOLUME, OPTION_SETTINGS, "--volume"},
+    {OPT_INTERFACE, OPTION_SETTINGS, "--interface"},
+    {OPT_SET, OPTION_SETTINGS, "--set"},
+    {OPT_TRANSIENT, OPTION_TRANSIENT, "--transient"},
+    {OPT_FULL, OPTION_FULL, "--full"},
+    {OPT_NOW, OPTION_NOW, "--now"},
+    {OPT_PURGE, OPTION_PURGE, "--purge"},
+    {'y', OPTION_YES, "--yes"},
+    {OPT_FAILED, OPTION_FAILED, "--failed"},
+    {OPT_OUTDATED, OPTION_OUTDATED, "--outdated"},
+    {'l', OPTION_LABEL, "--label"},
 };
+
+static int add_setting(Ctl *ctl, int how, const char *key, const char *value)
+{
+    Setting *grown = reallocarray(ctl->settings, ctl->n_settings + 1, sizeof(*grown));
+
+    if (!grown)
+        return fail_oom();
+    ctl->settings = grown;
+    grown[ctl->n_settings++] = (Setting){how, key, value};
+    return MICROVM_EXIT_OK;
+}
+
+/* "KEY=VALUE": cut in two where it is. */
+static int take_set(Ctl *ctl)
+{
+    char *equals = strchr(optarg, '=');
+
+    if (!equals || equals == optarg)
+        return usage("--set", optarg, "KEY=VALUE, such as restart.policy=always");
+    *equals = '\0';
+    return add_setting(ctl, SETTING_KEY, optarg, equals + 1);
+}
+
+static int take_label(Ctl *ctl)
+{
+    const char **grown;
+
+    if (!strchr(optarg, '=') || *optarg == '=')
+        return usage("--label", optarg, "NAME=VALUE");
+    grown = reallocarray(ctl->labels, ctl->n_labels + 1, sizeof(*grown));
+    if (!grown)
+        return fail_oom();
+    ctl->labels = grown;
+    grown[ctl->n_labels++] = optarg;
+    return MICROVM_EXIT_OK;
+}
+
+void options_clear(Ctl *ctl)
+{
+    free(ctl->settings);
+    free(ctl->labels);
+}
 
 static int take_verb_option(Ctl *ctl, int option)
 {
@@ -194,6 +298,25 @@ static int take_verb_option(Ctl *ctl, int option)
     case 'p':
         ctl->property = optarg;
         break;
+    case OPT_FROM:
+        ctl->from = optarg;
+        break;
+    case OPT_KERNEL:
+        return add_setting(ctl, SETTING_KEY, "kernel", optarg);
+    case OPT_INITRD:
+        return add_setting(ctl, SETTING_KEY, "initrd", optarg);
+    case OPT_MEM:
+        return add_setting(ctl, SETTING_KEY, "mem", optarg);
+    case OPT_VCPU:
+        return add_setting(ctl, SETTING_KEY, "vcpu", optarg);
+    case OPT_VOLUME:
+        return add_setting(ctl, SETTING_VOLUME, NULL, optarg);
+    case OPT_INTERFACE:
+        return add_setting(ctl, SETTING_INTERFACE, NULL, optarg);
+    case OPT_SET:
+        return take_set(ctl);
+    case 'l':
+        return take_label(ctl);
     default:
         break;
     }
@@ -294,7 +417,7 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
     };
     *ret_done = false;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":H:qas:n:fb:p:h", long_options, NULL)) >= 0) {
+    while ((option = getopt_long(argc, argv, ":H:qas:n:fb:p:yl:h", long_options, NULL)) >= 0) {
         if (option == '?' || option == ':')
             return bad_option(option, argv[optind - 1]);
         code = take_option(ctl, option, ret_done);

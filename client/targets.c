@@ -24,6 +24,12 @@ void vm_rows_clear(VmRows *rows)
     *rows = (VmRows){0};
 }
 
+void vm_rows_cut(VmRows *rows, size_t count)
+{
+    while (rows->count > count)
+        row_clear(&rows->items[--rows->count]);
+}
+
 /* Takes what `row` owns, also when it fails. */
 static int rows_add(VmRows *rows, VmRow row)
 {

@@ -662,6 +662,29 @@ def test_transient(host):
     assert "No microVM" in host.error(ROOT, MANAGER, "GetDefinitionState", "s", "tmp")
 
 
+def test_what_is_undeclared_can_be_defined_again(host):
+    host.call("/org/microvm1/vm/a", VM, "Start", "a{sv}", "0")
+    wait_for("running", lambda: host.vm("a", "State") == "running")
+    os.unlink(host.path("vms/a.json"))
+    host.reload()
+    assert state_of(host, "a") == "undeclared"
+    run = host.ctl("create", "a", "--kernel", host.kernel)
+    assert run.returncode == 0 and state_of(host, "a") == "disabled", run
+    os.unlink(host.path("vms/a.json"))
+    host.reload()
+    host.call(ROOT, MANAGER, "CreateTransient", "ssa{sv}", "a", good(host), "0")
+    assert state_of(host, "a") == "transient" and host.vm("a", "State") == "running"
+
+
+def test_guest_mode_does_not_lose_what_was_written(host):
+    host.config({"guest": {"enable": True}})
+    refusal = define(host, "new", good(host))
+    assert "guest" in refusal and os.path.exists(host.path("vms/new.json")), refusal
+    host.config({})
+    host.reload()
+    assert host.vm("new", "State") == "inactive"
+
+
 def test_undefine(host):
     state = host.path("state/vm/a")
     os.makedirs(os.path.join(state, "disks"))

@@ -6,7 +6,7 @@ usage: fake-microvmd.py [--systemd FILE] [--log FILE] [--only NAME,...] [--no-mi
 
 It owns org.microvm1 on the bus of $DBUS_SESSION_BUS_ADDRESS, prints "ready", and behaves by the names of its microVMs:
 web and db obey, slow takes a second for each job, stuck never ends one, bad fails, locked allows nothing, evil says
-control characters. --systemd gives what org.freedesktop.systemd1 says about the units, as JSON {INTERFACE: {PROPERTY: value}};
+control characters, busy is changed by somebody else at each Define. --systemd gives what org.freedesktop.systemd1 says about the units, as JSON {INTERFACE: {PROPERTY: value}};
 every call is a line of JSON in --log.
 """
 
@@ -32,6 +32,7 @@ arguments = argparse.ArgumentParser()
 arguments.add_argument("--systemd")
 arguments.add_argument("--log")
 arguments.add_argument("--only")
+arguments.add_argument("--definitions")
 arguments.add_argument("--no-microvmd", action="store_true")
 arguments = arguments.parse_args()
 
@@ -75,7 +76,8 @@ class MicroVM(dbus.service.Object):
             "Generation": "", "VCPUs": dbus.UInt32(2), "MemoryBytes": dbus.UInt64(512 << 20), "Autostart": True,
             "StartTimestamp": dbus.UInt64(0), "ReadyTimestamp": dbus.UInt64(0), "NRestarts": dbus.UInt32(3),
             "NextRestartTimestamp": dbus.UInt64(0), "Outdated": False, "Undeclared": False,
-            "DefinitionPath": f"/etc/microvmd/vms/{name}.json",
+            "DefinitionPath": f"{manager.directories[name in manager.vendor]}/{name}.json",
+            "Labels": dbus.Dictionary({}, signature="ss"),
         }
         self.properties.update(more)
         self.path = ROOT + "/vm/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in name)
@@ -232,9 +234,12 @@ class Nobody(dbus.service.FallbackObject):
 class Manager(dbus.service.Object):
     def __init__(self):
         self.jobs = 100
+        self.directories = (arguments.definitions or "/etc/microvmd/vms,/usr/lib/microvmd/vms").split(",")
+        self.vendor = ("db",)
         super().__init__(bus, ROOT)
         self.vms = [
-            MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True),
+            MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True,
+                    Labels=dbus.Dictionary({"tier": "front"}, signature="ss")),
             MicroVM(self, "db", "running"),
             MicroVM(self, "slow"),
             MicroVM(self, "stuck", "failed", Result="guest-panic"),
@@ -258,6 +263,74 @@ class Manager(dbus.service.Object):
     def Reload(self, options):
         return dbus.Array([("web", "changed"), ("new", "invalid")], signature="(ss)")
 
+    @dbus.service.method(MANAGER, "s", "a(sssuu)")
+    def Validate(self, text):
+        problems = []
+        if "kernal" in text:
+            problems.append(("error", "/kernal", 'unknown key; did you mean "kernel"?', 2, 3))
+        if "old" in text:
+            problems.append(("warning", "/old", "this key is old", 1, 1))
+        return dbus.Array([(s, p, t, dbus.UInt32(a), dbus.UInt32(b)) for s, p, t, a, b in problems],
+                          signature="(sssuu)")
+
+    def find(self, name):
+        for vm in self.vms:
+            if vm.name == name:
+                return vm
+        raise Error("NoSuchMicroVM", f'No microVM is called "{name}".')
+
+    def check(self, name, member):
+        if name == "locked":
+            raise denied(member, "define")
+
+    @dbus.service.method(MANAGER, "ssa{sv}", "a(sssuu)")
+    def Define(self, name, content, options):
+        log(name, "Define", content, plain(options))
+        self.check(name, "Define")
+        if name == "busy":
+            raise Error("ResourceBusy", "busy.json has been changed by somebody else meanwhile; look at it anew")
+        return self.Validate(content)
+
+    @dbus.service.method(MANAGER, "ssa{sv}", "o")
+    def CreateTransient(self, name, content, options):
+        log(name, "CreateTransient", content, plain(options))
+        if "kernal" in content:
+            raise Error("InvalidDefinition", "the definition can't be used: 1:2: there is no key")
+        return dbus.ObjectPath(ROOT + "/vm/" + name)
+
+    @dbus.service.method(MANAGER, "sa{sv}", "as")
+    def Undefine(self, name, options):
+        log(name, "Undefine", plain(options))
+        self.check(name, "Undefine")
+        vm = self.find(name)
+        if vm.properties["State"] not in ("inactive", "failed") and not options.get("dry-run") and "drop-in" not in options:
+            raise Error("ResourceBusy", f"{name} is {vm.properties['State']}; stop it first")
+        if "drop-in" in options:
+            return dbus.Array([], signature="s")
+        return dbus.Array([f"/etc/microvmd/vms/{name}.json"] + ["/state/data\x1b.img"] * bool(options.get("purge")), signature="s")
+
+    @dbus.service.method(MANAGER, "s", "")
+    def Mask(self, name):
+        log(name, "Mask")
+        self.check(name, "Mask")
+
+    @dbus.service.method(MANAGER, "s", "")
+    def Unmask(self, name):
+        log(name, "Unmask")
+
+    @dbus.service.method(MANAGER, "s", "s")
+    def GetDefinitionState(self, name):
+        if name == "hidden":
+            return "masked"
+        return {"slow": "disabled", "bad": "invalid"}.get(self.find(name).name, "enabled")
+
+    @dbus.service.method("org.freedesktop.DBus.ObjectManager", "", "a{oa{sa{sv}}}")
+    def GetManagedObjects(self):
+        log("", "GetManagedObjects")
+        return dbus.Dictionary({dbus.ObjectPath(vm.path): dbus.Dictionary(
+            {MICROVM: dbus.Dictionary(vm.properties, signature="sv")}, signature="sa{sv}") for vm in self.vms},
+            signature="oa{sa{sv}}")
+
     @dbus.service.signal(MANAGER, "tssss")
     def JobRemoved(self, number, name, verb, result, reason):
         pass
@@ -266,6 +339,7 @@ class Manager(dbus.service.Object):
     def GetAll(self, interface):
         return dbus.Dictionary({
             "Version": "9.8.7", "HostRole": "host",
+            "DefinitionDirectories": dbus.Array(self.directories, signature="s"),
             "Drivers": dbus.Array([("libvirt", True, "qemu:///system")], signature="(sbs)"),
             "Counts": dbus.Dictionary({"total": dbus.UInt32(len(self.vms)), "running": dbus.UInt32(3)}, signature="su"),
         }, signature="sv")

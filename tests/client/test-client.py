@@ -565,6 +565,198 @@ def test_host_shutdown_tells(it):
     assert it.calls("Stop")[0][2]["timeout"] == 90000000
 
 
+def test_list_filters(it):
+    assert expect(it, 0, "list", "--failed", "--no-legend").stdout.split()[0] == "stuck"
+    assert it.calls("GetManagedObjects") == []
+    assert len(expect(it, 0, "list", "--outdated", "--no-legend", out="web").stdout.splitlines()) == 1
+    assert len(expect(it, 0, "list", "-l", "tier=front", "--no-legend", out="web").stdout.splitlines()) == 1
+    assert expect(it, 0, "list", "-ltier=back", "--no-legend").stdout == ""
+    assert json.loads(expect(it, 0, "list", "--failed", "--outdated", "--json").stdout) == []
+    assert len(it.calls("GetManagedObjects")) == 4, "one call each, however many there are"
+    expect(it, 2, "list", "-l", "tier", err="NAME=VALUE")
+
+
+def write(it, name, text, mode=0o644):
+    path = os.path.join(it.folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def defined(it):
+    name, _, content, options = it.calls("Define")[-1]
+    return name, content, options
+
+
+def test_create(it):
+    text = '// mine\n{ "kernel": "/k" }\n'
+    expect(it, 0, "create", "new", "--from", write(it, "new.json", text), out="microvmctl start new")
+    assert defined(it) == ("new", text, {"expected": "", "no-autostart": True}), "byte for byte"
+    expect(it, 0, "-q", "create", "new", "--from=-", stdin=text)
+    expect(it, 0, "create", "new", "--kernel=/k", "--initrd=/i", "--mem=1G", "--vcpu=2", "--volume=a.img:2G", "--volume=/b",
+           "--interface=user", "--interface=tap:t0", "--set=restart.policy=always", "--set=restart.startLimit=3",
+           "--set", 'kernelParams=["a", "b"]', "--set=balloon=true", "--set=description=all of it", "--set=machineId=0123", "--set=vsock.cid=12345678901234567891")
+    assert json.loads(defined(it)[1]) == {
+        "kernel": "/k", "initrd": "/i", "mem": "1G", "vcpu": 2, "volumes": [{"image": "a.img", "size": "2G"}, "/b"],
+        "interfaces": ["user", "tap:t0"], "restart": {"policy": "always", "startLimit": 3}, "kernelParams": ["a", "b"],
+        "balloon": True, "description": "all of it", "machineId": "0123",
+        "vsock": {"cid": 12345678901234567891}}
+    expect(it, 1, "create", "web", "--kernel=/k", err=["web already (enabled)", "microvmctl edit web"])
+    expect(it, 1, "create", "hidden", "--kernel=/k", err="masked")
+    result = expect(it, 1, "create", "new", "--from", write(it, "bad.json", '{\n"kernal": 1}'),
+                    err='bad.json:2:3: error: unknown key; did you mean "kernel"? (at /kernal)')
+    assert "Created" not in result.stdout
+    expect(it, 1, "create", "new", "--set=kernal=/k", err="new:2:3: error")
+    expect(it, 1, "create", "new", "--from=/nonexistent", err="No such file")
+    expect(it, 2, "create", err="one microVM")
+    expect(it, 2, "create", "new", err="What is it to be")
+    expect(it, 2, "create", "new", "--from=x", "--mem=1G", err="--from has all")
+    expect(it, 2, "create", "new", "--set=x", err="KEY=VALUE")
+    expect(it, 2, "create", "new", "--set=restart=no", "--set=restart.delay=1", err='"restart" is set as a whole')
+    expect(it, 2, "create", "new", "--set=volumes=no", "--volume=x", err='"volumes" is set as a whole')
+    expect(it, 0, "create", "new", "--transient", "--kernel=/k", out="microvmctl start new\n")
+    assert it.calls("CreateTransient")[-1][3] == {}
+    expect(it, 1, "create", "new", "--transient", "--set=kernal=/k", err="no key")
+
+
+def editor(it, script):
+    """A program that edits, and the environment that names it."""
+    path = write(it, "bin/editor", f"#!/bin/sh\n{script}\n", 0o755)
+    os.makedirs(f"{it.folder}/tmp", exist_ok=True)
+    return {"VISUAL": path, "EDITOR": "false", "TMPDIR": f"{it.folder}/tmp"}
+
+
+def left(it):
+    return [os.path.join(it.folder, "tmp", name) for name in os.listdir(f"{it.folder}/tmp")]
+
+
+def with_definitions(it):
+    it.stop()
+    etc, vendor = f"{it.folder}/etc", f"{it.folder}/lib"
+    write(it, "etc/web.json", '{\n  "mem": 512\n}\n')
+    write(it, "etc/locked.json", "{}\n")
+    write(it, "lib/db.json", '{\n  "vcpu": 1\n}\n')
+    it.start("--definitions", f"{etc},{vendor}")
+    return etc, vendor
+
+
+def test_edit(it):
+    etc, vendor = with_definitions(it)
+    old = '{\n  "mem": 512\n}\n'
+    env = editor(it, 'sed -i s/512/640/ "$1"')
+    expect(it, 0, "edit", "web", **env, out=[f"--- {etc}/web.json", '-  "mem": 512', '+  "mem": 640', "Changed"])
+    assert defined(it) == ("web", old.replace("512", "640"), {"expected": old}) and left(it) == []
+    with open(f"{etc}/web.json") as file:
+        assert file.read() == old, "only microvmd writes"
+    env = editor(it, '[ "$1" = --wait ] && sed -i s/512/641/ "$2"')
+    expect(it, 0, "edit", "web", **{**env, "VISUAL": "", "EDITOR": env["VISUAL"] + " --wait"}, out="641")
+    expect(it, 0, "edit", "web", **editor(it, ":"), out="Nothing changed.")
+    assert len(it.calls("Define")) == 2 and left(it) == []
+
+
+def test_edit_makes_drop_ins(it):
+    etc, vendor = with_definitions(it)
+    env = editor(it, """grep -q "Merged over .*lib/db.json" "$1" && echo '{ "vcpu": 4 }' >$1""")
+    expect(it, 0, "edit", "db", **env, out=[f"--- {etc}/db.json.d/override.json", "+{"])
+    assert defined(it) == ("db", '{ "vcpu": 4 }\n', {"drop-in": "override.json", "expected": ""})
+    expect(it, 0, "edit", "db", "--full", **editor(it, 'sed -i s/1/2/ "$1"'))
+    assert defined(it) == ("db", '{\n  "vcpu": 2\n}\n', {"expected": ""}), "a copy of the whole file"
+    there = '{ "vcpu": 8 }\n'
+    write(it, "etc/db.json.d/override.json", there)
+    expect(it, 0, "edit", "db", **editor(it, 'sed -i s/8/9/ "$1"'))
+    assert defined(it) == ("db", there.replace("8", "9"), {"drop-in": "override.json", "expected": there})
+    expect(it, 0, "edit", "db", **editor(it, 'echo >"$1"'))
+    assert it.calls("Undefine")[-1] == ["db", "Undefine", {"drop-in": "override.json"}], "an emptied one is none"
+    os.rename(f"{etc}/web.json", f"{it.folder}/elsewhere")
+    os.symlink(f"{it.folder}/elsewhere", f"{etc}/web.json")
+    expect(it, 0, "edit", "web", **editor(it, """echo '{ "vcpu": 4 }' >$1"""))
+    assert defined(it)[2]["drop-in"] == "override.json", "a link is somebody else's"
+
+
+def test_edit_loses_nothing(it):
+    etc, vendor = with_definitions(it)
+    result = expect(it, 1, "edit", "web", **editor(it, """echo '{ "kernal": 1 }' >$1"""),
+                    err=["json:2:3: error: unknown key", f"{etc}/web.json is as it was", f"Your text is in {it.folder}/tmp/microvmctl-web."])
+    with open(left(it)[0]) as file:
+        assert file.read() == '{ "kernal": 1 }\n', result
+    os.unlink(left(it)[0])
+    expect(it, 77, "edit", "locked", **editor(it, """echo '{ "mem": 1 }' >$1"""), err=["define", "as it was"])
+    assert len(left(it)) == 1
+    os.unlink(left(it)[0])
+    expect(it, 1, "edit", "web", **editor(it, 'echo x >"$1"; exit 3'), err=["failed; nothing is changed", "tmp/microvmctl-web."])
+    assert len(left(it)) == 1
+    expect(it, 4, "edit", "wbe", **editor(it, ":"), err='did you mean "web"')
+    expect(it, 2, "edit", "web", "db", err="one microVM")
+    # At a terminal it can be mended.
+    env = editor(it, f"""[ -e {it.folder}/second ] && echo '{{ "mem": 7 }}' >"$1" || echo '{{ "kernal": 1 }}' >"$1"; >{it.folder}/second""")
+    terminal = Terminal(it, "edit", "web", **env)
+    terminal.wait_for(b"Edit it again? [y/N]")
+    terminal.send(b"y\n")
+    terminal.wait_for(b"Changed")
+    assert terminal.end() == 0
+    assert defined(it)[1] == '{ "mem": 7 }\n'
+
+
+def test_edit_over_there(it):
+    write(it, "bin/ssh", f"#!/bin/sh\nfor word; do echo \"<$word>\"; done >{it.folder}/words\n", 0o755)
+    expect(it, 0, "-H", "there", "edit", "--full", "web", PATH=f"{it.folder}/bin:{os.environ['PATH']}")
+    with open(f"{it.folder}/words") as file:
+        assert file.read() == "<-t>\n<-->\n<there>\n<microvmctl edit --full -- 'web'>\n"
+
+
+def test_remove(it):
+    result = expect(it, 0, "remove", "web", "slow", out=["Removed web:\n  /etc/microvmd/vms/web.json\n", "Removed slow:"])
+    assert [call[0] for call in it.calls("Stop")] == ["web"], "stopped first, and only what runs"
+    assert [call[2] for call in it.calls("Undefine")][-2:] == [{"purge": False, "dry-run": False}] * 2, result
+    expect(it, 2, "remove", "db", "--purge", err="--yes")
+    result = expect(it, 0, "remove", "db", "--purge", "--yes", "--force", out="/state/data\\x1b.img")
+    assert it.calls("Stop")[-1][2] == {"force": True}
+    assert json.loads(expect(it, 0, "remove", "slow", "--json").stdout) == ["/etc/microvmd/vms/slow.json"]
+    expect(it, 77, "remove", "locked", "--yes", err="org.microvm1.manage")
+    expect(it, 4, "remove", "nobody", err="No microVM")
+    expect(it, 2, "remove", err="missing")
+    terminal = Terminal(it, "remove", "stuck", "--purge")
+    terminal.wait_for(b"[y/N]")
+    assert b"/etc/microvmd/vms/stuck.json" in terminal.seen and b"data\\x1b.img" in terminal.seen
+    terminal.send(b"n\n")
+    assert terminal.end() == 1 and b"Nothing was removed" in terminal.seen
+    terminal = Terminal(it, "remove", "stuck")
+    terminal.wait_for(b"(Volumes stay.) [y/N]")
+    terminal.send(b"y\n")
+    assert terminal.end() == 0 and b"Removed stuck" in terminal.seen
+
+
+def test_enable(it):
+    expect(it, 0, "enable", "web", "slow")
+    assert it.calls("Define") == [[name, "Define", '{ "autostart": true }\n', {"drop-in": "50-autostart.json", "prune": True}]
+                                  for name in ("web", "slow")]
+    assert it.calls("Start") == []
+    expect(it, 0, "disable", "--now", "web")
+    assert defined(it)[1] == '{ "autostart": false }\n' and [call[0] for call in it.calls("Stop")] == ["web"]
+    expect(it, 0, "enable", "--now", "web")
+    assert [call[0] for call in it.calls("Start")] == ["web"]
+    expect(it, 77, "enable", "locked", err=["org.microvm1.define", "sudo"])
+    expect(it, 4, "enable", "nobody")
+
+
+def test_mask(it):
+    expect(it, 0, "mask", "web", "nobody")
+    expect(it, 0, "unmask", "web")
+    assert [call[:2] for call in it.calls()] == [["web", "Mask"], ["nobody", "Mask"], ["web", "Unmask"]]
+    expect(it, 77, "mask", "locked", err="org.microvm1.define")
+    expect(it, 2, "mask", err="missing")
+
+
+def test_is_enabled(it):
+    assert expect(it, 0, "is-enabled", "web").stdout == "enabled\n"
+    assert expect(it, 1, "is-enabled", "web", "slow", "bad", "hidden").stdout == "enabled\ndisabled\ninvalid\nmasked\n"
+    assert expect(it, 4, "is-enabled", "web", "nobody").stdout == "enabled\nnot-found\n"
+    assert expect(it, 1, "-q", "is-enabled", "slow").stdout == ""
+    assert json.loads(expect(it, 0, "is-enabled", "web", "--json").stdout) == [{"Name": "web", "State": "enabled"}]
+
+
 def test_remote(it):
     ssh = os.path.join(it.folder, "ssh")
     with open(ssh, "w") as file:
