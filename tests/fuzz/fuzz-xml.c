@@ -107,6 +107,7 @@ static void check_well_formed(const char *xml)
 
 static void check_xml(VmSpec *spec, const char *cmdline, DomainTarget target, Accel accel)
 {
+    _cleanup_free_ char **credentials = calloc(spec->n_credentials + 1, sizeof(*credentials));
     StartRequest request = {.spec = spec,
                             .generation =
                                 SD_ID128_MAKE(01, 23, 45, 67, 89, ab, cd, ef, 01, 23, 45, 67, 89, ab, cd, ef),
@@ -114,12 +115,16 @@ static void check_xml(VmSpec *spec, const char *cmdline, DomainTarget target, Ac
                             .kernel = spec->kernel ? "/run/vm/web/kernel" : NULL,
                             .initrd = spec->initrd ? "/run/vm/web/initrd" : NULL,
                             .cmdline = cmdline,
+                            .credentials = credentials,
                             .console_log = "/var/vm/web/console.log",
                             .state_dir = "/var/vm/web"};
     _cleanup_free_ char *xml = NULL;
     sd_id128_t generation;
     int r;
 
+    MUST(credentials);
+    for (size_t i = 0; i < spec->n_credentials; i++)
+        credentials[i] = (char *)"/run/vm/web/credential";
     r = domain_xml(&request, &target, &xml);
     MUST(r == 0 || r == -EINVAL);
     if (r < 0)
