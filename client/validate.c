@@ -67,13 +67,13 @@ static int read_all(int fd, char **ret_text, size_t *ret_size)
 }
 
 /* For the lines that are shown; what is wrong with the file itself is microvmd's to say. */
-static void read_source(Check *check)
+static void read_source(const char *path, char **ret_text, size_t *ret_size)
 {
-    _cleanup_close_ int fd = open(check->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
 
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        (void)read_all(fd, &check->text, &check->size);
+        (void)read_all(fd, ret_text, ret_size);
 }
 
 /* Standard input as a file that microvmd can open. */
@@ -206,6 +206,8 @@ static void tell(Check *check, const Problem *problem)
     _cleanup_free_ char *shown = escape(problem->text, ESCAPE_LINE),
                         *at = escape(problem->pointer, ESCAPE_LINE);
     _cleanup_free_ char *shown_file = escape(file, ESCAPE_LINE);
+    _cleanup_free_ char *other = NULL;
+    size_t size = 0;
     char place[32] = "";
 
     check->errors += problem->error;
@@ -227,8 +229,10 @@ static void tell(Check *check, const Problem *problem)
     if (at && *at)
         printf(" (at %s)", at);
     putchar('\n');
-    if (here && check->text)
-        source_show(check->text, check->size, problem->line, problem->column);
+    if (!here) /* a drop-in, say */
+        read_source(problem->file, &other, &size);
+    if (here ? check->text : other)
+        source_show(here ? check->text : other, here ? check->size : size, problem->line, problem->column);
 }
 
 /* Tells all problems that microvmd tells; its exit status, or -errno. */
@@ -279,7 +283,7 @@ static int validate_file(Check *check)
         check->path = path;
     }
     if (r >= 0) {
-        read_source(check);
+        read_source(check->path, &check->text, &check->size);
         r = check_file(check);
     }
     free(check->text);

@@ -404,6 +404,11 @@ def test_validate(it):
     result = expect(it, 1, "validate", path("long", b'{"kernel": "/k", "description": "' + "\u00e4".encode() * 9999 + b'", "x": 1}'))
     line, caret = result.stdout.splitlines()[1:]
     assert len(line) < 120 and line[caret.index("^"):].startswith('"x": 1'), result.stdout
+    # of a drop-in, too
+    os.mkdir(path("layered.json", b'{"kernel": "/k"}') + ".d")
+    drop_in = path("layered.json.d/10.json", b'{"vcpu": "two"}')
+    expect(it, 1, "validate", os.path.join(it.folder, "layered.json"),
+           out=[f"{drop_in}:1:10: error:", '    1 | {"vcpu": "two"}\n      |          ^'])
     # what could be taken for the end of the name is none
     odd = path("a: error: b (at", b"[]")
     expect(it, 1, "validate", odd, out=f'{odd}: error: "a: error: b (at" can\'t be the name of a microVM')

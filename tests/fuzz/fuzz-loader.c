@@ -49,6 +49,16 @@ VmSpec *fuzz_load(const char *name, const uint8_t *data, size_t size)
     return spec;
 }
 
+/* As records are read: its specifiers have been expanded. */
+static VmSpec *read_dump(const char *name, const char *dump)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    VmSpec *spec = NULL;
+
+    MUST(vm_spec_parse(name, NULL, dump, strlen(dump), &plain, &problems, &spec) == 0);
+    return spec;
+}
+
 int fuzz_loader(const uint8_t *data, size_t size)
 {
     _cleanup_(vm_spec_unrefp)
@@ -59,12 +69,11 @@ int fuzz_loader(const uint8_t *data, size_t size)
         return 0;
     dump = vm_spec_to_json(spec);
     MUST(dump);
-    again = fuzz_load("web", (const uint8_t *)dump, strlen(dump));
-    MUST(again);
+    again = read_dump("web", dump);
     same = vm_spec_to_json(again);
     MUST(streq(dump, same));
     /* Everything is in the dump: for a microVM of another name it means the same. */
-    elsewhere = fuzz_load("other", (const uint8_t *)dump, strlen(dump));
-    MUST(elsewhere && vm_spec_equal(spec, elsewhere));
+    elsewhere = read_dump("other", dump);
+    MUST(vm_spec_equal(spec, elsewhere));
     return 0;
 }

@@ -168,6 +168,25 @@ static void test_all_are_told(void **context)
     refused(host, "c", "the microVM a already");
 }
 
+/* The place is in the layer that has the last word. */
+static void test_layers(void **context)
+{
+    Host *host = *context;
+    const char *drop_in = scratch_text(host->scratch, "drop-in.json", "{\n \"vsock\": {\"cid\": 5}\n}");
+    _cleanup_free_ char *path = strdup(drop_in);
+
+    add(host, "a", "\"vsock\": {\"cid\": 5}");
+    add(host, "b", "\"vsock\": {\"cid\": 5}");
+    assert_int_equal(layer_files_add(&host->definitions.items[1].files, path, false), 0);
+    host->definitions.items[1].reusable = true;
+    check(host);
+    assert_int_equal(host->problems.count, 1);
+    assert_string_equal(host->problems.items[0].file, path);
+    assert_int_equal(host->problems.items[0].line, 2);
+    assert_int_equal(host->problems.items[0].column, 19);
+    assert_false(host->definitions.items[1].reusable); /* it may be good the next time */
+}
+
 static void test_names(void **context)
 {
     Host *host = *context;
@@ -270,8 +289,15 @@ int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clashes),   TEST(test_ports),   TEST(test_all_are_told), TEST(test_names),
-        TEST(test_broken_ones_are_there), TEST(test_circles), TEST(test_memory),       TEST(test_many),
+        cmocka_unit_test(test_clashes),
+        TEST(test_ports),
+        TEST(test_all_are_told),
+        TEST(test_layers),
+        TEST(test_names),
+        TEST(test_broken_ones_are_there),
+        TEST(test_circles),
+        TEST(test_memory),
+        TEST(test_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
