@@ -394,7 +394,7 @@ static void autostart(Manager *manager)
         return;
     for (size_t i = 0; i < manager->n_vms; i++) {
         MicroVM *vm = manager->vms[i];
-        if (vm->spec && vm->spec->autostart && access(vm->record_path, F_OK) != 0)
+        if (vm->spec && vm->spec->autostart && !vm->record.decided)
             vm_autostart(vm);
     }
     if (r >= 0)

@@ -61,6 +61,16 @@ MICROVM_STRING_TABLE(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB, MICROVM
     X(MICROVM_JOB_SUPERSEDED, "superseded")
 MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, MICROVM_JOB_RESULT_LIST)
 
+/* Why a run is not what its files say: another file than the one it was started with. */
+#define MICROVM_OUTDATED_LIST(X)                                                                             \
+    X(MICROVM_OUTDATED_DEFINITION, "definition")                                                             \
+    X(MICROVM_OUTDATED_KERNEL, "kernel")                                                                     \
+    X(MICROVM_OUTDATED_INITRD, "initrd")                                                                     \
+    X(MICROVM_OUTDATED_HYPERVISOR, "hypervisor")                                                             \
+    X(MICROVM_OUTDATED_HELPER, "helper") /* of drivers that run helpers themselves; libvirt's are libvirt's  \
+                                          */
+MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROVM_OUTDATED_LIST)
+
 #define MICROVM_HOST_ROLE_LIST(X)                                                                            \
     X(MICROVM_HOST_ROLE_HOST, "host")                                                                        \
     X(MICROVM_HOST_ROLE_CONFLICT, "conflict") /* turned guest while running: nothing new starts */
