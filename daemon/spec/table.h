@@ -7,6 +7,7 @@
 #define SPEC_TABLE_H
 
 #include "base/json-scan.h"
+#include "microvm/string-table.h"
 #include "spec/capability.h"
 
 typedef enum KeyType {
@@ -25,12 +26,11 @@ typedef enum KeyType {
 } KeyType;
 
 /* What a change of the value takes while the microVM runs. */
-typedef enum KeyChange {
-    CHANGE_RESTART,    /* the guest or its hypervisor has it: a restart */
-    CHANGE_LIVE,       /* microvmd itself acts on it: at once, by apply */
-    CHANGE_NEXT_START, /* it concerns starts only */
-    CHANGE_MAX,
-} KeyChange;
+#define KEY_CHANGE_LIST(X)                                                                                   \
+    X(CHANGE_RESTART, "restart")       /* the guest or its hypervisor has it: a restart */                   \
+    X(CHANGE_LIVE, "live")             /* microvmd itself acts on it: at once, by apply */                   \
+    X(CHANGE_NEXT_START, "next-start") /* it concerns starts only */
+MICROVM_STRING_TABLE(KeyChange, key_change, CHANGE, KEY_CHANGE_LIST)
 
 typedef struct KeyTable KeyTable;
 

@@ -77,6 +77,14 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
     return 0;
 }
 
+void vm_drop_purge(MicroVM *vm)
+{
+    for (char **file = vm->purge; file && *file; file++)
+        free(*file);
+    free(vm->purge);
+    vm->purge = NULL;
+}
+
 MicroVM *vm_free(MicroVM *vm)
 {
     if (!vm)
@@ -92,6 +100,7 @@ MicroVM *vm_free(MicroVM *vm)
     vm_spec_unref(vm->spec);
     vm_spec_unref(vm->booted);
     vm_spec_unref(vm->fallback);
+    vm_drop_purge(vm);
     free(vm->definition_error);
     free(vm->definition_path);
     free(vm->driver_reason);
@@ -162,6 +171,8 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     vm_spec_unref(before);
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
+    if (path)
+        vm_drop_purge(vm);
     update_outdated(vm);
     /* Who gave up gets a new chance with a new definition; a broken one is shown as what it is. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {

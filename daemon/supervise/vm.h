@@ -61,6 +61,7 @@ struct MicroVM {
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
+    char **purge; /* files of its state directory that go with it, ends with NULL; NULL: none */
     VmRecord record;
     Job job;
     pid_t pid; /* of the hypervisor; 0: none */
@@ -109,6 +110,8 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4
 void vm_set_reason(MicroVM *vm, const char *reason);
 /* Writes the record and tells the host, after something beside the state changed. */
 void vm_save(MicroVM *vm);
+/* Its files do not go with it. */
+void vm_drop_purge(MicroVM *vm);
 /* From now on starts go by the definition again. */
 void vm_drop_fallback(MicroVM *vm);
 /* Finishes the job, if there is one. */
