@@ -504,16 +504,16 @@ static int check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune,
         return 0;
     for (size_t i = 0; i < manager->settings.n_directories; i++)
         if (access(manager->settings.directories[i], R_OK | X_OK) < 0 && errno != ENOENT)
-            return say(ret_error, -EPERM, "nothing is pruned: %s can't be read: %s",
+            return say(ret_error, -EDOM, "nothing is pruned: %s can't be read: %s",
                        manager->settings.directories[i], strerror(errno));
     if (declared == 0)
-        return say(ret_error, -EPERM,
+        return say(ret_error, -EDOM,
                    "nothing is pruned: there is no definition at all (%s...), which looks like a mistake; "
                    "stop them by "
                    "name: microvmctl stop",
                    manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
     if (prune != PRUNE_ALL && going * 3 > manager->n_vms)
-        return say(ret_error, -EPERM,
+        return say(ret_error, -EDOM,
                    "nothing is pruned: %zu of %zu microVMs would go, more than a third; if that is meant: "
                    "--prune=all",
                    going, manager->n_vms);

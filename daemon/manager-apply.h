@@ -27,7 +27,7 @@ enum {
 
 /*
  * Begins; goes on whoever asked is still there or not, and tells the observer. One at a time. -EBUSY, -ENOENT
- * (a name is unknown), -EPERM (too much would go), -EINVAL (not a file that goes with one), with a sentence
+ * (a name is unknown), -EDOM (too much would go), -EINVAL (not a file that goes with one), with a sentence
  * in *ret_error.
  */
 int manager_apply(Manager *manager, const Selection *selection, const ApplyOptions *options, uint64_t *ret_id,

