@@ -23,8 +23,20 @@ typedef enum OptionBit {
     OPTION_VALUE = 1 << 8,
     OPTION_DEFINITION = 1 << 9,
     OPTION_HOST_SHUTDOWN = 1 << 10,
-    TAKES_NO_NAMES = 1 << 11, /* of a verb, beside its options */
+    OPTION_RESTART = 1 << 11,
+    OPTION_MAX_PARALLEL = 1 << 12,
+    OPTION_OUTDATED = 1 << 13,
+    OPTION_LABEL = 1 << 14,
+    OPTION_CANARY = 1 << 15,
+    OPTION_PRUNE = 1 << 16,
+    OPTION_PURGE = 1 << 17,
+    OPTION_YES = 1 << 18,
+    TAKES_NO_NAMES = 1 << 30, /* of a verb, beside its options */
 } OptionBit;
+
+enum {
+    LABELS_MAX = 16,
+};
 
 typedef struct Ctl {
     const char *bus_address; /* system, user, or a D-Bus address */
@@ -36,6 +48,10 @@ typedef struct Ctl {
     uint64_t lines;        /* UINT64_MAX: not given */
     int boot, signal;
     const char *property;
+    uint64_t max_parallel, canary_usec; /* canary_usec UINT64_MAX: not given */
+    const char *prune;                  /* "all", or NULL */
+    char *labels[LABELS_MAX];
+    size_t n_labels;
     char **names; /* arguments of the verb */
     size_t n_names;
     sd_bus *bus;
@@ -69,6 +85,9 @@ int verb_console(Ctl *ctl);
 int verb_logs(Ctl *ctl);
 int verb_reload(Ctl *ctl);
 int verb_validate(Ctl *ctl);
+int verb_plan(Ctl *ctl);
+int verb_apply(Ctl *ctl);
+int verb_forget_volume(Ctl *ctl);
 int verb_show(Ctl *ctl);
 int verb_cat(Ctl *ctl);
 int verb_version(Ctl *ctl);

@@ -110,8 +110,12 @@ static const char *action_of(const char *member)
 {
     if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
         return MICROVM_POLKIT_CONSOLE;
-    return strcmp(member, "GetDefinition") == 0 || strcmp(member, "Cat") == 0 ? MICROVM_POLKIT_INSPECT
-                                                                              : MICROVM_POLKIT_MANAGE;
+    if (strcmp(member, "ApplyAndPurge") == 0)
+        return MICROVM_POLKIT_DEFINE;
+    return strcmp(member, "GetDefinition") == 0 || strcmp(member, "Cat") == 0 ||
+                   strcmp(member, "Plan") == 0 || strcmp(member, "ListFiles") == 0
+               ? MICROVM_POLKIT_INSPECT
+               : MICROVM_POLKIT_MANAGE;
 }
 
 static int tell_denied(const char *text, const char *member, const char *about)
@@ -121,7 +125,7 @@ static int tell_denied(const char *text, const char *member, const char *about)
     fail(MICROVM_EXIT_NOT_ALLOWED, "%s%s%s", about ? about : "", about ? ": " : "", text);
     if (!strstr(text, "org.microvm1."))
         fprintf(stderr, "%s needs the polkit action %s.\n", member, action);
-    fputs(strcmp(action, MICROVM_POLKIT_INSPECT) == 0
+    fputs(strcmp(action, MICROVM_POLKIT_INSPECT) == 0 || strcmp(action, MICROVM_POLKIT_DEFINE) == 0
               ? "Run it as root (sudo).\n"
               : "Run it as root (sudo), or have yourself added to the group \"microvm\".\n",
           stderr);
@@ -136,6 +140,7 @@ static const struct {
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
     {MICROVM_ERROR_RESOURCE_BUSY, "Try again when it is free. See: microvmctl status %s"},
+    {MICROVM_ERROR_PRUNE_REFUSED, "What there is: microvmctl plan"},
     {MICROVM_ERROR_START_LIMIT,
      "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},
     {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},
@@ -176,6 +181,8 @@ int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *mem
         return ctl_unreachable(ctl, number);
     if (about && sd_bus_error_has_names(error, MICROVM_ERROR_NO_SUCH_MICROVM, SD_BUS_ERROR_UNKNOWN_OBJECT))
         return ctl_unknown(ctl, NULL, about);
+    if (sd_bus_error_has_name(error, MICROVM_ERROR_NO_SUCH_MICROVM))
+        return fail(MICROVM_EXIT_NO_SUCH_VM, "%s Those that there are: microvmctl list", text);
     if (sd_bus_error_has_names(error, SD_BUS_ERROR_ACCESS_DENIED,
                                SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
         return tell_denied(text, member, shown);

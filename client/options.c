@@ -32,6 +32,10 @@ static const char help[] =
     "\n"
     "Definitions:\n"
     "  reload                  read definitions anew; starts and stops nothing\n"
+    "  plan [NAME...]          reload, and show what apply would do\n"
+    "  apply [NAME...]         reload, and make microVMs what their definitions say\n"
+    "  forget-volume NAME IMAGE\n"
+    "                          give up a volume that is gone\n"
     "  validate FILE...        check definitions, without loading them\n"
     "  version                 of microvmctl and microvmd\n"
     "  help                    this text\n"
@@ -51,6 +55,15 @@ static const char help[] =
     "  --value                 show: without the names\n"
     "  --definition            show: its definition, complete\n"
     "  --host-shutdown         stop --all: within the time that systemd gives the host's shutdown\n"
+    "  -l, --label=NAME[=VALUE]\n"
+    "                          plan, apply: only microVMs with this label\n"
+    "  --restart               apply: restart what needs it\n"
+    "  --outdated              apply --restart: also what runs with older files than the host has\n"
+    "  --max-parallel=N        apply --restart: so many at once (1)\n"
+    "  --canary[=TIME]         apply --restart: one first, which must stay up (10s), or is rolled back\n"
+    "  --prune[=all]           apply: stop what has no definition any more\n"
+    "  --purge                 apply --prune: remove its files, too; asks first\n"
+    "  --yes                   do not ask\n"
     "  --no-block              do not wait for jobs\n"
     "  --no-legend             tables without headers and count\n"
     "  --no-pager              no pager\n"
@@ -58,8 +71,8 @@ static const char help[] =
     "  -q, --quiet             only errors\n"
     "  -h, --help, --version\n"
     "\n"
-    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 69 no microvmd,\n"
-    "77 not allowed.\n";
+    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 10 plan found\n"
+    "something to do, 69 no microvmd, 77 not allowed.\n";
 
 enum {
     OPT_BUS = 256,
@@ -73,6 +86,13 @@ enum {
     OPT_VALUE,
     OPT_DEFINITION,
     OPT_HOST_SHUTDOWN,
+    OPT_RESTART,
+    OPT_MAX_PARALLEL,
+    OPT_OUTDATED,
+    OPT_CANARY,
+    OPT_PRUNE,
+    OPT_PURGE,
+    OPT_YES,
     OPT_VERSION,
 };
 
@@ -96,6 +116,14 @@ static const struct option long_options[] = {
     {"value", no_argument, NULL, OPT_VALUE},
     {"definition", no_argument, NULL, OPT_DEFINITION},
     {"host-shutdown", no_argument, NULL, OPT_HOST_SHUTDOWN},
+    {"restart", no_argument, NULL, OPT_RESTART},
+    {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
+    {"outdated", no_argument, NULL, OPT_OUTDATED},
+    {"label", required_argument, NULL, 'l'},
+    {"canary", optional_argument, NULL, OPT_CANARY},
+    {"prune", optional_argument, NULL, OPT_PRUNE},
+    {"purge", no_argument, NULL, OPT_PURGE},
+    {"yes", no_argument, NULL, OPT_YES},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -166,7 +194,50 @@ static const struct {
     {OPT_VALUE, OPTION_VALUE, "--value"},
     {OPT_DEFINITION, OPTION_DEFINITION, "--definition"},
     {OPT_HOST_SHUTDOWN, OPTION_HOST_SHUTDOWN, "--host-shutdown"},
+    {OPT_RESTART, OPTION_RESTART, "--restart"},
+    {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},
+    {OPT_OUTDATED, OPTION_OUTDATED, "--outdated"},
+    {'l', OPTION_LABEL, "--label"},
+    {OPT_CANARY, OPTION_CANARY, "--canary"},
+    {OPT_PRUNE, OPTION_PRUNE, "--prune"},
+    {OPT_PURGE, OPTION_PURGE, "--purge"},
+    {OPT_YES, OPTION_YES, "--yes"},
 };
+
+static int take_label(Ctl *ctl)
+{
+    if (ctl->n_labels == LABELS_MAX)
+        return fail(MICROVM_EXIT_USAGE, "There are more than %d --label.", LABELS_MAX);
+    ctl->labels[ctl->n_labels++] = optarg;
+    return MICROVM_EXIT_OK;
+}
+
+/* Of apply. */
+static int take_apply_option(Ctl *ctl, int option)
+{
+    long number = 0;
+    int code;
+
+    switch (option) {
+    case 'l':
+        return take_label(ctl);
+    case OPT_CANARY:
+        return optarg && parse_duration(optarg, &ctl->canary_usec) < 0
+                   ? usage("--canary", optarg, "a time, such as 30, 30s or 2min")
+                   : MICROVM_EXIT_OK;
+    case OPT_PRUNE:
+        if (optarg && strcmp(optarg, "all") != 0)
+            return usage("--prune", optarg, "all, or nothing");
+        ctl->prune = optarg;
+        return MICROVM_EXIT_OK;
+    case OPT_MAX_PARALLEL:
+        code = take_number("--max-parallel", 1, 100000, &number);
+        ctl->max_parallel = (uint64_t)number;
+        return code;
+    default:
+        return MICROVM_EXIT_OK;
+    }
+}
 
 static int take_verb_option(Ctl *ctl, int option)
 {
@@ -195,7 +266,7 @@ static int take_verb_option(Ctl *ctl, int option)
         ctl->property = optarg;
         break;
     default:
-        break;
+        return take_apply_option(ctl, option);
     }
     return code;
 }
@@ -290,11 +361,12 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
         .bus_address = bus,
         .timeout_usec = UINT64_MAX,
         .lines = UINT64_MAX,
+        .canary_usec = UINT64_MAX,
         .signal = SIGTERM,
     };
     *ret_done = false;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":H:qas:n:fb:p:h", long_options, NULL)) >= 0) {
+    while ((option = getopt_long(argc, argv, ":H:qas:n:fb:p:l:h", long_options, NULL)) >= 0) {
         if (option == '?' || option == ':')
             return bad_option(option, argv[optind - 1]);
         code = take_option(ctl, option, ret_done);
