@@ -30,7 +30,7 @@ _microvmctl()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i options
     local verbs="list status is-active start stop restart kill pause resume reset-failed console logs reload validate
-        cat show version help"
+        plan apply forget-volume cat show version help"
     local common="--bus --host --json --no-pager --no-legend --no-block --quiet --no-ask-password --help --version"
 
     [[ $cur == "=" ]] && cur=
@@ -57,17 +57,21 @@ _microvmctl()
         -p|--property)
             COMPREPLY=($(compgen -W "Name State StateReason StateTimestamp Readiness Result LastStop Job Hypervisor Driver
                 DriverOnline Accel AccelReason Unit MainPID UUID Generation VCPUs MemoryBytes Autostart StartTimestamp
-                ReadyTimestamp NRestarts NextRestartTimestamp Outdated Undeclared DefinitionPath" -- "$cur"))
+                ReadyTimestamp NRestarts NextRestartTimestamp Outdated OutdatedReasons Undeclared DefinitionPath" -- "$cur"))
             return
             ;;
-        -n|--lines|-b|--boot|--timeout)
+        --prune)
+            COMPREPLY=($(compgen -W "all" -- "$cur"))
+            return
+            ;;
+        -n|--lines|-b|--boot|--timeout|-l|--label|--max-parallel|--canary)
             return
             ;;
     esac
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -H|--host|--bus|-s|--signal|-p|--property|-n|--lines|-b|--boot|--timeout)
+            -H|--host|--bus|-s|--signal|-p|--property|-n|--lines|-b|--boot|--timeout|-l|--label|--max-parallel)
                 [[ ${COMP_WORDS[i + 1]} == "=" ]] && ((i++))
                 ((i++))
                 ;;
@@ -85,6 +89,8 @@ _microvmctl()
         restart) options="--all --force --timeout" ;;
         kill) options="--all --signal" ;;
         logs) options="--follow --lines --boot" ;;
+        plan) options="--label" ;;
+        apply) options="--label --restart --outdated --max-parallel --canary --prune --purge --yes" ;;
         show) options="--all --property --value --definition" ;;
         *) options= ;;
     esac
