@@ -264,11 +264,10 @@ static void tell_rest(Ctl *ctl)
         MicrovmPlan action;
         const char *text;
     } rests[] = {
-        {MICROVM_PLAN_RESTART, "need a restart: microvmctl apply --restart"},
-        {MICROVM_PLAN_OUTDATED,
-         "run with older files than the host has: microvmctl apply --restart --outdated"},
-        {MICROVM_PLAN_UNDECLARED, "have no definition any more: microvmctl apply --prune"},
-        {MICROVM_PLAN_INVALID, "have a definition that can't be used: microvmctl plan"},
+        {MICROVM_PLAN_RESTART, "still to restart: microvmctl apply --restart"},
+        {MICROVM_PLAN_OUTDATED, "with older files than the host has: microvmctl apply --restart --outdated"},
+        {MICROVM_PLAN_UNDECLARED, "without a definition: microvmctl apply --prune"},
+        {MICROVM_PLAN_INVALID, "with a definition that can't be used: microvmctl plan"},
     };
     _cleanup_json_ cJSON *plan = NULL;
     const cJSON *item;

@@ -23,13 +23,13 @@ typedef struct ApplyStep {
     char *name;
     MicrovmJobVerb verb;
     StepState state;
-    MicrovmApply outcome;
     bool canary, falling_back;
     bool down, by_hand; /* of what is watched: it is not up any more; because somebody stopped it */
     uint64_t job;       /* 0: not accepted yet */
     uint64_t ended;     /* the job of its microVM that ended last, and how */
     MicrovmJobResult result;
     char *reason;
+    char *why;             /* a canary falls back */
     VmSpec *before;        /* that a canary ran with */
     sd_id128_t generation; /* of the run that is watched */
 } ApplyStep;
@@ -92,6 +92,7 @@ Apply *apply_free(Apply *apply)
     for (size_t i = 0; i < apply->n_steps; i++) {
         free(apply->steps[i].name);
         free(apply->steps[i].reason);
+        free(apply->steps[i].why);
         vm_spec_unref(apply->steps[i].before);
     }
     free(apply->steps);
@@ -118,7 +119,6 @@ static void step_over(Apply *apply, ApplyStep *step, MicrovmApply outcome, const
     MicroVM *vm = manager_find(apply->manager, step->name);
 
     step->state = STEP_OVER;
-    step->outcome = outcome;
     if (outcome == MICROVM_APPLY_FAILED) {
         apply->failures++;
         if (!apply->failure)
@@ -272,7 +272,7 @@ static void fall_back(Apply *apply, ApplyStep *step, const char *why)
         step_over(apply, step, MICROVM_APPLY_FAILED, why);
         return;
     }
-    if (free_and_strdup(&apply->failure, why) < 0)
+    if (free_and_strdup(&step->why, why) < 0)
         log_oom();
     log_full(LOG_ERR, vm->name, 0,
              "With its new definition it did not stay up (%s); going back to the one that it ran with.", why);
@@ -290,16 +290,32 @@ static void fall_back(Apply *apply, ApplyStep *step, const char *why)
 static void fell_back(Apply *apply, ApplyStep *step)
 {
     bool done = step->result == MICROVM_JOB_DONE;
-    _cleanup_free_ char *why = TAKE_PTR(apply->failure), *text = NULL;
+    _cleanup_free_ char *text = NULL;
+    size_t restarts = 0;
 
+    for (size_t i = 0; i < apply->n_steps; i++)
+        restarts += apply->steps[i].verb == MICROVM_JOB_RESTART;
     tell(apply, step->name, "rollback", done ? MICROVM_APPLY_DONE : MICROVM_APPLY_FAILED, step->reason);
-    say(&text, 0, "with its new definition it did not stay up (%s); %s%s%s", why ? why : "",
+    say(&text, 0, "with its new definition it did not stay up (%s); %s%s%s", step->why ? step->why : "",
         done ? "it runs again with the one that it had" : "nor could it be brought back: ",
         done           ? ""
         : step->reason ? step->reason
                        : "",
-        apply->n_steps > 1 ? "; nothing else was restarted" : "");
+        restarts > 1 ? "; nothing else was restarted" : "");
     step_over(apply, step, MICROVM_APPLY_FAILED, text);
+}
+
+/* Who stops it by hand has not shown that its definition is bad, and does not want it back. */
+static bool stopped_by_hand(const MicroVM *vm)
+{
+    return vm->record.state == MICROVM_STOPPING || vm->end_cause == END_DESTROYED ||
+           vm->end_cause == END_ASKED;
+}
+
+static void was_stopped(Apply *apply, ApplyStep *step)
+{
+    apply->watch = sd_event_source_disable_unref(apply->watch);
+    step_over(apply, step, MICROVM_APPLY_FAILED, "it was stopped while it was to show that it stays up");
 }
 
 static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
@@ -326,7 +342,10 @@ static void watch(Apply *apply, ApplyStep *step)
     int r;
 
     if (!vm || !state_is_up(vm->record.state)) {
-        fall_back(apply, step, vm ? vm->record.reason : "it is gone");
+        if (vm && stopped_by_hand(vm))
+            was_stopped(apply, step);
+        else
+            fall_back(apply, step, vm ? vm->record.reason : "it is gone");
         return;
     }
     step->state = STEP_WATCHED;
@@ -346,8 +365,7 @@ void apply_vm_changed(Apply *apply, const MicroVM *vm)
         if (state_is_up(vm->record.state) && sd_id128_equal(vm->record.generation, step->generation))
             continue;
         step->down = true;
-        step->by_hand = vm->record.state == MICROVM_STOPPING || vm->end_cause == END_DESTROYED ||
-                        vm->end_cause == END_ASKED;
+        step->by_hand = stopped_by_hand(vm);
         if (free_and_strdup(&step->reason, vm->record.reason) < 0)
             log_oom();
         wake(apply);
@@ -361,10 +379,8 @@ static void take_end(Apply *apply, ApplyStep *step)
 {
     const char *why = step->reason ? step->reason : "it is not running";
 
-    /* Who stops it by hand has not shown that the definition is bad, and does not want it back. */
     if (step->state == STEP_WATCHED && step->by_hand) {
-        apply->watch = sd_event_source_disable_unref(apply->watch);
-        step_over(apply, step, MICROVM_APPLY_FAILED, "it was stopped while it was to show that it stays up");
+        was_stopped(apply, step);
         return;
     }
     if (step->state == STEP_WATCHED) {
@@ -538,6 +554,15 @@ static int check_purge(Manager *manager, const HostPlan *plan, char **purge, cha
     return 0;
 }
 
+static int say_busy(const Apply *apply, char **ret_error)
+{
+    for (size_t i = 0; i < apply->n_steps; i++)
+        if (apply->steps[i].state != STEP_PENDING && apply->steps[i].state != STEP_OVER)
+            return say(ret_error, -EBUSY, "another apply is going on, now with the %s of %s",
+                       microvm_job_verb_to_string(apply->steps[i].verb), apply->steps[i].name);
+    return say(ret_error, -EBUSY, "another apply is going on");
+}
+
 int manager_apply(Manager *manager, const Selection *selection, const ApplyOptions *options, uint64_t *ret_id,
                   char **ret_error)
 {
@@ -548,7 +573,7 @@ int manager_apply(Manager *manager, const Selection *selection, const ApplyOptio
     int r;
 
     if (manager->apply)
-        return say(ret_error, -EBUSY, "another apply is going on");
+        return say_busy(manager->apply, ret_error);
     r = manager_plan(manager, selection, &plan, ret_error);
     if (r >= 0)
         r = check_prune(manager, &plan, options->prune, ret_error);

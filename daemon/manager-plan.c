@@ -93,6 +93,10 @@ int manager_look(Manager *manager, manager_looked_fn done, void *userdata)
     for (size_t i = 0; i < manager->n_vms && r >= 0; i++)
         if (state_is_alive(manager->vms[i]->record.state))
             r = add_looked(look, manager->vms[i]);
+    if (r >= 0 && look->count == 0 && !done) {
+        look_free(look);
+        return 0;
+    }
     if (r >= 0)
         r = workers_submit(manager->host.files, &(Work){look_run, look_done, look_discard, look});
     if (r < 0)

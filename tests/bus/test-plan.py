@@ -107,6 +107,7 @@ def test_names_and_labels(host):
     assert set(plan(host, "b")) == {"b"}
     assert set(plan(host, labels=["tier=web"])) == {"a"} and set(plan(host, labels=["tier"])) == {"a"}
     assert plan(host, labels=["tier=db"]) == {}
+    assert 'must be of type "as"' in refused(host, labels="tier")
     assert "No microVM is called" in host.error("/org/microvm1", MANAGER, "Plan", "asa{sv}", "1", "nobody", "0")
     assert Applied(host, "b").done() == [("b", "start")]
     assert host.vm("a", "State") == "inactive"
@@ -230,7 +231,7 @@ def test_canary_that_is_stopped_by_hand_stays_off(host):
     host.reload()
     job = host.call("/org/microvm1", MANAGER, "Apply", "asa{sv}", "0", *options(restart=True, canary=True))[0]
     wait_for("the new one", lambda: host.vm("a", "State") == "running" and host.vm("a", "MemoryBytes") == 512 << 20)
-    assert "another apply" in refused(host)
+    assert "another apply is going on, now with the restart of a" in refused(host)
     assert host.ctl("stop", "--force", "a").returncode == 0
     wait_for("the end of the apply", lambda: f"Apply {job} is failed" in host.read_log())
     assert host.vm("a", "State") == "inactive"

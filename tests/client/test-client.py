@@ -409,7 +409,7 @@ def test_apply(it):
     result = expect(it, 0, "apply", "db", out="db: changed while it runs")
     assert "other" not in result.stdout + result.stderr, "of another apply"
     assert it.calls("Apply")[-1] == ["", "Apply", ["db"], None, {}]
-    expect(it, 0, "apply", "web", out=["Nothing was to be done.", "1 need a restart: microvmctl apply --restart"])
+    expect(it, 0, "apply", "web", out=["Nothing was to be done.", "1 still to restart: microvmctl apply --restart"])
     result = expect(it, 1, "apply", "bad", "--restart", "--canary=90s", "--max-parallel=3", "--outdated", "-l", "tier=web",
                     out=["bad: rolled back", "web: no restart: another restart failed before"],
                     err=["bad: restart failed: it did", "Not all could be applied: why"])
