@@ -8,6 +8,7 @@
 #include "manager-apply.h"
 
 #include "base/log.h"
+#include "base/strv.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -59,30 +60,6 @@ static int say(char **ret_text, int result, const char *format, ...)
     return result;
 }
 
-static void free_strings(char **strings)
-{
-    for (char **string = strings; string && *string; string++)
-        free(*string);
-    free(strings);
-}
-
-static int copy_strings(char *const *strings, char ***ret_copy)
-{
-    size_t n = 0;
-    char **copy;
-
-    while (strings && strings[n])
-        n++;
-    copy = calloc(n + 1, sizeof(*copy));
-    for (size_t i = 0; copy && i < n; i++)
-        if (!(copy[i] = strdup(strings[i]))) {
-            free_strings(copy);
-            return -ENOMEM;
-        }
-    *ret_copy = copy;
-    return copy ? 0 : -ENOMEM;
-}
-
 Apply *apply_free(Apply *apply)
 {
     if (!apply)
@@ -96,7 +73,7 @@ Apply *apply_free(Apply *apply)
         vm_spec_unref(apply->steps[i].before);
     }
     free(apply->steps);
-    free_strings(apply->purge);
+    strv_free(apply->purge);
     host_plan_clear(&apply->plan);
     free(apply->failure);
     free(apply);
@@ -507,53 +484,6 @@ static int add_steps(Apply *apply, const HostPlan *plan)
     return r;
 }
 
-/* Definitions that can't be found are no wish that their microVMs go. */
-static int check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, char **ret_error)
-{
-    size_t declared = 0, going = 0;
-
-    for (size_t i = 0; i < plan->count; i++)
-        going += plan->items[i].action == MICROVM_PLAN_UNDECLARED;
-    for (size_t i = 0; i < manager->n_vms; i++)
-        declared += !vm_is_undeclared(manager->vms[i]);
-    if (prune == PRUNE_NO || going == 0)
-        return 0;
-    for (size_t i = 0; i < manager->settings.n_directories; i++)
-        if (access(manager->settings.directories[i], R_OK | X_OK) < 0 && errno != ENOENT)
-            return say(ret_error, -EDOM, "nothing is pruned: %s can't be read: %s",
-                       manager->settings.directories[i], strerror(errno));
-    if (declared == 0)
-        return say(ret_error, -EDOM,
-                   "nothing is pruned: there is no definition at all (%s...), which looks like a mistake; "
-                   "stop them by "
-                   "name: microvmctl stop",
-                   manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
-    if (prune != PRUNE_ALL && going * 3 > manager->n_vms)
-        return say(ret_error, -EDOM,
-                   "nothing is pruned: %zu of %zu microVMs would go, more than a third; if that is meant: "
-                   "--prune=all",
-                   going, manager->n_vms);
-    return 0;
-}
-
-/* Each must be of a microVM that goes, by a path that leads nowhere else. */
-static int check_purge(Manager *manager, const HostPlan *plan, char **purge, char **ret_error)
-{
-    for (char **file = purge; file && *file; file++) {
-        bool found = false;
-        for (size_t i = 0; i < plan->count && !found; i++) {
-            const MicroVM *vm = manager_find(manager, plan->items[i].name);
-            size_t length = strlen(vm->state_dir);
-            found = plan->items[i].action == MICROVM_PLAN_UNDECLARED &&
-                    strncmp(*file, vm->state_dir, length) == 0 && (*file)[length] == '/' &&
-                    (*file)[length + 1];
-        }
-        if (!found || strstr(*file, "/../") || strstr(*file, "/./") || strstr(*file, "//"))
-            return say(ret_error, -EINVAL, "%s is no file of a microVM that is to go", *file);
-    }
-    return 0;
-}
-
 static int say_busy(const Apply *apply, char **ret_error)
 {
     for (size_t i = 0; i < apply->n_steps; i++)
@@ -576,9 +506,9 @@ int manager_apply(Manager *manager, const Selection *selection, const ApplyOptio
         return say_busy(manager->apply, ret_error);
     r = manager_plan(manager, selection, &plan, ret_error);
     if (r >= 0)
-        r = check_prune(manager, &plan, options->prune, ret_error);
+        r = apply_check_prune(manager, &plan, options->prune, ret_error);
     if (r >= 0)
-        r = check_purge(manager, &plan, options->purge, ret_error);
+        r = apply_check_purge(manager, &plan, options->purge, ret_error);
     if (r < 0)
         return r;
     apply = calloc(1, sizeof(*apply));
@@ -588,9 +518,8 @@ int manager_apply(Manager *manager, const Selection *selection, const ApplyOptio
     apply->options = *options;
     apply->options.purge = NULL;
     apply->id = ++manager->last_apply_id;
-    r = copy_strings(options->purge, &apply->purge);
-    if (r >= 0)
-        r = add_steps(apply, &plan);
+    apply->purge = strv_copy(options->purge);
+    r = apply->purge ? add_steps(apply, &plan) : -ENOMEM;
     if (r >= 0)
         r = sd_event_add_defer(manager->event, &apply->wake, on_wake, apply);
     if (r < 0)

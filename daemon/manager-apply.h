@@ -33,6 +33,12 @@ enum {
 int manager_apply(Manager *manager, const Selection *selection, const ApplyOptions *options, uint64_t *ret_id,
                   char **ret_error);
 
+/* manager-prune.c: whether what is undeclared may be stopped, and whether these files may go with it. */
+int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, char **ret_error);
+int apply_check_purge(Manager *manager, const HostPlan *plan, char **purge, char **ret_error);
+/* Removes what was given up with a microVM that is gone. */
+void manager_purge(Manager *manager, MicroVM *vm);
+
 /* What happens meanwhile. */
 void apply_job_removed(Apply *apply, const MicroVM *vm, const Job *job, MicrovmJobResult result,
                        const char *reason);

@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "supervise/purge.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -71,15 +70,6 @@ MicroVM *manager_get(Manager *manager, const char *name)
     return vm;
 }
 
-/* What a person has given up with it. */
-static void purge(Manager *manager, MicroVM *vm)
-{
-    int r = purge_files(manager->host.files, vm->state_dir, vm->purge);
-
-    if (r < 0)
-        log_full(LOG_WARNING, vm->name, r, "Its files stay in %s: %m", vm->state_dir);
-}
-
 static void forget(Manager *manager, size_t index)
 {
     MicroVM *vm = manager->vms[index];
@@ -91,7 +81,7 @@ static void forget(Manager *manager, size_t index)
     manager->n_vms--;
     remove_tree(vm->runtime_dir);
     if (vm->purge)
-        purge(manager, vm);
+        manager_purge(manager, vm);
     log_vm_info(vm->name, "Gone: it has no definition and does not run.%s%s",
                 vm->purge ? " Its files were given up in " : " Its volumes stay in ", vm->state_dir);
     vm_free(vm);

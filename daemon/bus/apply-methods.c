@@ -4,6 +4,7 @@
 #include "bus/server.h"
 
 #include "base/log.h"
+#include "base/strv.h"
 #include "manager-apply.h"
 #include "microvm/names.h"
 #include "supervise/purge.h"
@@ -44,9 +45,9 @@ typedef struct Request {
 
 static void request_free(Request *request)
 {
-    bus_free_strings(&request->selection.names);
-    bus_free_strings(&request->selection.labels);
-    bus_free_strings(&request->options.purge);
+    strv_free(request->selection.names);
+    strv_free(request->selection.labels);
+    strv_free(request->options.purge);
     sd_bus_message_unref(request->message);
     free(request);
 }
@@ -279,7 +280,7 @@ static void listed(int result, char **files, void *userdata)
         result = sd_bus_message_new_method_return(message, &reply);
     if (result >= 0)
         result = sd_bus_message_append_strv(reply, files);
-    bus_free_strings(&files);
+    strv_free(files);
     answer(message, reply, result);
 }
 

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/server.h"
 
+#include "base/strv.h"
+
 static const BusOption *find(const BusOption *options, size_t n, const char *key)
 {
     for (size_t i = 0; i < n; i++)
         if (streq(options[i].key, key))
             return &options[i];
     return NULL;
-}
-
-void bus_free_strings(char ***strings)
-{
-    for (char **string = *strings; string && *string; string++)
-        free(*string);
-    free(*strings);
-    *strings = NULL;
 }
 
 int bus_read_strings(sd_bus_message *message, char ***ret_strings)
@@ -24,7 +18,7 @@ int bus_read_strings(sd_bus_message *message, char ***ret_strings)
 
     if (r < 0)
         return r;
-    bus_free_strings(ret_strings); /* an option that is there twice */
+    strv_free(*ret_strings); /* of an option that is there twice */
     *ret_strings = strings;
     return 0;
 }

@@ -76,8 +76,6 @@ typedef struct BusOption {
 
 /* Each reads a list of strings, which ends with NULL and is the caller's. */
 int bus_read_strings(sd_bus_message *message, char ***ret_strings);
-void bus_free_strings(char ***strings);
-#define _cleanup_strings_ _cleanup_(bus_free_strings)
 
 int bus_read_options(sd_bus_message *message, const BusOption *options, size_t n, sd_bus_error *error);
 

@@ -2,6 +2,7 @@
 #include "supervise/purge.h"
 
 #include "base/log.h"
+#include "base/strv.h"
 
 #include <fcntl.h>
 #include <fts.h>
@@ -9,13 +10,6 @@
 enum {
     FILES_MAX = 10000, /* that a person can't be asked about more of */
 };
-
-static void free_strings(char **strings)
-{
-    for (char **string = strings; string && *string; string++)
-        free(*string);
-    free(strings);
-}
 
 /* --- removing --- */
 
@@ -29,7 +23,7 @@ static void purge_free(void *argument)
     Purge *purge = argument;
 
     free(purge->state_dir);
-    free_strings(purge->files);
+    strv_free(purge->files);
     free(purge);
 }
 
@@ -84,19 +78,13 @@ static void purge_run(void *argument)
 int purge_files(Workers *workers, const char *state_dir, char *const *files)
 {
     Purge *purge = calloc(1, sizeof(*purge));
-    size_t n = 0;
     int r = -ENOMEM;
 
     if (!purge)
         return -ENOMEM;
-    while (files[n])
-        n++;
     purge->state_dir = strdup(state_dir);
-    purge->files = calloc(n + 1, sizeof(*purge->files));
-    for (size_t i = 0; purge->files && i < n; i++)
-        if (!(purge->files[i] = strdup(files[i])))
-            n = 0;
-    if (purge->state_dir && purge->files && n > 0)
+    purge->files = strv_copy(files);
+    if (purge->state_dir && purge->files)
         r = workers_submit(workers, &(Work){purge_run, purge_free, purge_free, purge});
     if (r < 0)
         purge_free(purge);
@@ -117,7 +105,7 @@ typedef struct Listing {
 static void listing_free(Listing *listing)
 {
     free(listing->state_dir);
-    free_strings(listing->files);
+    strv_free(listing->files);
     free(listing);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strv.h"
 #include "microvm/names.h"
 #include "spec/diff.h"
 
@@ -79,10 +80,7 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
 
 void vm_drop_purge(MicroVM *vm)
 {
-    for (char **file = vm->purge; file && *file; file++)
-        free(*file);
-    free(vm->purge);
-    vm->purge = NULL;
+    vm->purge = strv_free(vm->purge);
 }
 
 MicroVM *vm_free(MicroVM *vm)
