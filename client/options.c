@@ -36,7 +36,7 @@ static const char help[] =
     "  apply [NAME...]         reload, and make microVMs what their definitions say\n"
     "  forget-volume NAME IMAGE\n"
     "                          give up a volume that is gone\n"
-    "  validate FILE...        check definitions, without loading them\n"
+    "  validate FILE...        check definitions, without loading them and without a daemon\n"
     "  version                 of microvmctl and microvmd\n"
     "  help                    this text\n"
     "\n"

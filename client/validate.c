@@ -1,195 +1,311 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Definitions are read here and judged by the daemon: it knows its own defaults and version. */
-#include "bus.h"
+/*
+ * Definitions are checked by "microvmd --check": the code that loads them, which needs no daemon, sees the
+ * other files that have a say, and is of the same version as this program. (A daemon's Validate, for other
+ * clients, knows neither the file's name nor what lies beside it, and has to run.)
+ */
+#include "ctl.h"
+#include "source.h"
 #include "term.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <sys/wait.h>
 
 enum {
     FILE_MAX = 1024 * 1024, /* as microvmd */
 };
 
-typedef struct Tally {
+typedef struct Problem {
+    char *file, *text, *pointer;
+    bool error;
+    unsigned line, column;
+} Problem;
+
+typedef struct Check {
+    Ctl *ctl;
     size_t errors;
-    cJSON *list; /* with --json */
-} Tally;
+    cJSON *list;      /* with --json */
+    const char *name; /* of the file, for people */
+    const char *path; /* of the same, for microvmd */
+    char *text;       /* what is in it; NULL: it can't be read */
+    size_t size;
+} Check;
 
-static int open_definition(const char *path)
+static void problem_clear(Problem *problem)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* never blocks on FIFOs and devices */
-    struct stat st;
-    int r = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
-        r = -errno;
-    else if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) /* /dev/null masks; it reads as empty */
-        return fd;
-    else if (S_ISDIR(st.st_mode))
-        r = -EISDIR;
-    else if (!S_ISREG(st.st_mode))
-        r = -EINVAL;
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    return fd;
+    free(problem->file);
+    free(problem->text);
+    free(problem->pointer);
 }
 
-/* Standard input may be a pipe. */
-static int read_definition(const char *path, char **ret_text, size_t *ret_size)
+/* --- the file --- */
+
+/* All of a file, and one byte more than there may be, to tell. */
+static int read_all(int fd, char **ret_text, size_t *ret_size)
 {
-    _cleanup_free_ char *text = malloc(FILE_MAX + 2);
-    _cleanup_close_ int opened = -EBADF;
-    int fd = STDIN_FILENO;
+    _cleanup_free_ char *text = malloc(FILE_MAX + 1);
     size_t used = 0;
     ssize_t n;
 
     if (!text)
         return -ENOMEM;
-    if (strcmp(path, "-") != 0) {
-        fd = opened = open_definition(path);
-        if (fd < 0)
-            return fd;
-    }
-    while (used <= FILE_MAX) {
+    do {
         n = read(fd, text + used, FILE_MAX + 1 - used);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
+        if (n < 0 && errno != EINTR)
             return -errno;
-        if (n == 0)
-            break;
-        used += (size_t)n;
-    }
-    if (used > FILE_MAX)
-        return -EFBIG;
-    text[used] = '\0';
+        used += n > 0 ? (size_t)n : 0;
+    } while (n != 0 && used <= FILE_MAX);
     *ret_text = text;
     *ret_size = used;
     text = NULL;
     return 0;
 }
 
-static void tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
-                 const char *text, uint32_t line, uint32_t column)
+/* For the lines that are shown; what is wrong with the file itself is microvmd's to say. */
+static void read_source(Check *check)
 {
-    _cleanup_free_ char *shown = NULL, *at = NULL, *shown_path = NULL;
+    _cleanup_close_ int fd = open(check->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        (void)read_all(fd, &check->text, &check->size);
+}
+
+/* Standard input as a file that microvmd can open. */
+static int copy_stdin(char *path, size_t size, int *ret_fd)
+{
+    _cleanup_free_ char *text = NULL;
+    _cleanup_close_ int fd = -EBADF;
+    size_t length, done = 0;
+    ssize_t n;
+    int r;
+
+    r = read_all(STDIN_FILENO, &text, &length);
+    if (r < 0)
+        return r;
+    fd = memfd_create("definition", 0);
+    if (fd < 0)
+        return -errno;
+    for (; done < length; done += (size_t)n) {
+        n = write(fd, text + done, length - done);
+        if (n < 0)
+            return -errno;
+    }
+    snprintf(path, size, "/dev/fd/%d", fd);
+    *ret_fd = fd;
+    fd = -EBADF;
+    return 0;
+}
+
+/* --- microvmd --- */
+
+/* In place of this process: the microvmd that was installed or built with it, else the first one there is. */
+static void exec_microvmd(const char *file)
+{
+    static const char *const beside[] = {"../sbin/microvmd", "microvmd"};
+    char *const words[] = {(char *)"microvmd", (char *)"--check", (char *)"--", (char *)file, NULL};
+    static const char *const others[] = {"/usr/local/sbin/microvmd", "/usr/sbin/microvmd"};
+    char own[4096];
+    ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+
+    own[n > 0 ? n : 0] = '\0';
+    for (size_t i = 0; i < ELEMENTSOF(beside) && strrchr(own, '/'); i++) {
+        char path[sizeof(own) + 32];
+        snprintf(path, sizeof(path), "%.*s/%s", (int)(strrchr(own, '/') - own), own, beside[i]);
+        execv(path, words);
+    }
+    execvp("microvmd", words);
+    /* not in everybody's PATH */
+    for (size_t i = 0; i < ELEMENTSOF(others); i++)
+        execv(others[i], words);
+    fprintf(stderr, "microvmctl: microvmd, which checks definitions, is not installed here.\n");
+    _exit(127);
+}
+
+static FILE *run_microvmd(const char *file, pid_t *ret_pid)
+{
+    int ends[2];
+    FILE *said;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return NULL;
+    fflush(NULL);
+    *ret_pid = fork();
+    if (*ret_pid == 0) {
+        if (dup2(ends[1], STDOUT_FILENO) < 0)
+            _exit(127);
+        exec_microvmd(file);
+    }
+    close(ends[1]);
+    said = *ret_pid > 0 ? fdopen(ends[0], "re") : NULL;
+    if (!said)
+        close(ends[0]);
+    return said;
+}
+
+/* --- what it says: FILE:LINE:COLUMN: error: TEXT (at POINTER) --- */
+
+/* Cuts ":NUMBER" off the end. */
+static bool cut_number(char *text, unsigned *ret_number)
+{
+    char *colon = strrchr(text, ':'), *end;
+    unsigned long number;
+
+    if (!colon || colon[1] < '0' || colon[1] > '9')
+        return false;
+    number = strtoul(colon + 1, &end, 10);
+    if (*end || number > UINT32_MAX)
+        return false;
+    *colon = '\0';
+    *ret_number = (unsigned)number;
+    return true;
+}
+
+/* -EINVAL: it is something else. */
+static int parse_problem(const char *path, const char *line, Problem *ret_problem)
+{
+    /* The name of the file may hold anything. */
+    size_t skip = strncmp(line, path, strlen(path)) == 0 ? strlen(path) : 0, length;
+    const char *error = strstr(line + skip, ": error: "), *warning = strstr(line + skip, ": warning: ");
+    const char *severity = !error || (warning && warning < error) ? warning : error, *text, *pointer = NULL;
+    Problem problem = {.error = severity == error};
+
+    if (!severity)
+        return -EINVAL;
+    text = strchr(severity + 2, ':') + 2;
+    length = strlen(text);
+    for (const char *at = text; (at = strstr(at, " (at /")); at++)
+        pointer = at;
+    if (pointer && text[length - 1] == ')')
+        length = (size_t)(pointer - text);
+    else
+        pointer = NULL;
+    problem.file = strndup(line, (size_t)(severity - line));
+    problem.text = strndup(text, length);
+    problem.pointer = pointer ? strndup(pointer + 5, strlen(pointer) - 6) : strdup("");
+    if (!problem.file || !problem.text || !problem.pointer) {
+        problem_clear(&problem);
+        return -ENOMEM;
+    }
+    if (cut_number(problem.file, &problem.column) && !cut_number(problem.file, &problem.line))
+        problem.column = 0;
+    *ret_problem = problem;
+    return 0;
+}
+
+static void tell(Check *check, const Problem *problem)
+{
+    const char *severity = problem->error ? "error" : "warning";
+    bool here = strcmp(problem->file, check->path) == 0;
+    const char *file = here ? check->name : problem->file;
+    _cleanup_free_ char *shown = escape(problem->text, ESCAPE_LINE),
+                        *at = escape(problem->pointer, ESCAPE_LINE);
+    _cleanup_free_ char *shown_file = escape(file, ESCAPE_LINE);
     char place[32] = "";
 
-    if (strcmp(severity, "error") == 0)
-        tally->errors++;
-    if (ctl->json != JSON_OFF) {
+    check->errors += problem->error;
+    if (check->list) {
         cJSON *object = cJSON_CreateObject();
-        cJSON_AddStringToObject(object, "File", path);
+        cJSON_AddStringToObject(object, "File", file);
         cJSON_AddStringToObject(object, "Severity", severity);
-        cJSON_AddStringToObject(object, "Pointer", pointer);
-        cJSON_AddStringToObject(object, "Text", text);
-        cJSON_AddNumberToObject(object, "Line", line);
-        cJSON_AddNumberToObject(object, "Column", column);
-        cJSON_AddItemToArray(tally->list, object);
+        cJSON_AddStringToObject(object, "Pointer", problem->pointer);
+        cJSON_AddStringToObject(object, "Text", problem->text);
+        cJSON_AddNumberToObject(object, "Line", problem->line);
+        cJSON_AddNumberToObject(object, "Column", problem->column);
+        cJSON_AddItemToArray(check->list, object);
         return;
     }
-    if (line > 0)
-        snprintf(place, sizeof(place), "%u:%u:", line, column);
-    shown = escape(text, ESCAPE_LINE);
-    at = escape(pointer, ESCAPE_LINE);
-    shown_path = escape(path, ESCAPE_LINE);
-    printf("%s:%s %s%s%s: %s", shown_path ? shown_path : "?", place, paint(severity), severity, paint_off(),
+    if (problem->line > 0)
+        snprintf(place, sizeof(place), "%u:%u:", problem->line, problem->column);
+    printf("%s:%s %s%s%s: %s", shown_file ? shown_file : "?", place, paint(severity), severity, paint_off(),
            shown ? shown : "");
     if (at && *at)
         printf(" (at %s)", at);
     putchar('\n');
+    if (here && check->text)
+        source_show(check->text, check->size, problem->line, problem->column);
 }
 
-static int validate_text(Ctl *ctl, Tally *tally, const char *path, const char *text)
+/* Tells all problems that microvmd tells; its exit status, or -errno. */
+static int check_file(Check *check)
 {
-    _cleanup_message_ sd_bus_message *reply = NULL;
-    const char *severity, *pointer, *words;
-    uint32_t line, column;
-    int code, r;
+    _cleanup_free_ char *line = NULL, *rest = NULL;
+    size_t room = 0, rest_size;
+    FILE *said, *other = open_memstream(&rest, &rest_size);
+    int status, r = 0;
+    ssize_t length;
+    pid_t pid;
 
-    code = ctl_call(ctl, NULL, NULL, "Validate", &reply, "s", text);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    r = sd_bus_message_enter_container(reply, 'a', "(sssuu)");
-    while (r >= 0 &&
-           (r = sd_bus_message_read(reply, "(sssuu)", &severity, &pointer, &words, &line, &column)) > 0)
-        tell(ctl, tally, path, severity, pointer, words, line, column);
-    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
-}
-
-/* D-Bus carries neither what is not UTF-8 nor NUL bytes: the first such byte is told here. Columns are in
- * bytes, as microvmd's. */
-static bool tell_no_text(Ctl *ctl, Tally *tally, const char *path, const char *text, size_t size)
-{
-    uint32_t line = 1;
-    size_t line_start = 0;
-
-    for (size_t i = 0; i < size;) {
-        int length = text[i] ? utf8_length(text + i, size - i) : 0;
-        if (length <= 0) {
-            tell(ctl, tally, path, "error", "",
-                 text[i] ? "this is not UTF-8, so it is no JSON"
-                         : "the file holds a NUL byte, so it is no JSON",
-                 line, (uint32_t)(i - line_start) + 1);
-            return true;
-        }
-        i += (size_t)length;
-        if (text[i - 1] == '\n') {
-            line++;
-            line_start = i;
+    said = other ? run_microvmd(check->path, &pid) : NULL;
+    if (!said)
+        return -errno;
+    while (r >= 0 && (length = getline(&line, &room, said)) > 0) {
+        Problem problem;
+        line[length - 1] = '\0';
+        r = parse_problem(check->path, line, &problem);
+        if (r == -EINVAL) {
+            fprintf(other, "%s\n", line);
+            r = 0;
+        } else if (r >= 0) {
+            tell(check, &problem);
+            problem_clear(&problem);
         }
     }
-    return false;
+    fclose(said);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (fclose(other) != 0 || r < 0)
+        return -ENOMEM;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == MICROVM_EXIT_GUARD)
+        fputs(rest, stderr); /* the host's own configuration is wrong, and nothing was checked */
+    return WIFEXITED(status) ? WEXITSTATUS(status) : MICROVM_EXIT_FAILURE;
 }
 
-static int validate_file(Ctl *ctl, Tally *tally, const char *path)
+static int validate_file(Check *check)
 {
-    _cleanup_free_ char *text = NULL;
-    size_t size = 0, before = tally->errors;
-    int code, r;
+    _cleanup_close_ int fd = -EBADF;
+    size_t before = check->errors;
+    char path[32];
+    int r = 0;
 
-    r = read_definition(path, &text, &size);
-    if (r == -EFBIG)
-        tell(ctl, tally, path, "error", "", "the file is larger than 1 MiB, so it is no definition", 0, 0);
-    else if (r == -EINVAL)
-        tell(ctl, tally, path, "error", "", "this is not a regular file", 0, 0);
-    else if (r < 0)
-        tell(ctl, tally, path, "error", "", strerror(-r), 0, 0);
-    else if (size == 0)
-        tell(ctl, tally, path, "warning", "",
-             "it is empty: it only masks definitions of the same name in other directories", 0, 0);
-    else if (!tell_no_text(ctl, tally, path, text, size) &&
-             (code = validate_text(ctl, tally, path, text)) != MICROVM_EXIT_OK)
-        return code;
-    if (ctl->json == JSON_OFF && !ctl->quiet && tally->errors == before)
-        printf("%s: good\n", strcmp(path, "-") == 0 ? "standard input" : path);
-    return MICROVM_EXIT_OK;
+    check->path = check->name;
+    if (strcmp(check->name, "-") == 0) {
+        r = copy_stdin(path, sizeof(path), &fd);
+        check->path = path;
+    }
+    if (r >= 0) {
+        read_source(check);
+        r = check_file(check);
+    }
+    free(check->text);
+    check->text = NULL;
+    if (r < 0)
+        return fail(MICROVM_EXIT_FAILURE, "%s can't be checked: %s", check->name, strerror(-r));
+    if (r == 0 && !check->list && !check->ctl->quiet)
+        printf("%s: good\n", strcmp(check->name, "-") == 0 ? "standard input" : check->name);
+    return r != 0 && check->errors == before ? MICROVM_EXIT_FAILURE : MICROVM_EXIT_OK;
 }
 
 int verb_validate(Ctl *ctl)
 {
-    Tally tally = {.list = cJSON_CreateArray()};
-    int code;
+    Check check = {.ctl = ctl, .list = ctl->json != JSON_OFF ? cJSON_CreateArray() : NULL};
+    int code = MICROVM_EXIT_OK;
 
-    if (ctl->n_names == 0) {
-        cJSON_Delete(tally.list);
-        return fail(MICROVM_EXIT_USAGE, "The files to validate are missing (- is standard input).");
+    if (ctl->n_names == 0)
+        code = fail(MICROVM_EXIT_USAGE, "The files to validate are missing (- is standard input).");
+    else if (ctl->host)
+        code = fail(MICROVM_EXIT_USAGE, "validate checks files of this host; run it on %s.", ctl->host);
+    for (size_t i = 0; i < ctl->n_names && code == MICROVM_EXIT_OK; i++) {
+        check.name = ctl->names[i];
+        code = validate_file(&check);
     }
-    code = ctl_connect(ctl);
-    for (size_t i = 0; i < ctl->n_names && code == MICROVM_EXIT_OK; i++)
-        code = validate_file(ctl, &tally, ctl->names[i]);
-    if (code == MICROVM_EXIT_OK && ctl->json != JSON_OFF)
-        code = json_print(ctl->json, tally.list);
-    cJSON_Delete(tally.list);
-    if (code == MICROVM_EXIT_UNREACHABLE)
-        fputs("Without a daemon: microvmd --check FILE...\n", stderr);
-    return code != MICROVM_EXIT_OK ? code : tally.errors > 0 ? MICROVM_EXIT_FAILURE : MICROVM_EXIT_OK;
+    if (code == MICROVM_EXIT_OK && check.list)
+        code = json_print(ctl->json, check.list);
+    cJSON_Delete(check.list);
+    return code == MICROVM_EXIT_OK && check.errors > 0 ? MICROVM_EXIT_FAILURE : code;
 }

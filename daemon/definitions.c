@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "definitions.h"
 
+#include "definitions-across.h"
 #include "driver/driver.h"
 #include "layers.h"
 #include "spec/spec-table.h"
@@ -42,7 +43,12 @@ const Definition *definitions_find(const Definitions *definitions, const char *n
 /* --- what is refused --- */
 
 /* What microvmd itself does, whoever runs the hypervisor. */
-#define OWN_CAPABILITIES 0
+#define OWN_CAPABILITIES CAPABILITY(CAP_ORDER)
+
+CapabilitySet definition_capabilities(const VmSpec *spec)
+{
+    return driver_ops(spec->driver)->capabilities(spec) | OWN_CAPABILITIES;
+}
 
 /* What the definition asks for must be something that its driver can do. */
 static void check_runner(const VmSpec *spec, const TableReader *reader)
@@ -50,8 +56,7 @@ static void check_runner(const VmSpec *spec, const TableReader *reader)
     const DriverOps *ops = driver_ops(spec->driver);
     const char *hypervisor = hypervisor_to_string(spec->hypervisor);
     char what[128];
-    Runner runner = {
-        .can = ops->capabilities(spec) | OWN_CAPABILITIES, .hypervisor = hypervisor, .what = what};
+    Runner runner = {.can = definition_capabilities(spec), .hypervisor = hypervisor, .what = what};
 
     if (spec->hypervisor == HYPERVISOR_QEMU)
         snprintf(what, sizeof(what), "driver \"%s\" and QEMU's machine \"%s\"",
@@ -224,8 +229,7 @@ int definition_origins(const char *name, LayerFiles *files, ProblemList *problem
 
 /* --- all of them --- */
 
-/* "FIRST PROBLEM, and N more" */
-static char *summarize(const ProblemList *problems, size_t first)
+char *definition_summarize(const ProblemList *problems, size_t first)
 {
     _cleanup_free_ char *text = NULL;
     size_t more = 0, at = SIZE_MAX;
@@ -331,7 +335,7 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
         r = read_definition(loader, definition, &problems);
         if (r < 0 && r != -EBADMSG)
             return r == -ENOENT ? 0 : r;
-        definition->error = r < 0 ? summarize(&problems, 0) : NULL;
+        definition->error = r < 0 ? definition_summarize(&problems, 0) : NULL;
         definition->reusable = problems.count == 0;
         /* What is shared with others, defaults say, was told with the first of them. */
         problem_list_move(loader->problems, &problems, strchr(name, '@') ? NULL : own_file(definition));
@@ -345,7 +349,7 @@ static int load_below(Loader *loader)
     size_t first = loader->problems->count;
     int r = layers_load_below(loader->context->defaults_path, loader->problems, &loader->below);
 
-    if (r == -EBADMSG && !(loader->below_error = summarize(loader->problems, first)))
+    if (r == -EBADMSG && !(loader->below_error = definition_summarize(loader->problems, first)))
         r = -ENOMEM;
     if (loader->before && (loader->before->context.driver != loader->context->driver ||
                            loader->before->context.accel != loader->context->accel ||
@@ -390,6 +394,8 @@ int definitions_load(const char *const *directories, size_t n_directories, const
         else
             definition_clear(&definition);
     }
+    if (r >= 0)
+        r = definitions_check_across(&found, &loader.below, host_memory_mib(), problems);
     if (r < 0)
         return r;
     found.below = loader.below.files;

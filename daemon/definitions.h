@@ -37,6 +37,13 @@ int definitions_load(const char *const *directories, size_t n_directories, const
 /* The one of that name; NULL: there is none. */
 const Definition *definitions_find(const Definitions *definitions, const char *name);
 
+/* "The definition can't be used: FIRST ERROR, and N more", of the problems from number `first` on; NULL: out
+ * of memory. */
+char *definition_summarize(const ProblemList *problems, size_t first);
+
+/* What is possible for a definition of this driver, hypervisor and machine. */
+CapabilitySet definition_capabilities(const VmSpec *spec);
+
 /* Loads a definition of `name` from text, above the defaults, with all checks. */
 int definition_load_text(const char *name, const char *text, const SpecContext *context,
                          ProblemList *problems, VmSpec **ret_spec);

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Drivers of a manager: their comings and goings, and what they and the host allow to start. */
+/* Drivers of a manager: their comings and goings. */
 #include "manager-plan.h"
 
 #include "base/log.h"
-
-#include <stdarg.h>
-
-#define HOST_STATE_FRESH_USEC UINT64_C(1000000)
 
 static DriverSlot *slot_of(Manager *manager, Driver *driver)
 {
@@ -137,109 +133,4 @@ void manager_close_drivers(Manager *manager)
         free(manager->drivers[kind].reason);
         manager->drivers[kind].reason = NULL;
     }
-}
-
-/* --- what may start --- */
-
-static int say(char **ret_text, int result, const char *format, ...) _printf_(3, 4);
-static int say(char **ret_text, int result, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_text, format, arguments) < 0)
-        *ret_text = NULL;
-    va_end(arguments);
-    return result;
-}
-
-/* Whether it was asked lately that the host is shutting down; if not, it is asked now, and the answer tells
- * the held. */
-static bool host_state_known(Manager *manager)
-{
-    if (!manager->observer.query_host_state)
-        return true;
-    if (manager->host_state_usec + HOST_STATE_FRESH_USEC > now_boottime_usec())
-        return true;
-    if (!manager->host_state_asked) {
-        manager->host_state_asked = true;
-        manager->observer.query_host_state(manager->observer.userdata);
-    }
-    return false;
-}
-
-int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
-{
-    const DriverSlot *slot = vm->driver ? slot_of(manager, vm->driver) : NULL;
-
-    if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say(ret_error, -EUCLEAN, "nothing starts on this host until its configuration is mended. %s",
-                   manager->role_reason ? manager->role_reason : "");
-    if (manager->host_stopping) {
-        /* Whoever said so may have been wrong; then the next try goes through. */
-        (void)host_state_known(manager);
-        return say(ret_error, -ESHUTDOWN, "the host is shutting down: nothing starts any more");
-    }
-    if (slot && slot->answered && !slot->online && !slot->ever_online)
-        return say(ret_error, -EHOSTDOWN, "%s", slot->reason ? slot->reason : "its driver can't be reached");
-    return 0;
-}
-
-void manager_host_state(Manager *manager, bool stopping)
-{
-    manager->host_state_asked = false;
-    manager->host_state_usec = now_boottime_usec();
-    if (stopping && !manager->host_stopping)
-        log_notice("The host is shutting down: nothing starts any more.");
-    manager->host_stopping = stopping;
-    manager_run_later(manager);
-}
-
-static uint64_t concurrent_starts(const Manager *manager)
-{
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < manager->n_vms; i++)
-        if (manager->vms[i]->record.state == MICROVM_PREPARING ||
-            manager->vms[i]->record.state == MICROVM_STARTING)
-            n++;
-    return n;
-}
-
-static uint64_t max_concurrent_starts(const Manager *manager)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (manager->config.max_concurrent_starts > 0)
-        return manager->config.max_concurrent_starts;
-    return cores > 2 ? 2 * (uint64_t)cores : 4;
-}
-
-int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
-{
-    Manager *manager = userdata;
-    bool host_known = host_state_known(manager);
-    const DriverSlot *slot;
-
-    if (vm->definition_error)
-        return say(ret_reason, -EBADMSG, "%s", vm->definition_error);
-    if (!vm->spec)
-        return say(ret_reason, -EBADMSG, "it has no definition any more");
-    if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say(ret_reason, 0, "held: the host's configuration enables guest mode, or disables host mode");
-    if (manager->host_stopping)
-        return say(ret_reason, 0, "held: the host is shutting down");
-    slot = &manager->drivers[vm->spec->driver];
-    vm->driver = slot->driver;
-    vm->driver_online = slot->online;
-    if (slot->answered && !slot->online)
-        return say(ret_reason, 0, "held: its driver is away: %s",
-                   slot->reason ? slot->reason : "no reason given");
-    if (!slot->synced)
-        return say(ret_reason, 0, "held: the driver is asked what runs already");
-    if (!host_known)
-        return say(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
-    if (concurrent_starts(manager) >= max_concurrent_starts(manager))
-        return say(ret_reason, 0, "held: enough others are starting");
-    return 1;
 }

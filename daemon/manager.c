@@ -96,8 +96,7 @@ static int on_later(sd_event_source *source, void *userdata)
     for (size_t i = manager->n_vms; i-- > 0;)
         if (vm_is_gone(manager->vms[i]))
             forget(manager, i);
-    for (size_t i = 0; i < manager->n_vms; i++)
-        vm_admit(manager->vms[i]);
+    manager_admit_waiting(manager);
     return 0;
 }
 

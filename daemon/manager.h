@@ -117,7 +117,10 @@ void manager_host_state(Manager *manager, bool stopping);
 /* manager-drivers.c */
 int manager_open_drivers(Manager *manager);
 void manager_close_drivers(Manager *manager);
+
+/* manager-admit.c: what may start now, and what next */
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata);
+void manager_admit_waiting(Manager *manager);
 
 /* manager-watch.c: watches what there is now, if the configuration says so; before it is read. */
 void manager_watch(Manager *manager);

@@ -5,7 +5,8 @@
 usage: runner.py [-k TEXT] BUILD...
 
 A suite is a program that prints TAP: every test-* program in BUILD/tests, and every executable test-*.sh and
-test-*.py below tests/. It gets MICROVMD_BUILD (the build tree), MICROVMD_GUEST (a directory with vmlinuz and
+test-*.py below tests/. A build for fuzzing (preset "fuzz") has fuzz-* programs instead: only they are run on it, each by
+tests/fuzz/fuzz.py. A suite gets MICROVMD_BUILD (the build tree), MICROVMD_GUEST (a directory with vmlinuz and
 initrd) and MICROVMD_CACHE. All suites run on each build; -k runs only those whose name contains TEXT.
 The last line is "N passed, N failed" with ", N skipped" when there are any; it exits 1 if any test failed.
 """
@@ -24,6 +25,8 @@ SOURCE = os.path.dirname(HERE)
 # Seconds after which a suite hangs. It is a net, not a measure: the slowest machine must not fall into it.
 LIMIT = {"system": 1800, "vm": 1800}
 LIMIT_OTHER = 300
+LIMIT["fuzz"] = LIMIT_OTHER + int(os.environ.get("MICROVMD_FUZZ_SECONDS", "60"))
+FUZZERS = ["fuzz-loader", "fuzz-xml"]
 # Cheap and telling first.
 ORDER = ["unit", "golden", "client", "bus", "libvirt", "memory", "vm", "system"]
 
@@ -33,6 +36,9 @@ PLAN = re.compile(r"^1\.\.(\d+)(?: *# *skip\S* *(.*))?$", re.I)
 
 def discover(build):
     """Yields (group, name, argv)."""
+    fuzzers = [path for name in FUZZERS if os.access(path := os.path.join(build, "tests", "fuzz", name), os.X_OK)]
+    if fuzzers:
+        return [("fuzz", os.path.basename(path), [os.path.join(HERE, "fuzz", "fuzz.py"), path]) for path in fuzzers]
     group_of = {}
     scripts = []
     for folder, folders, files in os.walk(HERE):

@@ -157,9 +157,12 @@ static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *
         r = sd_bus_message_open_container(reply, 'a', "(sssuu)");
     for (size_t i = 0; i < problems.count && r >= 0; i++) {
         const Problem *problem = &problems.items[i];
+        bool foreign = problem->file; /* of a file below the text: its place is no place in that */
+        _cleanup_free_ char *whole = foreign ? problem_format(problem) : NULL;
+        const char *text = foreign ? whole : problem->text;
         r = sd_bus_message_append(reply, "(sssuu)", problem->severity == PROBLEM_ERROR ? "error" : "warning",
-                                  problem->pointer ? problem->pointer : "",
-                                  problem->text ? problem->text : "", problem->line, problem->column);
+                                  problem->pointer ? problem->pointer : "", text ? text : "",
+                                  foreign ? 0 : problem->line, foreign ? 0 : problem->column);
     }
     if (r >= 0)
         r = sd_bus_message_close_container(reply);

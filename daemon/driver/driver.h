@@ -69,12 +69,13 @@ typedef void (*driver_event_fn)(Driver *driver, const DriverEvent *event, void *
 typedef struct StartRequest {
     VmSpec *spec;
     sd_id128_t generation;
-    Accel accel;             /* ACCEL_KVM or ACCEL_TCG */
-    const char *kernel;      /* private copies, which the driver may chown */
-    const char *initrd;      /* or NULL */
-    const char *cmdline;     /* kernel command line */
-    const char *console_log; /* file that the serial console is logged to, appended */
-    const char *state_dir;   /* of this microVM; relative images are in it */
+    Accel accel;              /* ACCEL_KVM or ACCEL_TCG */
+    const char *kernel;       /* private copies, which the driver may chown; NULL: boots from a disk */
+    const char *initrd;       /* or NULL */
+    const char *cmdline;      /* kernel command line */
+    char *const *credentials; /* private copies, too, in the order of the spec's; NULL: none */
+    const char *console_log;  /* file that the serial console is logged to, appended */
+    const char *state_dir;    /* of this microVM; relative images are in it */
 } StartRequest;
 
 typedef enum StopMode {

@@ -28,6 +28,13 @@ static char *join(const char *directory, const char *file)
     return asprintf(&path, "%s/%s", directory, file) < 0 ? NULL : path;
 }
 
+char *credential_copy_path(const char *runtime_dir, const char *name)
+{
+    char *path = NULL;
+
+    return asprintf(&path, "%s/credential.%s", runtime_dir, name) < 0 ? NULL : path;
+}
+
 int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan)
 {
     enum {
@@ -42,7 +49,7 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan 
     plan->spec = vm_spec_ref(spec);
     plan->state_dir = strdup(state_dir);
     plan->runtime_dir = strdup(runtime_dir);
-    plan->steps = calloc(FIXED_STEPS + spec->n_volumes, sizeof(*plan->steps));
+    plan->steps = calloc(FIXED_STEPS + spec->n_volumes + spec->n_credentials, sizeof(*plan->steps));
     if (!plan->state_dir || !plan->runtime_dir || !plan->steps)
         return -ENOMEM;
 
@@ -53,10 +60,13 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan 
     for (size_t i = 0; i < spec->n_volumes && r >= 0; i++)
         r = add_step(plan, STEP_VOLUME, "volume", NULL, volume_path(&spec->volumes[i], state_dir), 0600,
                      &spec->volumes[i]);
-    if (r >= 0)
+    if (r >= 0 && spec->kernel)
         r = add_step(plan, STEP_COPY, "kernel", spec->kernel, join(runtime_dir, "kernel"), 0600, NULL);
     if (r >= 0 && spec->initrd)
         r = add_step(plan, STEP_COPY, "initrd", spec->initrd, join(runtime_dir, "initrd"), 0600, NULL);
+    for (size_t i = 0; i < spec->n_credentials && r >= 0; i++)
+        r = add_step(plan, STEP_COPY, "credential", spec->credentials[i].value,
+                     credential_copy_path(runtime_dir, spec->credentials[i].name), 0600, NULL);
     /* Last, so that a start that failed before does not push an earlier boot's log out. */
     if (r >= 0)
         r = add_step(plan, STEP_NEW_BOOT, "console log", NULL, strdup(state_dir), 0, NULL);
@@ -93,6 +103,7 @@ static int run_volume(const Step *step, VmMemory *memory, char **ret_error)
 
 static int run_step(const Step *step, VmMemory *memory, PlanResult *result, char **ret_error)
 {
+    FileStamp stamp;
     int r;
 
     switch (step->kind) {
@@ -102,8 +113,11 @@ static int run_step(const Step *step, VmMemory *memory, PlanResult *result, char
     case STEP_VOLUME:
         return run_volume(step, memory, ret_error);
     case STEP_COPY:
-        r = copy_file_stamped(step->from, step->to, step->mode,
-                              streq(step->what, "kernel") ? &result->kernel : &result->initrd);
+        r = copy_file_stamped(step->from, step->to, step->mode, &stamp);
+        if (r >= 0 && streq(step->what, "kernel"))
+            result->kernel = stamp;
+        else if (r >= 0 && streq(step->what, "initrd"))
+            result->initrd = stamp;
         break;
     case STEP_NEW_BOOT:
         r = console_log_new_boot(step->to);
@@ -191,7 +205,9 @@ char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz)
 
     if (!stream)
         return NULL;
-    fputs("console=ttyS0 reboot=t panic=-1", stream);
+    if (spec->qemu_serial_console)
+        fputs("console=ttyS0 ", stream);
+    fputs("reboot=t panic=-1", stream);
     if (spec->n_volumes > 0 && !spec->initrd && !has_param(spec, "root="))
         fputs(spec->volumes[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw", stream);
     if (!has_param(spec, "hostname=") && !has_param(spec, "systemd.hostname="))

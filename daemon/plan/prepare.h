@@ -10,7 +10,8 @@ typedef enum StepKind {
     STEP_DIRECTORY, /* to */
     STEP_NEW_BOOT,  /* to: the state directory, whose console logs move on by one boot */
     STEP_VOLUME,    /* to: path of the image; volume */
-    STEP_COPY,      /* from, to: a private copy, because libvirt changes the owner of what it is given */
+    STEP_COPY,      /* from, to: a private copy, because libvirt changes the owner of what it is given, and
+                       the user that runs the hypervisor may not be able to read the original */
 } StepKind;
 
 typedef struct Step {
@@ -44,15 +45,18 @@ typedef struct PlanResult {
  */
 int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error);
 
+/* Where the private copy of a credential is; NULL: out of memory. */
+char *credential_copy_path(const char *runtime_dir, const char *name);
+
 /* Removes what a run leaves in its runtime directory once the hypervisor has read it, or never will. */
 void plan_undo(const Plan *plan);
 
 /*
- * Kernel command line: the defaults, root= where there is a volume and nothing else says it, the definition's
- * own. `emulated_tsc_khz`: not 0 under TCG on x86. Linux is then told how fast the time stamp counter counts,
- * because on QEMU's machine "microvm" nothing but that counter can start its timer tick (hardware-reduced
- * ACPI: no legacy interrupts), and measuring it fails on a busy host: the guest would hang before its first
- * tick.
+ * Kernel command line: the defaults (console=ttyS0 where there is such a console), root= where there is a
+ * volume and nothing else says it, the definition's own. `emulated_tsc_khz`: not 0 under TCG on x86. Linux is
+ * then told how fast the time stamp counter counts, because on QEMU's machine "microvm" nothing but that
+ * counter can start its timer tick (hardware-reduced ACPI: no legacy interrupts), and measuring it fails on a
+ * busy host: the guest would hang before its first tick.
  */
 char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz);
 

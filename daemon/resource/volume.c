@@ -149,6 +149,41 @@ static int volume_create(const VolumeSpec *volume, const char *path, char **ret_
     return r;
 }
 
+/*
+ * A qcow2 image may name other files that it leans on (docs/interop/qcow2 in QEMU's sources: a backing file;
+ * an external data file, incompatible feature 2). They would be opened, and their owner changed, because of
+ * words in an image.
+ */
+static int check_stands_alone(const char *path, char **ret_error)
+{
+    enum {
+        BACKING_OFFSET = 8,
+        FEATURES = 72,
+        HEADER = 80,
+        EXTERNAL_DATA = 1 << 2,
+    };
+    static const uint8_t magic[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0};
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t header[HEADER] = {0};
+    bool leans = false;
+
+    if (fd < 0 || pread(fd, header, sizeof(header), 0) < 0)
+        return fail(ret_error, -errno, "volume %s can't be read: %s", path, strerror(errno));
+    if (memcmp(header, magic, sizeof(magic)) != 0)
+        return fail(ret_error, -EINVAL, "volume %s is no qcow2 image; mend its \"imageType\"", path);
+    for (size_t i = 0; i < 8; i++)
+        leans |= header[BACKING_OFFSET + i] != 0;
+    if (header[7] >= 3)
+        leans |= header[FEATURES + 7] & EXTERNAL_DATA;
+    if (leans)
+        return fail(
+            ret_error, -EINVAL,
+            "volume %s leans on another file (qemu-img info shows which), whose owner would be changed; "
+            "make one that stands alone: qemu-img convert -O qcow2",
+            path);
+    return 0;
+}
+
 int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **ret_error)
 {
     struct stat st;
@@ -157,7 +192,7 @@ int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **
     if (stat(path, &st) == 0) {
         if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
             return fail(ret_error, -EINVAL, "volume %s is neither a regular file nor a block device", path);
-        return 0;
+        return volume->image_type == IMAGE_QCOW2 ? check_stands_alone(path, ret_error) : 0;
     }
     if (errno != ENOENT)
         return fail(ret_error, -errno, "volume %s can't be looked at: %s", path, strerror(errno));

@@ -34,6 +34,7 @@
     X(CAP_MEMORY_HOTPLUG, "adding memory by virtio-mem", WITH_PCI)                                           \
     X(CAP_BALLOON, "a memory balloon", WITH_NOBODY)                                                          \
     X(CAP_IMAGE_FORMATS, "images that are not raw", "convert it: qemu-img convert -O raw")                   \
+    X(CAP_IMAGE_VHDX, "images in the format \"vhdx\"", "convert it: qemu-img convert -O qcow2")              \
     X(CAP_DIRECT_IO, "disks without the host's page cache", WITH_NOBODY)                                     \
     X(CAP_DISK_SERIAL, "serial numbers of disks", WITH_NOBODY)                                               \
     X(CAP_NET_USER, "interfaces of type \"user\"", "QEMU can")                                               \
@@ -48,6 +49,7 @@
     X(CAP_VIRTIOFS_READ_ONLY, "read-only shares by virtiofs", "9p can, or mount it read-only in the guest")  \
     X(CAP_VIRTIOFS_CACHE, "this cache mode of virtiofsd", "\"auto\", \"always\" and \"never\" are possible") \
     X(CAP_VIRTIOFSD_OPTIONS, "these options of virtiofsd", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_VIRTIOFSD_THREADS, "choosing the number of virtiofsd's threads", WITH_NOBODY)                      \
     X(CAP_DEVICE_PCI, "passing a PCI device through", WITH_PCI)                                              \
     X(CAP_DEVICE_USB, "passing a USB device through", WITH_PCI)                                              \
     X(CAP_DEVICE_PLACEMENT, "choosing id, bus and options of a device", WITH_THE_DIRECT_DRIVER)              \
@@ -70,7 +72,7 @@
     X(CAP_IO_WEIGHT, "a weight of disk access", WITH_NOBODY)                                                 \
     X(CAP_TASKS_MAX, "a limit of tasks", WITH_THE_DIRECT_DRIVER)                                             \
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_THE_DIRECT_DRIVER)                           \
-    X(CAP_ORDER, "starting in an order", WITH_A_LATER_VERSION)                                               \
+    X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
     X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)
 

@@ -136,6 +136,8 @@ static void check_devices(const TableReader *reader, const VmSpec *spec)
 
 static void check_memory(const TableReader *reader, const VmSpec *spec)
 {
+    uint64_t guest = spec->mem_mib + spec->hotplug_mem_mib;
+
     if (spec->hotplugged_mem_mib > spec->hotplug_mem_mib)
         table_problem(reader, PROBLEM_ERROR, "/hotpluggedMem", false,
                       "more than hotplugMem (%llu MiB) can't be there",
@@ -146,12 +148,12 @@ static void check_memory(const TableReader *reader, const VmSpec *spec)
         table_problem(reader, PROBLEM_ERROR, "/initialBalloonMem", false,
                       "the balloon can't take all of mem (%llu MiB)", (unsigned long long)spec->mem_mib);
     /* Elsewhere a limit that is equal to guest memory kills the hypervisor, some time later (users.md). */
-    if (spec->limits_memory_max_mib > 0 && spec->limits_memory_max_mib <= spec->mem_mib)
+    if (spec->limits_memory_max_mib > 0 && spec->limits_memory_max_mib <= guest)
         table_problem(
             reader, PROBLEM_ERROR, "/limits/memoryMax", false,
-            "it must be more than mem (%llu MiB): the hypervisor needs memory of its own, and would be "
-            "killed when the guest has used all of its",
-            (unsigned long long)spec->mem_mib);
+            "it must be more than the guest's memory (%llu MiB): the hypervisor needs memory of its own, and "
+            "would be killed when the guest has used all of its",
+            (unsigned long long)guest);
 }
 
 static void check_boot(const TableReader *reader, const VmSpec *spec)

@@ -16,7 +16,14 @@ ENUM_NAME(stop_action, StopAction)
 
 static Capability image_type_needs(int value)
 {
-    return value == IMAGE_RAW ? CAP_NONE : CAP_IMAGE_FORMATS;
+    static const Capability needs[IMAGE_TYPE_MAX] = {
+        [IMAGE_RAW] = CAP_NONE,
+        [IMAGE_QCOW2] = CAP_IMAGE_FORMATS,
+        [IMAGE_VHD] = CAP_IMAGE_FORMATS,
+        [IMAGE_VHDX] = CAP_IMAGE_VHDX,
+    };
+
+    return needs[value];
 }
 
 static Capability interface_type_needs(int value)

@@ -133,7 +133,7 @@ static const KeyRow vm_rows[] = {
      .fallback = "prefer", WORDS(file_handles, FILE_HANDLES), .needs = CAP_VIRTIOFSD_OPTIONS,
      .doc = "How virtiofsd keeps hold of files."},
     {.key = "virtiofsd.threadPoolSize", .type = KEY_NUMBER, AT(VmSpec, virtiofsd_threads), .fallback = "0",
-     .maximum = 1024, .needs = CAP_VIRTIOFSD_OPTIONS, .doc = "Threads of virtiofsd; 0: as many as it likes."},
+     .maximum = 1024, .needs = CAP_VIRTIOFSD_THREADS, .doc = "Threads of virtiofsd; 0: as many as it likes."},
     {.key = "virtiofsd.group", .type = KEY_STRING, AT(VmSpec, virtiofsd_group), .take = take_user_name,
      .needs = CAP_VIRTIOFSD_OPTIONS, .doc = "Group that may connect to virtiofsd's socket."},
     {.key = "virtiofsd.extraArgs", .type = KEY_STRINGS, LIST(VmSpec, virtiofsd_args), .maximum = 64,

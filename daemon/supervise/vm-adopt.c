@@ -118,6 +118,4 @@ void vm_driver_synced(MicroVM *vm)
     if (state_is_alive(vm->record.state) && !vm->found && !sd_id128_is_null(vm->record.generation) &&
         !vm->settling)
         vm_ended(vm, END_LOST, NULL);
-    else
-        vm_admit(vm);
 }

@@ -63,8 +63,11 @@ static bool is_ending(const MicroVM *vm)
 /* `fallback`: what it is to start with instead of its definition; NULL: its definition. */
 static int take_fallback(MicroVM *vm, VmSpec *fallback)
 {
-    char *text = fallback ? vm_spec_to_json(fallback) : NULL;
+    char *text;
 
+    if (fallback == vm->fallback)
+        return 0;
+    text = fallback ? vm_spec_to_json(fallback) : NULL;
     if (fallback && !text)
         return -ENOMEM;
     vm_drop_fallback(vm);
@@ -73,15 +76,11 @@ static int take_fallback(MicroVM *vm, VmSpec *fallback)
     return 0;
 }
 
-static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char **ret_error)
+/* Accepts a start of what does not run; `why` is for people. */
+static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t *ret_job, char **ret_error)
 {
     int r;
 
-    if (state_is_up(vm->record.state) && !vm->settling) {
-        *ret_job = take_job(vm, MICROVM_JOB_START);
-        vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
-        return 0;
-    }
     r = may_start(vm, ret_error);
     if (r >= 0)
         r = take_fallback(vm, fallback);
@@ -92,18 +91,46 @@ static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char 
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
         *ret_job = take_job(vm, MICROVM_JOB_START);
+    vm->pulls_in = true;
     if (is_ending(vm)) {
         vm->record.again = true;
         vm_save(vm);
     } else {
-        vm_event(vm, VM_EVENT_START, "start asked for");
+        vm_event(vm, VM_EVENT_START, "%s", why);
     }
     return 0;
+}
+
+static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char **ret_error)
+{
+    if (state_is_up(vm->record.state) && !vm->settling) {
+        *ret_job = take_job(vm, MICROVM_JOB_START);
+        vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
+        return 0;
+    }
+    return accept_start(vm, fallback, "start asked for", ret_job, ret_error);
 }
 
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
 {
     return request_start(vm, NULL, ret_job, ret_error);
+}
+
+int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
+{
+    char why[128];
+    uint64_t job;
+
+    if ((state_is_up(vm->record.state) && !vm->settling) || vm_is_coming(vm) ||
+        vm->record.state == MICROVM_BACKOFF)
+        return 0;
+    snprintf(why, sizeof(why), "started for %s", by->name);
+    return accept_start(vm, vm->fallback, why, &job, ret_error);
+}
+
+bool vm_is_coming(const MicroVM *vm)
+{
+    return state_is_coming(vm->record.state) || (is_ending(vm) && vm->record.again);
 }
 
 static int may_stop(MicroVM *vm, char **ret_error)
@@ -150,7 +177,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
-    vm->record.again = false;
+    vm->record.again = vm->pulls_in = false;
     if (!vm->record.decided) {
         vm->record.decided = true;
         vm_save(vm);
@@ -178,6 +205,7 @@ static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *opt
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
     vm->record.decided = true;
+    vm->pulls_in = true;
     vm->record.again = true;
     begin_stop(vm, options, fallback ? "going back to the definition that it ran with" : "restart asked for");
     return 0;
@@ -266,6 +294,7 @@ void vm_autostart(MicroVM *vm)
     if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
         return;
     vm->record.decided = true;
+    vm->pulls_in = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }
 

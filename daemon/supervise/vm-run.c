@@ -102,9 +102,50 @@ static int choose_accel(MicroVM *vm, const AccelFacts *facts, char **ret_error)
     return 0;
 }
 
+/* What the plan has put in place for the hypervisor. */
+typedef struct RunFiles {
+    char *kernel, *initrd, *console_log;
+    char **credentials;
+    size_t n_credentials;
+} RunFiles;
+
+static void run_files_clear(RunFiles *files)
+{
+    for (size_t i = 0; i < files->n_credentials; i++)
+        free(files->credentials[i]);
+    free(files->credentials);
+    free(files->kernel);
+    free(files->initrd);
+    free(files->console_log);
+}
+
+/* -ENOMEM leaves what can be cleared. */
+static int run_files_find(const MicroVM *vm, RunFiles *files)
+{
+    const VmSpec *spec = vm->booted;
+
+    files->console_log = console_log_path(vm->state_dir, 0, -1);
+    files->credentials = calloc(spec->n_credentials + 1, sizeof(*files->credentials));
+    if (!files->console_log || !files->credentials)
+        return -ENOMEM;
+    if (spec->kernel && asprintf(&files->kernel, "%s/kernel", vm->runtime_dir) < 0)
+        return -ENOMEM;
+    if (spec->initrd && asprintf(&files->initrd, "%s/initrd", vm->runtime_dir) < 0)
+        return -ENOMEM;
+    for (; files->n_credentials < spec->n_credentials; files->n_credentials++) {
+        char *path = credential_copy_path(vm->runtime_dir, spec->credentials[files->n_credentials].name);
+        if (!path)
+            return -ENOMEM;
+        files->credentials[files->n_credentials] = path;
+    }
+    return 0;
+}
+
 static int start_driver(MicroVM *vm, char **ret_error)
 {
-    _cleanup_free_ char *kernel = NULL, *initrd = NULL, *log = NULL, *cmdline = NULL;
+    _cleanup_(run_files_clear)
+    RunFiles files = {0};
+    _cleanup_free_ char *cmdline = NULL;
     AccelFacts facts;
     int r;
 
@@ -113,12 +154,9 @@ static int start_driver(MicroVM *vm, char **ret_error)
     if (r < 0)
         return r;
     cmdline = kernel_command_line(vm->booted, vm->record.accel == ACCEL_TCG ? facts.tsc_khz : 0);
-    log = console_log_path(vm->state_dir, 0, -1);
-    if (!cmdline || !log || asprintf(&kernel, "%s/kernel", vm->runtime_dir) < 0)
-        return -ENOMEM;
-    if (vm->booted->initrd && asprintf(&initrd, "%s/initrd", vm->runtime_dir) < 0)
-        return -ENOMEM;
-    r = sd_id128_randomize(&vm->record.generation);
+    r = cmdline ? run_files_find(vm, &files) : -ENOMEM;
+    if (r >= 0)
+        r = sd_id128_randomize(&vm->record.generation);
     if (r < 0)
         return r;
     free(vm->record.definition);
@@ -133,10 +171,11 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                                   .spec = vm->booted,
                                                   .generation = vm->record.generation,
                                                   .accel = vm->record.accel,
-                                                  .kernel = kernel,
-                                                  .initrd = initrd,
+                                                  .kernel = files.kernel,
+                                                  .initrd = files.initrd,
                                                   .cmdline = cmdline,
-                                                  .console_log = log,
+                                                  .credentials = files.credentials,
+                                                  .console_log = files.console_log,
                                                   .state_dir = vm->state_dir,
                                               });
 }

@@ -64,7 +64,8 @@ struct MicroVM {
     char **purge; /* files of its state directory that go with it, ends with NULL; NULL: none */
     VmRecord record;
     Job job;
-    pid_t pid; /* of the hypervisor; 0: none */
+    bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
+    pid_t pid;     /* of the hypervisor; 0: none */
     bool had_kvm;
     bool settling;   /* the run is over; its console may have more to say */
     bool forced;     /* the driver was told to end it */
@@ -145,6 +146,10 @@ typedef struct StopOptions {
 } StopOptions;
 
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error);
+/* Starts it with a job of its own because `by` requires or wants it; what runs or is coming is left alone. */
+int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error);
+/* Whether it is on its way to running, of which a delayed restart is no part. */
+bool vm_is_coming(const MicroVM *vm);
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_kill(MicroVM *vm, int signal, char **ret_error);

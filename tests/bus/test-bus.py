@@ -189,6 +189,8 @@ def test_layers(host):
     assert host.vm("b_2dc", "State") == "running" and "defaults.json:1:" in host.vm("a", "StateReason")
     assert host.read_log().count("defaults.json:1:2: error") + host.read_log().count("defaults.json:2:1: error") == 1
     assert "defaults.json" in host.error("/org/microvm1/vm/a", VM, "GetDefinition", "a{sv}", "1", "origins", "b", "true")
+    problem = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k"}')[0][0]
+    assert host.path("defaults.json") + ":" in problem[2] and problem[3:] == [0, 0], problem
     host.write("defaults.json", "")
     host.reload()
     assert host.vm("b_2dc", "VCPUs") == 3 and host.vm("b_2dc", "Outdated") is True, "it runs with what it was started with"
@@ -451,6 +453,26 @@ def test_autostart_once_a_boot(host):
     time.sleep(0.5)
     assert host.vm("a", "State") == "inactive", "stopped by hand"
     assert host.vm("b_2dc", "State") == "inactive", "it appeared later"
+
+
+def test_order(host):
+    host.define("db")
+    host.define("web", requires=["db"], after=["db"])
+    host.define("clash", machineId=host.vm("a", "UUID"))
+    host.write("vms/lost.json", json.dumps({"kernel": host.kernel, "requires": ["nobody"]}))
+    assert ("clash", "invalid") in map(tuple, host.reload())
+    assert "is that of the microVM a already" in host.vm("clash", "StateReason") and "vms/a.json" in host.vm("clash", "StateReason")
+    assert 'no microVM is called "nobody"' in host.vm("lost", "StateReason")
+    assert host.ctl("start", "web").returncode == 0
+    assert host.vm("db", "State") == "running" and host.vm("db", "StartTimestamp") < host.vm("web", "StartTimestamp")
+    host.write("vms/db.json", "{")
+    host.ctl("stop", "--force", "web", "db")
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "it requires db" in run.stderr, run
+    os.unlink(host.path("vms/a.json"))
+    host.reload()
+    assert host.vm("clash", "State") == "inactive", "mended by the other one's end"
 
 
 def test_thirty_broken_files_and_a_good_one(host):

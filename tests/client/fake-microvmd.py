@@ -334,16 +334,6 @@ class Manager(dbus.service.Object):
     def ApplyRemoved(self, number, result, reason):
         pass
 
-    @dbus.service.method(MANAGER, "s", "a(sssuu)")
-    def Validate(self, text):
-        problems = []
-        if "kernal" in text:
-            problems.append(("error", "/kernal", 'unknown key; did you mean "kernel"?', 2, 3))
-        if "old" in text:
-            problems.append(("warning", "/old", "this key is old", 1, 1))
-        return dbus.Array([(s, p, t, dbus.UInt32(a), dbus.UInt32(b)) for s, p, t, a, b in problems],
-                          signature="(sssuu)")
-
     @dbus.service.signal(MANAGER, "tssss")
     def JobRemoved(self, number, name, verb, result, reason):
         pass

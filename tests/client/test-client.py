@@ -460,29 +460,74 @@ def test_forget_volume(it):
 
 
 def test_validate(it):
+    """By microvmd --check, and without a daemon."""
     def path(name, data):
         with open(os.path.join(it.folder, name), "wb") as file:
             file.write(data)
         return os.path.join(it.folder, name)
 
-    good, bad, old = path("good", b"{}"), path("bad", b'{\n"kernal": 1}'), path("old", b'{"old": 1}')
+    it.stop()
+    good, bad = path("good", b'{"kernel": "/k"}'), path("bad", b'{ "kernel": "/k",\n\t"kernal": 1 }')
+    unsure = path("unsure", b'{"kernel": "/k", "firecracker": {"driveIoEngine": "Sync"}}')
     expect(it, 0, "validate", good, out="good: good")
-    expect(it, 1, "validate", good, bad, out=[f'{bad}:2:3: error: unknown key; did you mean "kernel"? (at /kernal)'])
-    expect(it, 0, "validate", old, out="1:1: warning: this key is old (at /old)")
-    expect(it, 1, "validate", "-", stdin='{"kernal": 1}', out="-:2:3: error:")
-    expect(it, 1, "validate", path("latin", b'{\n "a\xff"}'), out=":2:4: error: this is not UTF-8")
-    expect(it, 1, "validate", path("large", b" " * (1 << 20) + b"x"), out="larger than 1 MiB")
-    expect(it, 1, "validate", path("nul", b"{\n \"\xc3\xa4\0}"), out=":2:5: error: the file holds a NUL byte")
-    os.symlink("/dev/null", os.path.join(it.folder, "masked"))
-    expect(it, 0, "validate", path("empty", b""), os.path.join(it.folder, "masked"), out=["empty: warning: it is empty",
-                                                                                       "masked: warning: it is empty"])
-    expect(it, 1, "validate", it.folder, "/nonexistent", out=["Is a directory", "No such file"])
+    expect(it, 0, "validate", "-q", good)
+    assert expect(it, 0, "validate", "-q", good).stdout == ""
+    result = expect(it, 1, "validate", good, bad, out=[f'{bad}:2:2: error: there is no key "kernal"; did you mean "kernel"?'])
+    assert result.stdout.splitlines()[-2:] == ['    2 |  "kernal": 1 }', "      |  ^"], result.stdout
+    expect(it, 0, "validate", unsure, out=["1:34: warning: this is for the hypervisor", "unsure: good"])
+    expect(it, 1, "validate", "-", stdin='{"kernal": 1}', out=["-:1:2: error: there is no key", '    1 | {"kernal": 1}\n      |  ^'])
+    expect(it, 0, "validate", "-", stdin='{"kernel": "/k"}', out="standard input: good")
+    expect(it, 0, "validate", path("empty", b""), out="empty: warning: it is empty")
+    expect(it, 1, "validate", path("latin", b'{\n "a\xff"}'), out=[":2:4: error: the file is not UTF-8", '"a\\xff"}'])
+    expect(it, 1, "validate", path("large", b" " * (1 << 20) + b"x"), out="too large")
+    expect(it, 1, "validate", path("nul", b"{\0}"), out="1:2: error:")
+    # a line of a megabyte is shown in part, the caret below its place
+    result = expect(it, 1, "validate", path("long", b'{"kernel": "/k", "description": "' + "\u00e4".encode() * 9999 + b'", "x": 1}'))
+    line, caret = result.stdout.splitlines()[1:]
+    assert len(line) < 120 and line[caret.index("^"):].startswith('"x": 1'), result.stdout
+    # what could be taken for the end of the name is none
+    odd = path("a: error: b (at", b"[]")
+    expect(it, 1, "validate", odd, out=f'{odd}: error: "a: error: b (at" can\'t be the name of a microVM')
+    os.mkdir(os.path.join(it.folder, "folder"))
+    expect(it, 1, "validate", os.path.join(it.folder, "folder"), "/nonexistent", out=["this is a directory", "/nonexistent: error:", "No such file"])
     os.mkfifo(os.path.join(it.folder, "fifo"))
     expect(it, 1, "validate", os.path.join(it.folder, "fifo"), out="not a regular file")
-    problems = json.loads(expect(it, 1, "validate", bad, "--json").stdout)
-    assert problems[0]["Pointer"] == "/kernal" and problems[0]["Line"] == 2
-    it.stop()
-    expect(it, 69, "validate", good, err="microvmd --check")
+    problems = json.loads(expect(it, 1, "validate", bad, unsure, "--json").stdout)
+    assert [problem["Severity"] for problem in problems] == ["error", "warning"]
+    assert problems[0]["Pointer"] == "/kernal" and problems[0]["File"] == bad, problems
+    assert (problems[0]["Line"], problems[0]["Column"]) == (2, 2) and problems[0]["Text"].startswith("there is no key")
+    assert json.loads(expect(it, 0, "validate", good, "--json").stdout) == []
+    expect(it, 2, "validate", "-H", "elsewhere", good, err="of this host")
+
+
+def test_validate_finds_microvmd(it):
+    """That of the same installation, else of PATH."""
+    installed = os.path.join(it.folder, "bin")
+    os.mkdir(installed)
+    alone = shutil.copy(CTL, installed)
+    good = os.path.join(it.folder, "good")
+    with open(good, "w") as file:
+        file.write("{}")
+
+    def say(folder, words, status):
+        os.makedirs(os.path.join(it.folder, folder), exist_ok=True)
+        with open(os.path.join(it.folder, folder, "microvmd"), "w") as script:
+            script.write(f"#!/bin/sh\n{words}\nexit {status}\n")
+        os.chmod(script.name, 0o755)
+
+    def run():
+        return subprocess.run([alone, "validate", good], env={**it.env, "PATH": it.folder + "/path:/usr/bin:/bin"},
+                              capture_output=True, text=True, timeout=LIMIT)
+
+    say("path", 'echo "$3:1:1: error: by PATH"', 1)
+    result = run()
+    assert result.returncode == 1 and f"{good}:1:1: error: by PATH" in result.stdout, result
+    say("sbin", 'echo "$3:1:1: warning: by the prefix"', 0)
+    result = run()
+    assert result.returncode == 0 and "by the prefix" in result.stdout, result
+    say("sbin", "echo This host must not run microvmd.", 78)
+    result = run()
+    assert result.returncode == 1 and "must not run" in result.stderr and "good" not in result.stdout.split("\n"), result
 
 
 def attach(it, name="web"):

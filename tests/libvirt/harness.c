@@ -144,7 +144,8 @@ VmSpec harness_spec(const char *name)
                     .machine_id = (char *)"dc449f31-234a-af5f-a0e8-2c21ab644d76",
                     .vcpu = 1,
                     .mem_mib = 128,
-                    .kernel = (char *)"/nonexistent/vmlinuz"};
+                    .kernel = (char *)"/nonexistent/vmlinuz",
+                    .qemu_serial_console = true};
 }
 
 StartRequest harness_request(VmSpec *spec, const char *directory)

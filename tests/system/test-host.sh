@@ -28,12 +28,23 @@ test_start()
 }
 tap "systemctl start microvmd, ready and on the bus" test_start
 
+# Only the event loop is scheduled before the guests, and its unit allows it.
+test_schedule()
+{
+    local pid threads
+    pid=$(unit_property microvmd.service MainPID)
+    threads=$(host ps -T -o spid=,cls= -p "$pid")
+    grep -x " *$pid  *RR" <<<"$threads"
+    [ "$(grep -c RR <<<"$threads")" = 1 ]
+}
+tap "the event loop runs first, its threads do not" test_schedule
+
 test_autostart()
 {
-    wait_for 90 is web State running
-    wait_for 90 is fragile State running
+    wait_for 180 is web State running
+    wait_for 180 is fragile State running
     is byhand State inactive
-    wait_for 90 guest_said web 'count 1'
+    wait_for 180 guest_said web 'count 1'
     ctl is-active web
     exits 3 ctl is-active byhand
     exits 4 ctl status nosuch
@@ -74,8 +85,8 @@ test_kill()
     generation=$(prop web Generation)
     restarts=$(prop web NRestarts)
     host kill -KILL "$pid"
-    wait_for 60 differs web Generation "$generation"
-    wait_for 60 is web State running
+    wait_for 180 differs web Generation "$generation"
+    wait_for 180 is web State running
     [ "$(prop web NRestarts)" -eq $((restarts + 1)) ]
     differs web MainPID "$pid"
     alive "$(prop web MainPID)"
@@ -89,7 +100,7 @@ test_destroy()
     local restarts
     restarts=$(prop web NRestarts)
     host virsh -c qemu:///system destroy web
-    wait_for 30 is web State inactive
+    wait_for 120 is web State inactive
     prop web StateReason | grep -i libvirt
     holds 4 is web State inactive
     is web NRestarts "$restarts"
@@ -110,7 +121,7 @@ tap "a manual stop stays over a restart of the daemon" test_stop_stays
 test_panic()
 {
     ctl start panics
-    wait_for 60 is panics Result guest-panic
+    wait_for 180 is panics Result guest-panic
     prop panics StateReason | grep -i panic
     not is panics State running
     is panics NRestarts 0
@@ -120,7 +131,7 @@ tap "a guest's kernel panic is guest-panic" test_panic
 test_poweroff()
 {
     ctl start poweroff
-    wait_for 60 is poweroff State inactive
+    wait_for 180 is poweroff State inactive
     is poweroff Result success
     is poweroff LastStop clean
 }
@@ -129,7 +140,7 @@ tap "a guest's own power-off is a clean end" test_poweroff
 test_graceful()
 {
     ctl start byhand
-    wait_for 60 guest_said byhand 'microvm-guest: ready'
+    wait_for 180 guest_said byhand 'microvm-guest: ready'
     ctl stop byhand
     is byhand State inactive
     is byhand LastStop clean
@@ -159,8 +170,8 @@ test_kill_daemon()
     old=$(host systemctl show -P MainPID microvmd.service)
     host kill -KILL "$old"
     daemon_is_new() { ! [ "$(host systemctl show -P MainPID microvmd.service)" = "$1" ] && host systemctl is-active -q microvmd; }
-    wait_for 30 daemon_is_new "$old"
-    wait_for 10 is web State running
+    wait_for 120 daemon_is_new "$old"
+    wait_for 60 is web State running
     [ "$(run_of web)" = "$web" ]
     [ "$(run_of fragile)" = "$fragile" ]
     holds 2 is fragile State running
@@ -175,12 +186,12 @@ test_lost()
     host systemctl stop microvmd.service
     libvirt_down
     host kill -KILL "${web% *}" "${fragile% *}"
-    wait_for 10 not alive "${web% *}"
-    wait_for 10 not alive "${fragile% *}"
+    wait_for 60 not alive "${web% *}"
+    wait_for 60 not alive "${fragile% *}"
     libvirt_up
     host systemctl start microvmd.service
     # One is restarted, as its policy says; the other is not. Both know how the run before ended.
-    wait_for 60 is web State running
+    wait_for 180 is web State running
     differs web Generation "${web#* }"
     is web Result lost
     is fragile Result lost
@@ -196,7 +207,7 @@ test_libvirtd_restart()
     local web
     web=$(run_of web)
     host systemctl restart libvirtd.service
-    wait_for 30 is web DriverOnline true
+    wait_for 120 is web DriverOnline true
     is web State running
     [ "$(run_of web)" = "$web" ]
 }
@@ -209,7 +220,7 @@ test_libvirtd_dead()
     fragile=$(run_of fragile)
     restarts=$(prop web NRestarts)
     libvirt_down
-    wait_for 10 is web DriverOnline false
+    wait_for 60 is web DriverOnline false
     is web State running
     alive "${web% *}"
     exits 1 ctl stop web 2>&1 | grep -i libvirt
@@ -220,7 +231,7 @@ test_libvirtd_dead()
         sleep 0.5
     done
     libvirt_up
-    wait_for 60 is web DriverOnline true
+    wait_for 180 is web DriverOnline true
     [ "$(run_of web)" = "$web" ]
     [ "$(run_of fragile)" = "$fragile" ]
     is web State running
@@ -260,7 +271,7 @@ test_group()
     is fragile LastStop forced
     host_user bob microvmctl --no-ask-password start fragile
     is fragile State running
-    wait_for 60 guest_said web count
+    wait_for 180 guest_said web count
     host_user bob microvmctl --no-ask-password --no-pager logs -n 3 web | grep count
     host_user bob busctl --system call org.microvm1 /org/microvm1/vm/web org.microvm1.MicroVM OpenConsole 'a{sv}' 0 |
         grep '^h '
@@ -460,7 +471,7 @@ test_all_stop()
     host systemctl daemon-reexec
     ctl start byhand
     ctl stop --all --host-shutdown
-    wait_for 10 ctl start byhand
+    wait_for 60 ctl start byhand
     ctl stop --force byhand
     host systemctl stop microvmd.service
     [ "$(host systemctl show -P ActiveState microvmd.service)" = inactive ]

@@ -32,7 +32,8 @@ static VmSpec minimal_spec(void)
                     .machine_id = (char *)"dc449f31-234a-af5f-a0e8-2c21ab644d76",
                     .vcpu = 1,
                     .mem_mib = 512,
-                    .kernel = (char *)"/boot/vmlinuz"};
+                    .kernel = (char *)"/boot/vmlinuz",
+                    .qemu_serial_console = true};
 }
 
 static StartRequest request_for(VmSpec *spec)
@@ -55,8 +56,8 @@ static void test_minimal(void **state)
 }
 
 static VolumeSpec volumes[] = {
-    {.image = (char *)"data.img", .serial = (char *)"d&ta"},
-    {.image = (char *)"/srv/shared <1>.img", .read_only = true},
+    {.image = (char *)"data.img", .serial = (char *)"data-1"},
+    {.image = (char *)"/srv/shared<1>&2.img", .read_only = true},
     {.image = (char *)"/var/lib/microvmd/vm/web/own.img"},
     {.image = (char *)"/var/lib/microvmd/vm/web/../other/stolen.img"},
     {.image = (char *)"/var/lib/microvmd/vm/web2/neighbour.img"},
@@ -102,6 +103,159 @@ static void test_full(void **state)
     compare("full-test", &request, &(DomainTarget){.type = DOMAIN_TEST});
 }
 
+/* --- all that can be said --- */
+
+static char *arguments[] = {(char *)"-no-user-config", (char *)"-global=a,b=<c>"};
+static StringPair credentials[] = {
+    {(char *)"db.password", (char *)"/etc/keys/db"},
+    {(char *)"ssh", (char *)"/etc/keys/ssh"},
+};
+static char *credential_copies[] = {(char *)"/run/microvmd/vm/web/credential.db.password",
+                                    (char *)"/run/microvmd/vm/web/credential.ssh"};
+static VolumeSpec formats[] = {
+    {.image = (char *)"root.qcow2", .image_type = IMAGE_QCOW2, .direct = true},
+    {.image = (char *)"/srv/old.vhd", .image_type = IMAGE_VHD, .read_only = true},
+};
+static InterfaceSpec cards[] = {
+    {.type = INTERFACE_TAP, .id = (char *)"mvm-tap", .mac = (char *)"02:00:00:00:00:01", .tap_vhost = true},
+    {.type = INTERFACE_BRIDGE,
+     .id = (char *)"mvm-br",
+     .mac = (char *)"02:00:00:00:00:02",
+     .bridge = (char *)"br0"},
+    {.type = INTERFACE_MACVTAP,
+     .id = (char *)"mvm-mv",
+     .mac = (char *)"02:00:00:00:00:03",
+     .macvtap_link = (char *)"eth0",
+     .macvtap_mode = MACVTAP_PASSTHRU},
+    {.type = INTERFACE_USER, .id = (char *)"mvm-user", .mac = (char *)"02:00:00:00:00:04"},
+};
+static ShareSpec shares[] = {
+    {.tag = (char *)"plain", .source = (char *)"/srv/plain", .security_model = SECURITY_NONE},
+    {.tag = (char *)"mapped",
+     .source = (char *)"/srv/mapped",
+     .security_model = SECURITY_MAPPED,
+     .read_only = true},
+    {.tag = (char *)"fast",
+     .source = (char *)"/srv/fast",
+     .proto = SHARE_VIRTIOFS,
+     .cache = SHARE_CACHE_ALWAYS},
+    {.tag = (char *)"foreign",
+     .source = (char *)"/srv/foreign",
+     .proto = SHARE_VIRTIOFS,
+     .socket = (char *)"/run/virtiofsd.sock"},
+};
+static DeviceSpec devices[] = {
+    {.bus = DEVICE_PCI, .path = (char *)"0000:0a:1f.7"},
+    {.bus = DEVICE_PCI, .path = (char *)"00:02.0"},
+    {.bus = DEVICE_USB, .path = (char *)"vendorid=0x46d,productid=0xc52b"},
+};
+
+static VmSpec every_spec(QemuMachine machine)
+{
+    VmSpec spec = minimal_spec();
+
+    spec.qemu_machine = machine;
+    spec.description = (char *)"Web & <more>";
+    spec.vcpu = 3;
+    spec.cpu = (char *)"Nehalem";
+    spec.balloon = true;
+    spec.deflate_on_oom = true;
+    spec.initial_balloon_mem_mib = 128;
+    spec.volumes = formats;
+    spec.n_volumes = ELEMENTSOF(formats);
+    spec.interfaces = cards;
+    spec.n_interfaces = ELEMENTSOF(cards);
+    spec.shares = shares;
+    spec.n_shares = ELEMENTSOF(shares);
+    spec.vsock_cid = 42;
+    spec.credentials = credentials;
+    spec.n_credentials = ELEMENTSOF(credentials);
+    spec.qemu_args = arguments;
+    spec.n_qemu_args = ELEMENTSOF(arguments);
+    spec.limits_cpu_quota = 150;
+    spec.limits_cpu_affinity = (char *)"0-3,5";
+    spec.limits_memory_max_mib = 2048;
+    spec.limits_io_weight = 200;
+    return spec;
+}
+
+static void test_every_key_on_microvm(void **state)
+{
+    VmSpec spec = every_spec(QEMU_MACHINE_MICROVM);
+    StartRequest request = request_for(&spec);
+
+    spec.hugepage_mem = true;
+    request.credentials = credential_copies;
+    compare("every-microvm", &request, &system_target);
+}
+
+static void test_every_key_on_q35(void **state)
+{
+    VmSpec spec = every_spec(QEMU_MACHINE_Q35);
+    StartRequest request = request_for(&spec);
+
+    spec.devices = devices;
+    spec.n_devices = ELEMENTSOF(devices);
+    spec.hotplug_mem_mib = 1024;
+    spec.hotplugged_mem_mib = 256;
+    spec.deflate_on_oom = false;
+    spec.virtiofsd_threads = 4;
+    spec.forward_ports = forwards;
+    spec.n_forward_ports = 1;
+    spec.qemu_serial_console = false;
+    request.credentials = credential_copies;
+    compare("every-q35", &request, &system_target);
+}
+
+static void test_boot_from_disk(void **state)
+{
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+
+    spec.boot = BOOT_DISK;
+    spec.kernel = NULL;
+    spec.qemu_machine = QEMU_MACHINE_Q35;
+    spec.cpu = (char *)"max";
+    spec.volumes = volumes;
+    spec.n_volumes = 2;
+    request.kernel = NULL;
+    compare("boot-disk", &request, &system_target);
+}
+
+/* What its capability refuses is never written as something else; nor is what has not the form of a device.
+ */
+static void test_impossible_is_not_written(void **state)
+{
+    static const char *const paths[] = {"", "0000:00", "x:y.z", "vendorid=,productid=", "'/>"};
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+    InterfaceSpec card = cards[2];
+    ShareSpec share = shares[0];
+    DeviceSpec device = {.bus = DEVICE_PCI};
+    char *xml = NULL;
+
+    card.macvtap_mode = MACVTAP_SOURCE;
+    spec.interfaces = &card;
+    spec.n_interfaces = 1;
+    assert_int_equal(domain_xml(&request, &system_target, &xml), -EINVAL);
+    spec.n_interfaces = 0;
+    share.security_model = SECURITY_MAPPED_FILE;
+    spec.shares = &share;
+    spec.n_shares = 1;
+    assert_int_equal(domain_xml(&request, &system_target, &xml), -EINVAL);
+    spec.n_shares = 0;
+    spec.devices = &device;
+    spec.n_devices = 1;
+    for (size_t i = 0; i < ELEMENTSOF(paths); i++)
+        for (DeviceBus bus = 0; bus < DEVICE_BUS_MAX; bus++) {
+            device = (DeviceSpec){.bus = bus, .path = (char *)paths[i]};
+            assert_int_equal(domain_xml(&request, &system_target, &xml), -EINVAL);
+        }
+    assert_null(xml);
+}
+
+/* --- hostile values --- */
+
 /* Names of elements and attributes alone, in their order. */
 static char *skeleton(const char *xml)
 {
@@ -130,44 +284,83 @@ static char *skeleton(const char *xml)
 typedef struct Texts {
     VmSpec spec;
     VolumeSpec volume;
-    InterfaceSpec interfaces[2];
+    InterfaceSpec interfaces[5];
     ForwardSpec forwards[2];
+    ShareSpec shares[ELEMENTSOF(shares)];
+    StringPair credential;
+    char *copy, *argument;
     StartRequest request;
-    const char **slots[16];
+    const char **slots[40];
     size_t n_slots;
 } Texts;
+
+/* Those that end up in option strings of QEMU come first. */
+enum {
+    OPTION_SLOTS = 5
+};
 
 static void texts_fill(Texts *t)
 {
     *t = (Texts){.spec = minimal_spec(), .volume = {.image = (char *)"a.img", .serial = (char *)"serial"}};
-    memcpy(t->interfaces, interfaces, sizeof(interfaces));
+    t->interfaces[0] = interfaces[0];
+    t->interfaces[1] = interfaces[1];
+    memcpy(&t->interfaces[2], cards, 3 * sizeof(*cards)); /* tap, bridge, macvtap */
+    memcpy(t->shares, shares, sizeof(shares));
+    t->credential = credentials[0];
+    t->copy = credential_copies[0];
+    t->argument = arguments[0];
     t->forwards[0] = (ForwardSpec){FORWARD_FROM_HOST, FORWARD_TCP, (char *)"h", 1, (char *)"g", 2};
     t->forwards[1] = (ForwardSpec){FORWARD_FROM_GUEST, FORWARD_TCP, (char *)"h", 1, (char *)"g", 2};
     t->spec.volumes = &t->volume;
     t->spec.n_volumes = 1;
     t->spec.interfaces = t->interfaces;
-    t->spec.n_interfaces = 2;
+    t->spec.n_interfaces = ELEMENTSOF(t->interfaces);
     t->spec.forward_ports = t->forwards;
     t->spec.n_forward_ports = 2;
+    t->spec.description = (char *)"description";
+    t->spec.cpu = (char *)"model";
+    t->spec.limits_cpu_affinity = (char *)"0";
+    t->spec.shares = t->shares;
+    t->spec.n_shares = ELEMENTSOF(t->shares);
+    t->spec.credentials = &t->credential;
+    t->spec.n_credentials = 1;
+    t->spec.qemu_args = &t->argument;
+    t->spec.n_qemu_args = 1;
     t->request = request_for(&t->spec);
     t->request.initrd = "/initrd";
+    t->request.credentials = &t->copy;
     const char **slots[] = {
-        (const char **)&t->spec.name,
-        (const char **)&t->spec.machine_id,
-        (const char **)&t->volume.image,
-        (const char **)&t->volume.serial,
         (const char **)&t->interfaces[0].mac,
-        (const char **)&t->interfaces[1].mac,
         (const char **)&t->forwards[0].host_address,
         (const char **)&t->forwards[0].guest_address,
         (const char **)&t->forwards[1].host_address,
         (const char **)&t->forwards[1].guest_address,
+        (const char **)&t->spec.name,
+        (const char **)&t->spec.machine_id,
+        (const char **)&t->spec.description,
+        (const char **)&t->spec.cpu,
+        (const char **)&t->spec.limits_cpu_affinity,
+        (const char **)&t->volume.image,
+        (const char **)&t->volume.serial,
+        (const char **)&t->interfaces[1].mac,
+        (const char **)&t->interfaces[2].id,
+        (const char **)&t->interfaces[3].bridge,
+        (const char **)&t->interfaces[4].macvtap_link,
+        (const char **)&t->shares[0].tag,
+        (const char **)&t->shares[0].source,
+        (const char **)&t->shares[2].tag,
+        (const char **)&t->shares[2].source,
+        (const char **)&t->shares[3].socket,
+        (const char **)&t->credential.name,
+        (const char **)&t->copy,
+        (const char **)&t->argument,
         &t->request.kernel,
         &t->request.initrd,
         &t->request.cmdline,
         &t->request.console_log,
         &t->request.state_dir,
     };
+    _Static_assert(sizeof(slots) <= sizeof(t->slots), "all of them fit");
     memcpy(t->slots, slots, sizeof(slots));
     t->n_slots = ELEMENTSOF(slots);
 }
@@ -223,13 +416,12 @@ static void test_control_characters_are_refused(void **state)
 /* A comma ends a value in QEMU's option strings, unless doubled. */
 static void test_commas_are_doubled(void **state)
 {
-    static const size_t option_slots[] = {4, 6, 7, 8, 9}; /* of texts_fill() */
     Texts texts;
 
-    for (size_t i = 0; i < ELEMENTSOF(option_slots); i++) {
+    for (size_t i = 0; i < OPTION_SLOTS; i++) {
         _cleanup_free_ char *xml = NULL;
         texts_fill(&texts);
-        *texts.slots[option_slots[i]] = "x,hostfwd=evil";
+        *texts.slots[i] = "x,hostfwd=evil";
         assert_int_equal(domain_xml(&texts.request, &system_target, &xml), 0);
         assert_non_null(strstr(xml, "x,,hostfwd=evil"));
         assert_null(strstr(xml, "x,hostfwd=evil"));
@@ -283,23 +475,64 @@ static void test_what_libvirt_says(void **state)
     assert_false(capabilities_has_security(capabilities, "selinux"));
 }
 
+/* How many problems the driver has with it, and whether one of them says `words`. */
+static size_t problems_with(const VmSpec *spec, const char *words)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    TableReader reader = {.document = &(JsonDocument){0}, .problems = &problems};
+    bool said = !words;
+
+    driver_ops(DRIVER_KIND_LIBVIRT)->check(spec, &(Runner){.what = "the test"}, &reader);
+    for (size_t i = 0; i < problems.count; i++)
+        said |= words && strstr(problems.items[i].text, words);
+    assert_true(said);
+    return problems.count;
+}
+
 static void test_slots(void **state)
 {
     VmSpec spec = minimal_spec();
     VolumeSpec many[24] = {0};
-    _cleanup_problems_ ProblemList problems = {0};
-    TableReader reader = {.document = &(JsonDocument){0}, .problems = &problems};
 
-    spec.driver = DRIVER_KIND_LIBVIRT;
     spec.volumes = many;
-    spec.n_volumes = 22;
+    spec.n_volumes = 18;
     spec.interfaces = interfaces;
     spec.n_interfaces = 1;
-    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &(Runner){0}, &reader);
-    assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 0);
-    spec.n_volumes = 23;
-    driver_ops(DRIVER_KIND_LIBVIRT)->check(&spec, &(Runner){0}, &reader);
-    assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 1);
+    spec.shares = shares;
+    spec.n_shares = 2;
+    spec.vsock_cid = 3;
+    spec.balloon = true;
+    assert_int_equal(problems_with(&spec, NULL), 0);
+    spec.n_volumes = 19;
+    assert_int_equal(problems_with(&spec, "24 devices"), 1);
+    spec.qemu_machine = QEMU_MACHINE_Q35;
+    assert_int_equal(problems_with(&spec, NULL), 0);
+}
+
+static void test_what_libvirt_would_do_otherwise(void **state)
+{
+    VmSpec spec = minimal_spec();
+    InterfaceSpec tap = {.type = INTERFACE_TAP, .id = (char *)"vnet-web"};
+    InterfaceSpec macvtap = {.type = INTERFACE_MACVTAP, .id = (char *)"macvtap7"};
+    ShareSpec share = {.proto = SHARE_VIRTIOFS, .read_only = true};
+
+    spec.interfaces = &tap;
+    spec.n_interfaces = 1;
+    assert_int_equal(problems_with(&spec, "begin with \"vnet\""), 1);
+    tap.type = INTERFACE_USER; /* no interface of the host has that name */
+    assert_int_equal(problems_with(&spec, NULL), 0);
+    spec.interfaces = &macvtap;
+    assert_int_equal(problems_with(&spec, "begin with \"macvtap\""), 1);
+    spec.n_interfaces = 0;
+    spec.shares = &share;
+    spec.n_shares = 1;
+    assert_int_equal(problems_with(&spec, "read-only shares by virtiofs"), 1);
+    share = (ShareSpec){.proto = SHARE_VIRTIOFS, .socket = (char *)"/s", .cache = SHARE_CACHE_NEVER};
+    assert_int_equal(problems_with(&spec, "idea of that"), 1);
+    share = (ShareSpec){.proto = SHARE_9P, .read_only = true};
+    assert_int_equal(problems_with(&spec, NULL), 0);
+    spec.hotplug_mem_mib = 3;
+    assert_int_equal(problems_with(&spec, "multiple of 2 MiB"), 1);
 }
 
 int main(void)
@@ -307,12 +540,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_minimal),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_every_key_on_microvm),
+        cmocka_unit_test(test_every_key_on_q35),
+        cmocka_unit_test(test_boot_from_disk),
+        cmocka_unit_test(test_impossible_is_not_written),
         cmocka_unit_test(test_hostile_text_stays_text),
         cmocka_unit_test(test_control_characters_are_refused),
         cmocka_unit_test(test_commas_are_doubled),
         cmocka_unit_test(test_generation),
         cmocka_unit_test(test_what_libvirt_says),
         cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_what_libvirt_would_do_otherwise),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The JSON Schemas say what the tables say. */
+/* What is made of the tables says what they say, all of it: parser, dump, schema, reference, completion. */
 #include "host/config.h"
 
+#include "base/file.h"
 #include "spec/spec-table.h"
 
 #include <setjmp.h>
@@ -203,13 +204,108 @@ static void test_defaults(void **context)
     check_not_default(&vm_table, (const char *)spec, 1);
 }
 
+/* The object that only has `key`, a dotted one, with a value that is no key's. */
+static char *object_with(const char *key)
+{
+    const char *dot = strchr(key, '.');
+    _cleanup_free_ char *inner = dot ? object_with(dot + 1) : strdup("[[]]");
+    char *text = NULL;
+
+    assert_true(asprintf(&text, "{\"%.*s\": %s}", (int)strcspn(key, "."), key, inner) > 0);
+    return text;
+}
+
+/* Every key of a definition is known to the parser: it is not called unknown, but has its own say. */
+static void test_parser(void **context)
+{
+    for (size_t i = 0; i < vm_table.n_rows; i++) {
+        const KeyRow *row = &vm_table.rows[i];
+        _cleanup_free_ char *text = object_with(row->key);
+        _cleanup_problems_ ProblemList problems = {0};
+        VmSpec *spec = NULL;
+        bool said = false;
+        assert_int_equal(vm_spec_parse("web", NULL, text, strlen(text), &(SpecContext){0}, &problems, &spec),
+                         -EBADMSG);
+        for (size_t k = 0; k < problems.count; k++) {
+            const char *told = problems.items[k].text;
+            if (strstr(told, "there is no key"))
+                fail_msg("%s: %s", text, told);
+            said |= row->type == KEY_REFUSED ? strstr(told, row->doc) != NULL
+                                             : strstr(told, "this must be") != NULL;
+        }
+        if (!said)
+            fail_msg("of %s is said: %s", text, problems.items[0].text);
+    }
+}
+
+static char *read_product(const char *path)
+{
+    char *text;
+    size_t size;
+
+    assert_int_equal(read_file(path, 1024 * 1024, &text, &size), 0);
+    return text;
+}
+
+/* As roff has it: a minus is a minus. */
+static char *roff_entry(const char *key)
+{
+    char *entry = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&entry, &size);
+
+    fputs("\n.TP\n\\fB", stream);
+    for (; *key; key++)
+        fprintf(stream, *key == '-' ? "\\-" : "%c", *key);
+    fputs("\\fR", stream);
+    fclose(stream);
+    return entry;
+}
+
+/* Looks for all keys of the table from `at` on, in its order; returns what is behind the last one. */
+static const char *check_reference(const char *at, const KeyTable *table, bool refused)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const KeyRow *row = &table->rows[i];
+        _cleanup_free_ char *entry = roff_entry(row->key);
+        if ((row->type == KEY_REFUSED) != refused)
+            continue;
+        at = strstr(at, entry);
+        if (!at)
+            fail_msg("%s of %s is not in the reference", row->key, table->title);
+        at += strlen(entry);
+        if (row->type == KEY_OBJECTS)
+            at = check_reference(at, row->items, false);
+    }
+    return at;
+}
+
+static void test_reference(void **context)
+{
+    _cleanup_free_ char *text = read_product(BINARY_DIR "/docs/microvm-definition.5");
+
+    check_reference(check_reference(text, &vm_table, false), &vm_table, true);
+    assert_null(strstr(text, "@KEYS@"));
+}
+
+static void test_completion(void **context)
+{
+    _cleanup_free_ char *text = read_product(BINARY_DIR "/docs/microvmctl.bash");
+
+    for (size_t i = 0; i < vm_table.n_rows; i++) {
+        char line[80];
+        snprintf(line, sizeof(line), "\n%s\n", vm_table.rows[i].key);
+        if (!strstr(text, line) != (vm_table.rows[i].type == KEY_REFUSED))
+            fail_msg("%s in the completion", vm_table.rows[i].key);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),
-        cmocka_unit_test(test_host),
-        cmocka_unit_test(test_dump_keys),
-        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_definition), cmocka_unit_test(test_host),   cmocka_unit_test(test_dump_keys),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_parser), cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_completion),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,41 @@ static void test_failure(void **context)
     assert_int_equal(access(partial, F_OK), -1);
 }
 
+/* An image that names another file would make libvirt change that one's owner. */
+static void test_qcow2_stands_alone(void **context)
+{
+    VolumeSpec volume = {.image = (char *)"x.qcow2", .image_type = IMAGE_QCOW2};
+    _cleanup_free_ char *path = in_scratch(context, "x.qcow2");
+    uint8_t image[104] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3};
+    static const struct {
+        size_t at;
+        uint8_t value;
+        const char *error;
+    } cases[] = {
+        {0, 'Q', NULL},
+        {14, 2, "leans on another file"},      /* backing_file_offset 0x200 */
+        {79, 1 << 2, "leans on another file"}, /* incompatible features: external data file */
+        {79, 1 << 0, NULL},                    /* another feature */
+        {1, 'X', "is no qcow2 image"},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_free_ char *error = NULL;
+        uint8_t before = image[cases[i].at];
+        image[cases[i].at] = cases[i].value;
+        assert_int_equal(write_file_atomic(path, image, sizeof(image), 0600), 0);
+        assert_int_equal(volume_ensure(&volume, path, false, &error), cases[i].error ? -EINVAL : 0);
+        assert_true(cases[i].error ? error && strstr(error, cases[i].error) : !error);
+        image[cases[i].at] = before;
+    }
+    assert_int_equal(truncate(path, 3), 0);
+    {
+        _cleanup_free_ char *error = NULL;
+        assert_int_equal(volume_ensure(&volume, path, false, &error), -EINVAL);
+        assert_non_null(error);
+    }
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
@@ -100,6 +135,7 @@ int main(void)
         IN_SCRATCH(test_label_and_arguments),
         IN_SCRATCH(test_all_kinds),
         IN_SCRATCH(test_failure),
+        IN_SCRATCH(test_qcow2_stands_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -358,6 +359,29 @@ static void test_forwards_and_hints(void **state)
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 
+/* libvirt's QEMU driver takes all that is written: every word of it, and every device gets its address. */
+static void test_golden_files(void **state)
+{
+    static const char *const names[] = {"minimal", "every-microvm", "every-q35", "boot-disk"};
+    virConnectPtr connection = virConnectOpen(uri);
+
+    assert_non_null(connection);
+    for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+        _cleanup_free_ char *xml = NULL;
+        virDomainPtr domain;
+        char path[512];
+        size_t size;
+        snprintf(path, sizeof(path), SOURCE_DIR "/tests/golden/%s.xml", names[i]);
+        assert_int_equal(read_file(path, 1 << 20, &xml, &size), 0);
+        domain = virDomainDefineXMLFlags(connection, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+        if (!domain)
+            fail_msg("%s: %s", names[i], virGetLastErrorMessage());
+        assert_int_equal(virDomainUndefine(domain), 0);
+        virDomainFree(domain);
+    }
+    virConnectClose(connection);
+}
+
 static int group_set_up(void **state)
 {
     const char *made = getenv("MICROVMD_GUEST");
@@ -397,6 +421,7 @@ int main(void)
         VM(test_hung_hypervisor),
         VM(test_all_slots),
         VM(test_forwards_and_hints),
+        VM(test_golden_files),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

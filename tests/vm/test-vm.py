@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,10 @@ def console(host, name="web"):
 
 
 def said(host, words, name="web", count=1):
-    wait_for(f"{words!r} on the console", lambda: console(host, name).count(words) >= count, BOOT)
+    try:
+        wait_for(f"{words!r} on the console", lambda: console(host, name).count(words) >= count, BOOT)
+    except AssertionError as error:
+        raise AssertionError(f"{error}, which ends with {console(host, name)[-1000:]!r}") from None
 
 
 def state(host, name="web"):
@@ -330,6 +334,111 @@ def test_status_and_json(host):
     host.ctl("stop", "--force", "web")
     assert host.ctl("status", "web").returncode == 3 and host.ctl("is-active", "web").stdout == "inactive\n"
     assert host.ctl("status", "nobody").returncode == 4
+
+
+def qcow2(path, mib):
+    """An empty image of one cluster each for header, tables and the first reference counts (QEMU's docs/interop/qcow2)."""
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, mib << 20, 0, 1, 3 << 16, 1 << 16, 1, 0, 0)
+    counts = struct.pack(">4H", 1, 1, 1, 1)
+    with open(path, "wb") as file:
+        for cluster in (header, struct.pack(">Q", 2 << 16), counts, b""):
+            file.write(cluster.ljust(1 << 16, b"\0"))
+
+
+# What the guest of the next test says of its devices; its second volume holds it.
+LOOK = """
+say() { echo "seen: $*"; }
+say credential $(cat /sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/key/raw)
+say serial $(cat /sys/block/vda/serial), read-only $(cat /sys/block/vdb/ro)
+echo written-by-guest | dd of=/dev/vda conv=fsync 2>/dev/null
+say $(nproc) processors, $(ls -d /sys/class/net/eth0/queues/rx-*) and $(ls -d /sys/class/net/eth1/queues/rx-*)
+say balloon $(ls -d /sys/bus/virtio/drivers/virtio_balloon/virtio* | wc -l)
+say cpu $(sed -n '/^model name/{s/.*: //p;q}' /proc/cpuinfo)
+mount -t virtiofs virtio /mnt && say virtiofs $(cat /mnt/hello)
+say everything
+exit
+"""
+
+
+VIRTIOFSD = [path for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd") if os.path.exists(path)]
+
+
+def test_every_device_on_q35(host):
+    """Everything that the throwaway machine has: neither IOMMU, huge pages, vhost nor control groups."""
+    os.makedirs(host.path("state/vm/web"))
+    os.mkdir(host.path("share"))
+    host.write("share/hello", "shared")
+    host.write("secret", "hush-hush")
+    tap = f"mvt{os.getpid() % 1000000}"
+    os.chown(host.path("secret"), 12345, 12345)
+    os.chmod(host.path("secret"), 0o600)
+    host.write("look.img", LOOK.ljust(1 << 20, "\n"))
+    qcow2(host.path("state/vm/web/root.qcow2"), 16)
+    shares = [{"tag": "nine", "source": host.path("share"), "readOnly": True}]
+    if VIRTIOFSD:
+        shares.append({"tag": "virtio", "source": host.path("share"), "proto": "virtiofs", "cache": "never"})
+    boot(host, "run", qemu={"machine": "q35"}, vcpu=2, cpu="Nehalem", description="All <of> it", balloon=True,
+         initialBalloonMem=32, hotplugMem=128, hotpluggedMem=0, credentialFiles={"key": host.path("secret")}, shares=shares,
+         volumes=[{"image": "root.qcow2", "imageType": "qcow2", "serial": "root-1"},
+                  {"image": host.path("look.img"), "readOnly": True, "direct": True}],
+         interfaces=[{"type": "tap", "id": tap}, "user"])
+    said(host, "seen: everything")
+    text = console(host)
+    for words in ("credential hush-hush", "serial root-1, read-only 1", "balloon 1", "cpu Intel Core i7 9xx (Nehalem",
+                  "2 processors, /sys/class/net/eth0/queues/rx-0 /sys/class/net/eth0/queues/rx-1 and "
+                  "/sys/class/net/eth1/queues/rx-0") + (("virtiofs shared",) if VIRTIOFSD else ()):
+        assert f"seen: {words}" in text, f"no {words!r} in {text}"
+    pid = host.vm("web", "MainPID")
+    with open(f"/proc/{pid}/cmdline") as file:
+        line = file.read()
+    assert "hush" not in line and "credential.key" in line and "mount_tag\":\"nine" in line, line
+    assert not os.path.exists(host.path("run/vm/web/credential.key")), "the copy of the credential stays"
+    assert os.path.exists(f"/sys/class/net/{tap}")
+    stat = os.stat(host.path("secret"))
+    assert (stat.st_uid, stat.st_mode & 0o777) == (12345, 0o600)
+    with open(host.path("state/vm/web/root.qcow2"), "rb") as file:
+        image = file.read()
+    assert image[:4] == b"QFI\xfb" and b"written-by-guest" in image[1 << 18:]
+    assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
+    assert not os.path.exists(f"/sys/class/net/{tap}"), "the tap stays"
+
+
+def test_boot_from_disk(host):
+    """A boot sector that lets the firmware print, which must go to the serial console: there is no screen."""
+    words = b"the disk has booted"
+    # ds = 0; si = the words; until a zero byte: int 10h, function 0eh (teletype); then halt for ever
+    code = bytes.fromhex("31c0 8ed8 be207c ac 84c0 7409 b40e bb0700 cd10 ebf2 fbf4ebfd")
+    sector = (code.ljust(32, b"\x90") + words + b"\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
+    os.makedirs(host.path("state/vm/web"))
+    with open(host.path("state/vm/web/disk.img"), "wb") as file:
+        file.write(sector.ljust(1 << 20, b"\0"))
+    host.write("vms/web.json", json.dumps({"boot": "disk", "accel": "tcg", "mem": 64, "volumes": ["disk.img"], "autostart": False}))
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    said(host, words.decode())
+    assert host.ctl("stop", "--force", "web").returncode == 0
+
+
+def test_no_serial_console(host):
+    """Then there is nothing to log and nothing to attach to; the guest boots all the same."""
+    with __import__("socket").socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    guest(host, test="http,write=unheard", qemu={"serialConsole": False}, interfaces=["user"],
+          forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}], **DATA)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    wait_for("its page", lambda: fetch(f"http://127.0.0.1:{port}/written") == b"unheard\n", BOOT)
+    assert console(host) == "" and host.ctl("console", "web").returncode == 1
+    assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
+
+
+def fetch(url):
+    try:
+        return urllib.request.urlopen(url, timeout=5).read()
+    except OSError:
+        return None
 
 
 def make_host():

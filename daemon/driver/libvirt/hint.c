@@ -23,8 +23,20 @@ static const struct {
     /* libvirt, logging/log_manager.c */
     {"virtlogd-sock", "libvirt's log daemon does not run: systemctl start virtlogd.socket"},
     {"could not find capabilities for", "QEMU is not installed (Debian: apt install qemu-system-x86)"},
-    {"does not support machine type",
-     "this QEMU has no machine \"microvm\" (Debian: apt install qemu-system-x86)"},
+    {"does not support machine type", "this QEMU lacks that machine (Debian: apt install qemu-system-x86)"},
+    /* libvirt, qemu/qemu_interface.c, util/virnetdev.c, qemu/qemu_process.c, conf/domain_validate.c */
+    {"Cannot get interface MTU", "the host has no bridge or card of that name"},
+    {"/dev/net/tun", "the host's kernel has no tap devices: modprobe tun"},
+    {"vhost-net was requested",
+     "the host's kernel does not do that: modprobe vhost_net, or remove \"vhost\""},
+    {"unable to open vhost-vsock device", "the host's kernel does not do that: modprobe vhost_vsock"},
+    {"hugetlbfs filesystem is not mounted",
+     "the host gives no huge pages: mount /dev/hugepages and set vm.nr_hugepages, or remove \"hugepageMem\""},
+    {"is required for scheduler tuning", "this libvirt has no control group to set \"limits\" in"},
+    {"unable to find a satisfying virtiofsd", "virtiofsd is not installed (Debian: apt install virtiofsd)"},
+    {"host doesn't support passthrough",
+     "PCI devices can be passed through where the host has an IOMMU, and it "
+     "is switched on: intel_iommu=on or amd_iommu=on on the host's kernel command line"},
     {"Permission denied",
      "the user that runs QEMU must be able to open it; microvmd changes no owner or mode of files "
      "outside its state directory"},

@@ -171,6 +171,9 @@ void domain_facts_clear(DomainFacts *facts);
 /* work.c, beside the facts above: makes the call */
 void call_run(void *argument);
 
+/* check.c: what libvirt and QEMU's machine can't do, beside capabilities */
+void libvirt_check(const VmSpec *spec, const Runner *runner, const TableReader *reader);
+
 /* hint.c: what helps against a failed start that libvirt explains so, or NULL. */
 const char *start_hint(const char *message);
 

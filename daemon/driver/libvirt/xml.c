@@ -1,329 +1,227 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "driver/libvirt/xml.h"
+/* The domain around its devices. */
+#include "driver/libvirt/xml-writer.h"
 
-#include <inttypes.h>
+enum {
+    QUOTA_PERIOD_USEC = 100000,
+};
 
-typedef struct Writer {
-    FILE *stream;
-    bool invalid; /* something that XML can't hold was to be written */
-} Writer;
-
-/* Text or an attribute's value. XML 1.0 has no control characters but tab and line ends; we want none of
- * them. */
-static void put_escaped(Writer *w, const char *text)
+/* Arguments that libvirt has no words for. Its test driver knows none. */
+static bool has_arguments(const Writer *w)
 {
-    for (; *text; text++) {
-        switch (*text) {
-        case '&':
-            fputs("&amp;", w->stream);
-            break;
-        case '<':
-            fputs("&lt;", w->stream);
-            break;
-        case '>':
-            fputs("&gt;", w->stream);
-            break;
-        case '\'':
-            fputs("&apos;", w->stream);
-            break;
-        case '"':
-            fputs("&quot;", w->stream);
-            break;
-        default:
-            if ((unsigned char)*text < 0x20 || *text == 0x7f)
-                w->invalid = true;
-            fputc(*text, w->stream);
-        }
-    }
+    const VmSpec *spec = w->request->spec;
+
+    return w->target->type == DOMAIN_QEMU && (xml_has_forwarding_interface(spec) || spec->n_qemu_args > 0);
 }
 
-static void put_element(Writer *w, const char *indent, const char *name, const char *text)
+static void put_header(Writer *w)
 {
-    fprintf(w->stream, "%s<%s>", indent, name);
-    put_escaped(w, text);
-    fprintf(w->stream, "</%s>\n", name);
-}
-
-/* " NAME='VALUE'" */
-static void put_attribute(Writer *w, const char *name, const char *value)
-{
-    fprintf(w->stream, " %s='", name);
-    put_escaped(w, value);
-    fputc('\'', w->stream);
-}
-
-static void put_mmio_address(Writer *w)
-{
-    fputs("      <address type='virtio-mmio'/>\n", w->stream);
-}
-
-static void put_header(Writer *w, const StartRequest *request, const DomainTarget *target)
-{
-    const VmSpec *spec = request->spec;
+    const VmSpec *spec = w->request->spec;
     char generation[SD_ID128_STRING_MAX];
-    const char *kind = target->type == DOMAIN_TEST ? "test" : request->accel == ACCEL_KVM ? "kvm" : "qemu";
+    const char *kind = w->target->type == DOMAIN_TEST   ? "test"
+                       : w->request->accel == ACCEL_KVM ? "kvm"
+                                                        : "qemu";
 
-    fprintf(w->stream, "<domain type='%s'%s>\n", kind,
-            target->type == DOMAIN_QEMU && spec->n_forward_ports > 0
-                ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
-                : "");
-    put_element(w, "  ", "name", spec->name);
-    put_element(w, "  ", "uuid", spec->machine_id);
-    fprintf(w->stream,
-            "  <metadata>\n    <microvmd:run xmlns:microvmd='%s' generation='%s'/>\n  </metadata>\n"
-            "  <memory unit='MiB'>%" PRIu64 "</memory>\n  <vcpu>%" PRIu64 "</vcpu>\n",
-            DOMAIN_METADATA_URI, sd_id128_to_string(request->generation, generation), spec->mem_mib,
-            spec->vcpu);
+    xml_put(w, "<domain type='%s'%s>\n", kind,
+            has_arguments(w) ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
+    xml_element(w, "  ", "name", spec->name);
+    xml_element(w, "  ", "uuid", spec->machine_id);
+    if (spec->description)
+        xml_element(w, "  ", "description", spec->description);
+    xml_put(w, "  <metadata>\n    <microvmd:run xmlns:microvmd='%s' generation='%s'/>\n  </metadata>\n",
+            DOMAIN_METADATA_URI, sd_id128_to_string(w->request->generation, generation));
 }
 
-static void put_boot(Writer *w, const StartRequest *request, const DomainTarget *target)
+static bool has_shared_memory(const VmSpec *spec)
 {
-    fputs("  <os>\n", w->stream);
-    fprintf(w->stream, "    <type%s>hvm</type>\n",
-            target->type == DOMAIN_TEST ? "" : " arch='x86_64' machine='microvm'");
-    put_element(w, "    ", "kernel", request->kernel);
-    if (request->initrd)
-        put_element(w, "    ", "initrd", request->initrd);
-    put_element(w, "    ", "cmdline", request->cmdline);
-    /* With ACPI the machine has a power button, which a graceful stop presses, and 24 virtio-mmio slots. */
-    fputs("  </os>\n  <features>\n    <acpi/>\n  </features>\n", w->stream);
-    if (target->type == DOMAIN_QEMU && request->accel == ACCEL_KVM)
-        fputs(target->no_arch_capabilities ? "  <cpu mode='host-passthrough'>\n    <feature policy='disable' "
-                                             "name='arch-capabilities'/>\n  </cpu>\n"
-                                           : "  <cpu mode='host-passthrough'/>\n",
-              w->stream);
-    /* A reset ends the run at that very point, when the disks are at rest; microvmd starts the next one. */
-    fputs("  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n  "
-          "<on_crash>destroy</on_crash>\n",
-          w->stream);
+    for (size_t i = 0; i < spec->n_shares; i++)
+        if (spec->shares[i].proto == SHARE_VIRTIOFS)
+            return true; /* virtiofsd reads and writes the guest's memory */
+    return false;
 }
 
-static bool is_foreign(const char *path, const char *state_dir)
+static void put_memory_backing(Writer *w)
 {
-    size_t length = strlen(state_dir);
+    const VmSpec *spec = w->request->spec;
+    bool shared = has_shared_memory(spec);
 
-    return strncmp(path, state_dir, length) != 0 || path[length] != '/' || strstr(path, "/../");
-}
-
-/* Foreign files stay foreign: libvirt would change owner and label of what it opens. Ends the <source>. */
-static void put_no_relabel(Writer *w, const DomainTarget *target, bool foreign)
-{
-    if (!foreign || !(target->dac || target->selinux)) {
-        fputs("/>\n", w->stream);
+    if (!shared && !spec->hugepage_mem)
         return;
-    }
-    fputs(">\n", w->stream);
-    if (target->dac)
-        fputs("        <seclabel model='dac' relabel='no'/>\n", w->stream);
-    if (target->selinux)
-        fputs("        <seclabel model='selinux' relabel='no'/>\n", w->stream);
-    fputs("      </source>\n", w->stream);
+    xml_put(w, "  <memoryBacking>\n");
+    if (spec->hugepage_mem)
+        xml_put(w, "    <hugepages/>\n");
+    if (shared)
+        xml_put(w, "    <source type='memfd'/>\n    <access mode='shared'/>\n");
+    xml_put(w, "  </memoryBacking>\n");
 }
 
-static void put_disk(Writer *w, const StartRequest *request, const DomainTarget *target, size_t index)
+static void put_memory(Writer *w)
 {
-    const VolumeSpec *volume = &request->spec->volumes[index];
-    _cleanup_free_ char *path = NULL;
-    char device[16] = "vda";
+    const VmSpec *spec = w->request->spec;
+    uint64_t most = spec->mem_mib + spec->hotplug_mem_mib;
 
-    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : request->state_dir,
-                 volume->image[0] == '/' ? "" : "/", volume->image) < 0) {
-        path = NULL;
-        w->invalid = true;
+    /* One slot, for the virtio-mem device. */
+    if (spec->hotplug_mem_mib > 0)
+        xml_put(w, "  <maxMemory slots='1' unit='MiB'>%" PRIu64 "</maxMemory>\n", most);
+    xml_put(w, "  <memory unit='MiB'>%" PRIu64 "</memory>\n", most);
+    if (spec->initial_balloon_mem_mib > 0)
+        xml_put(w, "  <currentMemory unit='MiB'>%" PRIu64 "</currentMemory>\n",
+                spec->mem_mib + spec->hotplugged_mem_mib - spec->initial_balloon_mem_mib);
+    put_memory_backing(w);
+}
+
+static void put_limits(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+
+    xml_put(w, "  <vcpu");
+    if (spec->limits_cpu_affinity)
+        xml_attribute(w, "cpuset", spec->limits_cpu_affinity); /* of all of the hypervisor's threads */
+    xml_put(w, ">%" PRIu64 "</vcpu>\n", spec->vcpu);
+    if (spec->limits_cpu_quota > 0)
+        xml_put(w,
+                "  <cputune>\n    <global_period>%d</global_period>\n    <global_quota>%" PRIu64
+                "</global_quota>\n  </cputune>\n",
+                QUOTA_PERIOD_USEC, spec->limits_cpu_quota * QUOTA_PERIOD_USEC / 100);
+    if (spec->limits_memory_max_mib > 0)
+        xml_put(w, "  <memtune>\n    <hard_limit unit='MiB'>%" PRIu64 "</hard_limit>\n  </memtune>\n",
+                spec->limits_memory_max_mib);
+    if (spec->limits_io_weight > 0)
+        xml_put(w, "  <blkiotune>\n    <weight>%" PRIu64 "</weight>\n  </blkiotune>\n",
+                spec->limits_io_weight);
+}
+
+/* The contents are in files: neither this XML nor an argument of QEMU shows a secret. */
+static void put_credentials(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+
+    if (spec->n_credentials == 0)
         return;
+    xml_put(w, "  <sysinfo type='fwcfg'>\n");
+    for (size_t i = 0; i < spec->n_credentials; i++) {
+        xml_put(w, "    <entry name='opt/io.systemd.credentials/");
+        xml_text(w, spec->credentials[i].name);
+        xml_put(w, "'");
+        xml_attribute(w, "file", w->request->credentials[i]);
+        xml_put(w, "/>\n");
     }
-    if (index < 26)
-        device[2] = (char)('a' + index);
-    else
-        snprintf(device, sizeof(device), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
-    fputs("    <disk type='file' device='disk'>\n", w->stream);
-    fprintf(w->stream, "      <driver name='qemu' type='%s'/>\n      <source",
-            image_type_to_string(volume->image_type));
-    put_attribute(w, "file", path);
-    put_no_relabel(w, target, is_foreign(path, request->state_dir));
-    fprintf(w->stream, "      <target dev='%s' bus='virtio'/>\n", device);
-    if (volume->read_only)
-        fputs("      <readonly/>\n", w->stream);
-    if (volume->serial)
-        put_element(w, "      ", "serial", volume->serial);
-    put_mmio_address(w);
-    fputs("    </disk>\n", w->stream);
+    xml_put(w, "  </sysinfo>\n");
 }
 
-static void put_interface(Writer *w, const InterfaceSpec *interface)
+static void put_boot(Writer *w)
 {
-    fputs("    <interface type='user'>\n      <mac", w->stream);
-    put_attribute(w, "address", interface->mac);
-    fputs("/>\n      <model type='virtio'/>\n", w->stream);
-    put_mmio_address(w);
-    fputs("    </interface>\n", w->stream);
-}
-
-static void put_console(Writer *w, const StartRequest *request)
-{
-    fputs("    <serial type='pty'>\n      <log", w->stream);
-    put_attribute(w, "file", request->console_log);
-    fputs(" append='on'/>\n      <target type='isa-serial' port='0'/>\n    </serial>\n"
-          "    <console type='pty'>\n      <target type='serial' port='0'/>\n    </console>\n",
-          w->stream);
-}
-
-/* libvirt forwards ports by passt only (from 9.0 on); those of QEMU's own user network it can't express. */
-static bool has_forwards(const VmSpec *spec, size_t interface)
-{
-    if (spec->n_forward_ports == 0 || spec->interfaces[interface].type != INTERFACE_USER)
-        return false;
-    for (size_t i = 0; i < interface; i++)
-        if (spec->interfaces[i].type == INTERFACE_USER)
-            return false; /* the first one has them */
-    return true;
-}
-
-static void put_devices(Writer *w, const StartRequest *request, const DomainTarget *target)
-{
+    const StartRequest *request = w->request;
     const VmSpec *spec = request->spec;
 
-    fputs("  <devices>\n    <controller type='usb' model='none'/>\n", w->stream);
-    for (size_t i = 0; i < spec->n_volumes; i++)
-        put_disk(w, request, target, i);
-    for (size_t i = 0; i < spec->n_interfaces; i++)
-        if (target->type == DOMAIN_TEST || !has_forwards(spec, i))
-            put_interface(w, &spec->interfaces[i]);
-    put_console(w, request);
-    fputs("    <memballoon model='none'/>\n  </devices>\n", w->stream);
-}
-
-/* In QEMU's option strings a comma in a value is doubled (qemu(1)). Addresses and MACs hold none; ids may not
- * either. */
-static void put_option_value(Writer *w, const char *value)
-{
-    for (char one[2] = ""; *value; value++) {
-        if (*value == ',')
-            fputc(',', w->stream);
-        one[0] = *value;
-        put_escaped(w, one);
+    xml_put(w, "  <os>\n    <type");
+    if (w->target->type == DOMAIN_QEMU)
+        xml_put(w, " arch='x86_64' machine='%s'", qemu_machine_to_string(spec->qemu_machine));
+    xml_put(w, ">hvm</type>\n");
+    if (spec->boot == BOOT_KERNEL) {
+        xml_element(w, "    ", "kernel", request->kernel);
+        if (request->initrd)
+            xml_element(w, "    ", "initrd", request->initrd);
+        xml_element(w, "    ", "cmdline", request->cmdline);
+    } else if (spec->qemu_serial_console) {
+        /* There is no screen: what firmware and boot loader say goes to the serial console. */
+        xml_put(w, "    <bios useserial='yes'/>\n");
     }
+    /* With ACPI there is a power button, which a graceful stop presses, and "microvm" has 24 virtio-mmio
+     * slots. */
+    xml_put(w, "  </os>\n  <features>\n    <acpi/>\n  </features>\n");
 }
 
-static void put_forward(Writer *w, const ForwardSpec *forward)
+/* What is inside <cpu>: none of it is mostly the case. */
+static void put_cpu_details(Writer *w, bool model)
 {
-    if (forward->from == FORWARD_FROM_HOST) {
-        fprintf(w->stream, ",hostfwd=%s:", forward_proto_to_string(forward->proto));
-        put_option_value(w, forward->host_address);
-        fprintf(w->stream, ":%" PRIu64 "-", forward->host_port);
-        if (forward->guest_address)
-            put_option_value(w, forward->guest_address);
-        fprintf(w->stream, ":%" PRIu64, forward->guest_port);
+    const VmSpec *spec = w->request->spec;
+    bool no_capability = !spec->cpu && w->request->accel == ACCEL_KVM && w->target->no_arch_capabilities;
+
+    if (!model && !no_capability && spec->hotplug_mem_mib == 0) {
+        xml_put(w, "/>\n");
         return;
     }
-    fputs(",guestfwd=tcp:", w->stream);
-    put_option_value(w, forward->guest_address ? forward->guest_address : "10.0.2.100");
-    fprintf(w->stream, ":%" PRIu64 "-tcp:", forward->guest_port);
-    put_option_value(w, forward->host_address);
-    fprintf(w->stream, ":%" PRIu64, forward->host_port);
+    xml_put(w, ">\n");
+    if (model) {
+        xml_put(w, "    <model fallback='forbid'>");
+        xml_text(w, spec->cpu);
+        xml_put(w, "</model>\n");
+    }
+    if (no_capability)
+        xml_put(w, "    <feature policy='disable' name='arch-capabilities'/>\n");
+    /* libvirt plugs memory into NUMA nodes only. */
+    if (spec->hotplug_mem_mib > 0)
+        xml_put(w,
+                "    <numa>\n      <cell id='0' cpus='0-%" PRIu64 "' memory='%" PRIu64
+                "' unit='MiB'/>\n    </numa>\n",
+                spec->vcpu - 1, spec->mem_mib);
+    xml_put(w, "  </cpu>\n");
 }
 
-static void put_forwarding_interface(Writer *w, const VmSpec *spec)
+static void put_cpu(Writer *w)
 {
-    for (size_t i = 0; i < spec->n_interfaces; i++) {
-        if (!has_forwards(spec, i))
-            continue;
-        fputs("  <qemu:commandline>\n    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward",
-              w->stream);
-        for (size_t k = 0; k < spec->n_forward_ports; k++)
-            put_forward(w, &spec->forward_ports[k]);
-        fputs("'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg "
-              "value='virtio-net-device,netdev=forward,mac=",
-              w->stream);
-        put_option_value(w, spec->interfaces[i].mac);
-        fputs("'/>\n  </qemu:commandline>\n", w->stream);
+    const VmSpec *spec = w->request->spec;
+    bool special = streq(spec->cpu, "host") || streq(spec->cpu, "max");
+
+    if (w->target->type != DOMAIN_QEMU)
+        return;
+    if (spec->cpu && !special) {
+        /* A feature of the model that the host lacks is left out, as with QEMU's own -cpu. */
+        xml_put(w, "  <cpu mode='custom' match='exact' check='none'");
+        put_cpu_details(w, true);
+    } else if (streq(spec->cpu, "max")) {
+        xml_put(w, "  <cpu mode='maximum'");
+        put_cpu_details(w, false);
+    } else if (w->request->accel == ACCEL_KVM || streq(spec->cpu, "host")) {
+        xml_put(w, "  <cpu mode='host-passthrough'");
+        put_cpu_details(w, false);
+    } else if (spec->hotplug_mem_mib > 0) {
+        xml_put(w, "  <cpu");
+        put_cpu_details(w, false);
     }
+}
+
+static void put_arguments(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+
+    if (!has_arguments(w))
+        return;
+    xml_put(w, "  <qemu:commandline>\n");
+    xml_forwarding_interface(w);
+    for (size_t i = 0; i < spec->n_qemu_args; i++) {
+        xml_put(w, "    <qemu:arg");
+        xml_attribute(w, "value", spec->qemu_args[i]);
+        xml_put(w, "/>\n");
+    }
+    xml_put(w, "  </qemu:commandline>\n");
 }
 
 int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml)
 {
     _cleanup_free_ char *xml = NULL;
     size_t size;
-    Writer writer = {.stream = open_memstream(&xml, &size)};
+    Writer writer = {.stream = open_memstream(&xml, &size), .request = request, .target = target};
 
     if (!writer.stream)
         return -ENOMEM;
-    put_header(&writer, request, target);
-    put_boot(&writer, request, target);
-    put_devices(&writer, request, target);
-    if (target->type == DOMAIN_QEMU)
-        put_forwarding_interface(&writer, request->spec);
-    fputs("</domain>\n", writer.stream);
+    put_header(&writer);
+    put_memory(&writer);
+    put_limits(&writer);
+    put_credentials(&writer);
+    put_boot(&writer);
+    put_cpu(&writer);
+    /* A reset ends the run at that very point, when the disks are at rest; microvmd starts the next one. */
+    xml_put(&writer, "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n"
+                     "  <on_crash>destroy</on_crash>\n");
+    xml_devices(&writer);
+    put_arguments(&writer);
+    xml_put(&writer, "</domain>\n");
     if (fclose(writer.stream) != 0)
         return -ENOMEM;
     if (writer.invalid)
         return -EINVAL;
     *ret_xml = TAKE_PTR(xml);
     return 0;
-}
-
-/* --- what libvirt says --- */
-
-/* The value of the attribute that follows `words`, up to its quote. */
-static char *attribute_after(const char *xml, const char *words)
-{
-    const char *at = strstr(xml, words), *end;
-    char quote;
-
-    if (!at)
-        return NULL;
-    at += strlen(words);
-    quote = *at++;
-    if (quote != '\'' && quote != '"')
-        return NULL;
-    end = strchr(at, quote);
-    return end ? strndup(at, (size_t)(end - at)) : NULL;
-}
-
-int domain_generation_parse(const char *metadata, sd_id128_t *ret_generation)
-{
-    _cleanup_free_ char *text = attribute_after(metadata, "generation=");
-
-    return text && sd_id128_from_string(text, ret_generation) >= 0 ? 0 : -EBADMSG;
-}
-
-char *domain_console_path(const char *xml)
-{
-    const char *serial = strstr(xml, "<serial type=");
-
-    return serial ? attribute_after(serial, "<source path=") : NULL;
-}
-
-Accel domain_accel(const char *xml)
-{
-    _cleanup_free_ char *type = attribute_after(xml, "<domain type=");
-
-    return streq(type, "kvm") ? ACCEL_KVM : ACCEL_TCG;
-}
-
-int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
-{
-    const char *dac = strstr(xml, "<model>dac</model>"), *label;
-    unsigned uid, gid;
-
-    label = dac ? strstr(dac, "<baselabel type='") : NULL;
-    label = label ? strchr(label, '>') : NULL;
-    if (!label || sscanf(label, ">+%u:+%u<", &uid, &gid) != 2)
-        return -ENOENT;
-    *ret_uid = uid;
-    *ret_gid = gid;
-    return 0;
-}
-
-bool capabilities_has_security(const char *xml, const char *model)
-{
-    char element[64];
-
-    snprintf(element, sizeof(element), "<model>%s</model>", model);
-    for (const char *at = xml; (at = strstr(at, "<secmodel>")); at++) {
-        const char *end = strstr(at, "</secmodel>"), *found = strstr(at, element);
-        if (found && end && found < end)
-            return true;
-    }
-    return false;
 }

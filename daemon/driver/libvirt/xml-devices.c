@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "driver/libvirt/xml-writer.h"
+
+enum {
+    QUEUES_MAX = 256,      /* of a tap device: MAX_TAP_QUEUES, include/linux/if_tun.h */
+    VIRTIOFS_QUEUE = 1024, /* what virtiofsd takes at most, and libvirt's manual recommends */
+};
+
+/* Without an address libvirt finds one on PCI, or says that there is no PCI bus. */
+static void put_address(Writer *w)
+{
+    if (!has_pci(w->request->spec))
+        xml_put(w, "      <address type='virtio-mmio'/>\n");
+}
+
+/* --- disks --- */
+
+static bool is_foreign(const char *path, const char *state_dir)
+{
+    size_t length = strlen(state_dir);
+
+    return strncmp(path, state_dir, length) != 0 || path[length] != '/' || strstr(path, "/../");
+}
+
+/* Foreign files stay foreign: libvirt would change owner and label of what it opens. Ends the <source>. */
+static void put_no_relabel(Writer *w, bool foreign)
+{
+    if (!foreign || !(w->target->dac || w->target->selinux)) {
+        xml_put(w, "/>\n");
+        return;
+    }
+    xml_put(w, ">\n");
+    if (w->target->dac)
+        xml_put(w, "        <seclabel model='dac' relabel='no'/>\n");
+    if (w->target->selinux)
+        xml_put(w, "        <seclabel model='selinux' relabel='no'/>\n");
+    xml_put(w, "      </source>\n");
+}
+
+static void put_disk(Writer *w, size_t index)
+{
+    /* In libvirt's words, which are QEMU's. */
+    static const char *const formats[IMAGE_TYPE_MAX] = {
+        [IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2", [IMAGE_VHD] = "vpc", [IMAGE_VHDX] = "vhdx"};
+    const StartRequest *request = w->request;
+    const VolumeSpec *volume = &request->spec->volumes[index];
+    _cleanup_free_ char *path = NULL;
+    char device[16] = "vda";
+
+    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : request->state_dir,
+                 volume->image[0] == '/' ? "" : "/", volume->image) < 0) {
+        path = NULL;
+        w->invalid = true;
+        return;
+    }
+    if (index < 26)
+        device[2] = (char)('a' + index);
+    else
+        snprintf(device, sizeof(device), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
+    xml_put(w, "    <disk type='file' device='disk'>\n      <driver name='qemu' type='%s'%s/>\n      <source",
+            formats[volume->image_type], volume->direct ? " cache='none'" : "");
+    xml_attribute(w, "file", path);
+    put_no_relabel(w, is_foreign(path, request->state_dir));
+    /* It leans on no other file, whatever is written in it: volume_ensure() has seen to that. */
+    if (volume->image_type != IMAGE_RAW)
+        xml_put(w, "      <backingStore/>\n");
+    xml_put(w, "      <target dev='%s' bus='virtio'/>\n", device);
+    if (volume->read_only)
+        xml_put(w, "      <readonly/>\n");
+    if (volume->serial)
+        xml_element(w, "      ", "serial", volume->serial);
+    if (index == 0 && request->spec->boot == BOOT_DISK)
+        xml_put(w, "      <boot order='1'/>\n");
+    put_address(w);
+    xml_put(w, "    </disk>\n");
+}
+
+/* --- network cards --- */
+
+/* libvirt forwards ports by passt only (from 9.0 on); those of QEMU's own user network it can't express. The
+ * first interface of type user has them. */
+static const InterfaceSpec *forwarding_interface(const VmSpec *spec)
+{
+    for (size_t i = 0; spec->n_forward_ports > 0 && i < spec->n_interfaces; i++)
+        if (spec->interfaces[i].type == INTERFACE_USER)
+            return &spec->interfaces[i];
+    return NULL;
+}
+
+bool xml_has_forwarding_interface(const VmSpec *spec)
+{
+    return forwarding_interface(spec);
+}
+
+static void put_connection(Writer *w, const InterfaceSpec *interface)
+{
+    static const char *const modes[MACVTAP_MODE_MAX] = {[MACVTAP_PRIVATE] = "private",
+                                                        [MACVTAP_VEPA] = "vepa",
+                                                        [MACVTAP_BRIDGE] = "bridge",
+                                                        [MACVTAP_PASSTHRU] = "passthrough"};
+
+    if (interface->type == INTERFACE_BRIDGE) {
+        xml_put(w, "      <source");
+        xml_attribute(w, "bridge", interface->bridge);
+        xml_put(w, "/>\n");
+    } else if (interface->type == INTERFACE_MACVTAP) {
+        if (!modes[interface->macvtap_mode]) {
+            w->invalid = true; /* "source": refused by its capability */
+            return;
+        }
+        xml_put(w, "      <source");
+        xml_attribute(w, "dev", interface->macvtap_link);
+        xml_put(w, " mode='%s'/>\n", modes[interface->macvtap_mode]);
+    }
+    xml_put(w, "      <target");
+    xml_attribute(w, "dev", interface->id);
+    xml_put(w, "/>\n");
+}
+
+/*
+ * A queue for each virtual CPU, where packets come through a tap device of its own. On a bridge inbound
+ * connections stall with them, and virtio-mmio has no interrupts for them.
+ */
+static uint64_t queues(const VmSpec *spec, const InterfaceSpec *interface)
+{
+    bool own = interface->type == INTERFACE_TAP || interface->type == INTERFACE_MACVTAP;
+
+    return own && has_pci(spec) ? MIN(spec->vcpu, (uint64_t)QUEUES_MAX) : 1;
+}
+
+static void put_interface(Writer *w, const InterfaceSpec *interface)
+{
+    static const char *const types[INTERFACE_TYPE_MAX] = {[INTERFACE_USER] = "user",
+                                                          [INTERFACE_TAP] = "ethernet",
+                                                          [INTERFACE_MACVTAP] = "direct",
+                                                          [INTERFACE_BRIDGE] = "bridge"};
+    uint64_t n = queues(w->request->spec, interface);
+
+    xml_put(w, "    <interface type='%s'>\n      <mac", types[interface->type]);
+    xml_attribute(w, "address", interface->mac);
+    xml_put(w, "/>\n");
+    if (interface->type != INTERFACE_USER)
+        put_connection(w, interface);
+    xml_put(w, "      <model type='virtio'/>\n");
+    if (interface->type != INTERFACE_USER) {
+        xml_put(w, "      <driver name='%s'", interface->tap_vhost ? "vhost" : "qemu");
+        if (n > 1)
+            xml_put(w, " queues='%" PRIu64 "'", n);
+        xml_put(w, "/>\n");
+    }
+    put_address(w);
+    xml_put(w, "    </interface>\n");
+}
+
+static void put_forward(Writer *w, const ForwardSpec *forward)
+{
+    if (forward->from == FORWARD_FROM_HOST) {
+        xml_put(w, ",hostfwd=%s:", forward_proto_to_string(forward->proto));
+        xml_option_value(w, forward->host_address);
+        xml_put(w, ":%" PRIu64 "-", forward->host_port);
+        if (forward->guest_address)
+            xml_option_value(w, forward->guest_address);
+        xml_put(w, ":%" PRIu64, forward->guest_port);
+        return;
+    }
+    xml_put(w, ",guestfwd=tcp:");
+    xml_option_value(w, forward->guest_address ? forward->guest_address : "10.0.2.100");
+    xml_put(w, ":%" PRIu64 "-tcp:", forward->guest_port);
+    xml_option_value(w, forward->host_address);
+    xml_put(w, ":%" PRIu64, forward->host_port);
+}
+
+void xml_forwarding_interface(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+    const InterfaceSpec *interface = forwarding_interface(spec);
+
+    if (!interface)
+        return;
+    xml_put(w, "    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward");
+    for (size_t i = 0; i < spec->n_forward_ports; i++)
+        put_forward(w, &spec->forward_ports[i]);
+    xml_put(w, "'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s,netdev=forward,mac=",
+            has_pci(spec) ? "virtio-net-pci" : "virtio-net-device");
+    xml_option_value(w, interface->mac);
+    xml_put(w, "'/>\n");
+}
+
+/* --- shared directories --- */
+
+static void put_virtiofs(Writer *w, const ShareSpec *share)
+{
+    uint64_t threads = w->request->spec->virtiofsd_threads;
+    /* "auto" is virtiofsd's own default; "metadata" is refused by its capability. */
+    const char *cache = share->cache == SHARE_CACHE_ALWAYS  ? "always"
+                        : share->cache == SHARE_CACHE_NEVER ? "none"
+                                                            : NULL;
+
+    xml_put(w, "    <filesystem type='mount'>\n      <driver type='virtiofs' queue='%d'/>\n", VIRTIOFS_QUEUE);
+    if (share->socket) {
+        xml_put(w, "      <source");
+        xml_attribute(w, "socket", share->socket);
+        xml_put(w, "/>\n");
+        return;
+    }
+    if (cache || threads > 0) {
+        xml_put(w, "      <binary>\n");
+        if (cache)
+            xml_put(w, "        <cache mode='%s'/>\n", cache);
+        if (threads > 0)
+            xml_put(w, "        <thread_pool size='%" PRIu64 "'/>\n", threads);
+        xml_put(w, "      </binary>\n");
+    }
+    xml_put(w, "      <source");
+    xml_attribute(w, "dir", share->source);
+    xml_put(w, "/>\n");
+}
+
+static void put_9p(Writer *w, const ShareSpec *share)
+{
+    /* libvirt's "squash" is QEMU's "none". "mapped-file" is refused by its capability. */
+    static const char *const modes[SECURITY_MODEL_MAX] = {
+        [SECURITY_PASSTHROUGH] = "passthrough", [SECURITY_NONE] = "squash", [SECURITY_MAPPED] = "mapped"};
+
+    if (!modes[share->security_model]) {
+        w->invalid = true;
+        return;
+    }
+    xml_put(w, "    <filesystem type='mount' accessmode='%s'>\n      <source", modes[share->security_model]);
+    xml_attribute(w, "dir", share->source);
+    xml_put(w, "/>\n");
+}
+
+static void put_share(Writer *w, const ShareSpec *share)
+{
+    if (share->proto == SHARE_VIRTIOFS)
+        put_virtiofs(w, share);
+    else
+        put_9p(w, share);
+    xml_put(w, "      <target");
+    xml_attribute(w, "dir", share->tag);
+    xml_put(w, "/>\n");
+    if (share->read_only)
+        xml_put(w, "      <readonly/>\n");
+    put_address(w);
+    xml_put(w, "    </filesystem>\n");
+}
+
+/* --- devices of the host --- */
+
+/* The forms of its path are take_device_path()'s, so that only numbers are taken out of it. */
+static void put_passed_through(Writer *w, const DeviceSpec *device)
+{
+    unsigned domain = 0, bus, slot, function, vendor, product;
+
+    xml_put(w, "    <hostdev mode='subsystem' type='%s' managed='yes'>\n      <source>\n",
+            device_bus_to_string(device->bus));
+    if (device->bus == DEVICE_USB &&
+        sscanf(device->path, "vendorid=%x,productid=%x", &vendor, &product) == 2) {
+        xml_put(w, "        <vendor id='0x%04x'/>\n        <product id='0x%04x'/>\n", vendor, product);
+    } else if (device->bus == DEVICE_PCI &&
+               (sscanf(device->path, "%x:%x:%x.%x", &domain, &bus, &slot, &function) == 4 ||
+                (domain = 0, sscanf(device->path, "%x:%x.%x", &bus, &slot, &function) == 3))) {
+        xml_put(w, "        <address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>\n", domain,
+                bus, slot, function);
+    } else {
+        w->invalid = true;
+    }
+    xml_put(w, "      </source>\n    </hostdev>\n");
+}
+
+static bool has_usb(const VmSpec *spec)
+{
+    for (size_t i = 0; i < spec->n_devices; i++)
+        if (spec->devices[i].bus == DEVICE_USB)
+            return true;
+    return false;
+}
+
+/* --- the rest --- */
+
+static void put_console(Writer *w)
+{
+    if (!w->request->spec->qemu_serial_console)
+        return;
+    xml_put(w, "    <serial type='pty'>\n      <log");
+    xml_attribute(w, "file", w->request->console_log);
+    xml_put(w, " append='on'/>\n      <target type='isa-serial' port='0'/>\n    </serial>\n"
+               "    <console type='pty'>\n      <target type='serial' port='0'/>\n    </console>\n");
+}
+
+static void put_memory_devices(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+
+    if (spec->hotplug_mem_mib > 0)
+        xml_put(w,
+                "    <memory model='virtio-mem'>\n      <target>\n        <size unit='MiB'>%" PRIu64
+                "</size>\n        <node>0</node>\n        <block unit='MiB'>%d</block>\n"
+                "        <requested unit='MiB'>%" PRIu64 "</requested>\n      </target>\n    </memory>\n",
+                spec->hotplug_mem_mib, VIRTIO_MEM_BLOCK_MIB, spec->hotplugged_mem_mib);
+    if (!spec->balloon) {
+        xml_put(w, "    <memballoon model='none'/>\n");
+        return;
+    }
+    xml_put(w, "    <memballoon model='virtio'%s freePageReporting='on'>\n",
+            spec->deflate_on_oom ? " autodeflate='on'" : "");
+    put_address(w);
+    xml_put(w, "    </memballoon>\n");
+}
+
+void xml_devices(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+    /* QEMU's own words for it; libvirt's test driver has the interface as any other. */
+    const InterfaceSpec *elsewhere = w->target->type == DOMAIN_QEMU ? forwarding_interface(spec) : NULL;
+
+    xml_put(w, "  <devices>\n    <controller type='usb' model='%s'/>\n",
+            has_usb(spec) ? "qemu-xhci" : "none");
+    for (size_t i = 0; i < spec->n_volumes; i++)
+        put_disk(w, i);
+    for (size_t i = 0; i < spec->n_interfaces; i++)
+        if (&spec->interfaces[i] != elsewhere)
+            put_interface(w, &spec->interfaces[i]);
+    for (size_t i = 0; i < spec->n_shares; i++)
+        put_share(w, &spec->shares[i]);
+    for (size_t i = 0; i < spec->n_devices; i++)
+        put_passed_through(w, &spec->devices[i]);
+    put_console(w);
+    if (spec->vsock_cid > 0) {
+        xml_put(w, "    <vsock model='virtio'>\n      <cid auto='no' address='%" PRIu64 "'/>\n",
+                spec->vsock_cid);
+        put_address(w);
+        xml_put(w, "    </vsock>\n");
+    }
+    put_memory_devices(w);
+    xml_put(w, "  </devices>\n");
+}
