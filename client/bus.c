@@ -223,3 +223,21 @@ bool ctl_daemon_lives(Ctl *ctl, sd_bus_message *reply)
     return sender && sd_bus_call_method(ctl->bus, sender, MICROVM_MANAGER_PATH, "org.freedesktop.DBus.Peer",
                                         "Ping", NULL, NULL, NULL) >= 0;
 }
+
+/* What it had begun for us went with it, even if another one is there by now. */
+static int on_owner_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    const char *name, *before, *after;
+
+    if (sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 && *before)
+        *(bool *)userdata = true;
+    return 0;
+}
+
+int ctl_watch_daemon(Ctl *ctl, bool *ret_gone)
+{
+    return sd_bus_add_match(ctl->bus, NULL,
+                            "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+                            "member='NameOwnerChanged',arg0='" MICROVM_BUS_NAME "'",
+                            on_owner_changed, ret_gone);
+}

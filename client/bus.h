@@ -49,6 +49,8 @@ int ctl_get_objects(Ctl *ctl, cJSON **ret_objects);
 int ctl_bad_answer(int r);
 /* Whether the daemon that sent `reply` is still there. */
 bool ctl_daemon_lives(Ctl *ctl, sd_bus_message *reply);
+/* *ret_gone becomes true when the daemon that there is ends. A negative errno when that can't be heard. */
+int ctl_watch_daemon(Ctl *ctl, bool *ret_gone);
 /* On a terminal, who is not root may be asked for a password: for calls that change something. */
 void ctl_ask_password(Ctl *ctl);
 void ctl_stop_asking(Ctl *ctl);

@@ -72,6 +72,29 @@ int verb_reset_failed(Ctl *ctl)
     return for_each(ctl, reset_one);
 }
 
+int verb_forget_volume(Ctl *ctl)
+{
+    _cleanup_free_ char *path = NULL, *shown = NULL;
+    int code;
+
+    if (ctl->n_names != 2)
+        return fail(MICROVM_EXIT_USAGE,
+                    "forget-volume takes a microVM and the image as its definition names it: microvmctl "
+                    "forget-volume NAME IMAGE");
+    code = ctl_connect(ctl);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    if (sd_bus_path_encode(MICROVM_VM_PATH, ctl->names[0], &path) < 0)
+        return fail_oom();
+    ctl_ask_password(ctl);
+    code = ctl_call(ctl, path, ctl->names[0], "ForgetVolume", NULL, "s", ctl->names[1]);
+    shown = escape(ctl->names[1], ESCAPE_LINE);
+    if (code == MICROVM_EXIT_OK && !ctl->quiet)
+        printf("%s is forgotten: where it is missing at the next start, it counts as new.\n",
+               shown ? shown : "?");
+    return code;
+}
+
 /* --- reload --- */
 
 static int read_changes(sd_bus_message *reply, cJSON *list)

@@ -33,6 +33,10 @@ typedef enum OptionBit {
     OPTION_FAILED = 1 << 23,
     OPTION_OUTDATED = 1 << 24,
     OPTION_LABEL = 1 << 25,
+    OPTION_RESTART = 1 << 12,
+    OPTION_MAX_PARALLEL = 1 << 13,
+    OPTION_CANARY = 1 << 14,
+    OPTION_PRUNE = 1 << 15,
     TAKES_NO_NAMES = 1 << 11, /* of a verb, beside its options */
 } OptionBit;
 
@@ -59,7 +63,9 @@ typedef struct Ctl {
     const char *from; /* create --from */
     Setting *settings;
     size_t n_settings;
-    const char **labels; /* NAME=VALUE */
+    const char **labels;                /* NAME=VALUE */
+    uint64_t max_parallel, canary_usec; /* canary_usec UINT64_MAX: not given */
+    const char *prune;                  /* "all", or NULL */
     size_t n_labels;
     char **names; /* arguments of the verb */
     size_t n_names;
@@ -95,6 +101,9 @@ int verb_console(Ctl *ctl);
 int verb_logs(Ctl *ctl);
 int verb_reload(Ctl *ctl);
 int verb_validate(Ctl *ctl);
+int verb_plan(Ctl *ctl);
+int verb_apply(Ctl *ctl);
+int verb_forget_volume(Ctl *ctl);
 int verb_show(Ctl *ctl);
 int verb_create(Ctl *ctl);
 int verb_edit(Ctl *ctl);

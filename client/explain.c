@@ -108,15 +108,19 @@ bool error_is_unreachable(const sd_bus_error *error, int number)
 
 static const char *action_of(const char *member)
 {
-    static const char *const defining[] = {"Define", "CreateTransient", "Undefine", "Mask", "Unmask"};
+    static const char *const defining[] = {"Define", "CreateTransient", "Undefine",
+                                           "Mask",   "Unmask",          "ApplyAndPurge"};
+    static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles"};
 
     if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
         return MICROVM_POLKIT_CONSOLE;
     for (size_t i = 0; i < ELEMENTSOF(defining); i++)
         if (strcmp(member, defining[i]) == 0)
             return MICROVM_POLKIT_DEFINE;
-    return strcmp(member, "GetDefinition") == 0 || strcmp(member, "Cat") == 0 ? MICROVM_POLKIT_INSPECT
-                                                                              : MICROVM_POLKIT_MANAGE;
+    for (size_t i = 0; i < ELEMENTSOF(inspecting); i++)
+        if (strcmp(member, inspecting[i]) == 0)
+            return MICROVM_POLKIT_INSPECT;
+    return MICROVM_POLKIT_MANAGE;
 }
 
 static int tell_denied(const char *text, const char *member, const char *about)
@@ -140,7 +144,8 @@ static const struct {
     {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl status %s"},
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
-    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl status %s"},
+    {MICROVM_ERROR_RESOURCE_BUSY, "Try again when it is free. See: microvmctl status %s"},
+    {MICROVM_ERROR_PRUNE_REFUSED, "What there is: microvmctl plan"},
     {MICROVM_ERROR_START_LIMIT,
      "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},
     {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},
@@ -181,6 +186,8 @@ int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *mem
         return ctl_unreachable(ctl, number);
     if (about && sd_bus_error_has_names(error, MICROVM_ERROR_NO_SUCH_MICROVM, SD_BUS_ERROR_UNKNOWN_OBJECT))
         return ctl_unknown(ctl, NULL, about);
+    if (sd_bus_error_has_name(error, MICROVM_ERROR_NO_SUCH_MICROVM))
+        return fail(MICROVM_EXIT_NO_SUCH_VM, "%s Those that there are: microvmctl list", text);
     if (sd_bus_error_has_names(error, SD_BUS_ERROR_ACCESS_DENIED,
                                SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
         return tell_denied(text, member, shown);

@@ -65,17 +65,6 @@ static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error 
     return 0;
 }
 
-/* Its jobs went with it, even if another one is there by now. */
-static int on_owner_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
-{
-    Jobs *jobs = userdata;
-    const char *name, *before, *after;
-
-    if (sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 && *before)
-        jobs->daemon_gone = true;
-    return 0;
-}
-
 static void clear_progress(const Jobs *jobs)
 {
     if (!jobs->ctl->quiet && isatty(STDERR_FILENO))
@@ -123,10 +112,7 @@ static int subscribe(Jobs *jobs)
     r = sd_bus_match_signal(bus, NULL, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
                             "JobRemoved", on_job_removed, jobs);
     if (r >= 0)
-        r = sd_bus_add_match(bus, NULL,
-                             "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
-                             "member='NameOwnerChanged',arg0='" MICROVM_BUS_NAME "'",
-                             on_owner_changed, jobs);
+        r = ctl_watch_daemon(jobs->ctl, &jobs->daemon_gone);
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 

@@ -62,15 +62,15 @@ static void print_count(const VmRows *rows)
 
 /* --- only some of them --- */
 
+/* `wanted` is NAME=VALUE, or NAME with any value. */
 static bool has_label(const cJSON *labels, const char *wanted)
 {
-    const char *value = strchr(wanted, '=') + 1;
+    size_t length = strcspn(wanted, "=");
     const cJSON *label;
 
     cJSON_ArrayForEach (label, labels)
-        if (strlen(label->string) == (size_t)(value - wanted) - 1 &&
-            strncmp(label->string, wanted, strlen(label->string)) == 0)
-            return strcmp(cJSON_GetStringValue(label), value) == 0;
+        if (strlen(label->string) == length && strncmp(label->string, wanted, length) == 0)
+            return wanted[length] == '\0' || strcmp(cJSON_GetStringValue(label), wanted + length + 1) == 0;
     return false;
 }
 

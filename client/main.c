@@ -38,6 +38,11 @@ static const Verb verbs[] = {
     {"reload", verb_reload, TAKES_NO_NAMES},
     {"validate", verb_validate, 0},
     {"cat", verb_cat, OPTION_ALL},
+    {"plan", verb_plan, OPTION_LABEL},
+    {"apply", verb_apply,
+     OPTION_RESTART | OPTION_MAX_PARALLEL | OPTION_OUTDATED | OPTION_LABEL | OPTION_CANARY | OPTION_PRUNE |
+         OPTION_PURGE | OPTION_YES},
+    {"forget-volume", verb_forget_volume, 0},
     {"show", verb_show, OPTION_ALL | OPTION_PROPERTY | OPTION_VALUE | OPTION_DEFINITION},
     {"version", verb_version, TAKES_NO_NAMES},
     {"help", verb_help, TAKES_NO_NAMES},

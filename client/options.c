@@ -38,6 +38,10 @@ static const char help[] =
     "  enable, disable NAME... start it at each boot, or not\n"
     "  mask, unmask NAME...    make it impossible to start, or undo that\n"
     "  reload                  read definitions anew; starts and stops nothing\n"
+    "  plan [NAME...]          reload, and show what apply would do\n"
+    "  apply [NAME...]         reload, and make microVMs what their definitions say\n"
+    "  forget-volume NAME IMAGE\n"
+    "                          give up a volume that is gone\n"
     "  validate FILE...        check definitions, without loading them and without a daemon\n"
     "  version                 of microvmctl and microvmd\n"
     "  help                    this text\n"
@@ -62,10 +66,15 @@ static const char help[] =
     "  --transient             create: gone when the host reboots\n"
     "  --full                  edit: a copy of the whole file, instead of a drop-in\n"
     "  --now                   enable, disable: start or stop it, too\n"
-    "  --purge                 remove: its volumes, too\n"
-    "  -y, --yes               remove: without asking\n"
-    "  --failed, --outdated    list: only those\n"
-    "  -l, --label=NAME=VALUE  list: only those that have it\n"
+    "  --failed                list: only those that failed\n"
+    "  --outdated              list: only outdated ones; apply --restart: also what runs with older files\n"
+    "  -l, --label=NAME[=VALUE] list, plan, apply: only those that have it\n"
+    "  --restart               apply: restart what needs it\n"
+    "  --max-parallel=N        apply --restart: so many at once (1)\n"
+    "  --canary[=TIME]         apply --restart: one first, which must stay up (10s), or is rolled back\n"
+    "  --prune[=all]           apply: stop what has no definition any more\n"
+    "  --purge                 remove, apply --prune: its files and volumes, too\n"
+    "  -y, --yes               remove, apply: without asking\n"
     "  --host-shutdown         stop --all: within the time that systemd gives the host's shutdown\n"
     "  --no-block              do not wait for jobs\n"
     "  --no-legend             tables without headers and count\n"
@@ -74,8 +83,8 @@ static const char help[] =
     "  -q, --quiet             only errors\n"
     "  -h, --help, --version\n"
     "\n"
-    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 69 no microvmd,\n"
-    "77 not allowed.\n";
+    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 10 plan found\n"
+    "something to do, 69 no microvmd, 77 not allowed.\n";
 
 enum {
     OPT_BUS = 256,
@@ -89,6 +98,10 @@ enum {
     OPT_VALUE,
     OPT_DEFINITION,
     OPT_HOST_SHUTDOWN,
+    OPT_RESTART,
+    OPT_MAX_PARALLEL,
+    OPT_CANARY,
+    OPT_PRUNE,
     OPT_VERSION,
     OPT_FROM,
     OPT_KERNEL,
@@ -142,6 +155,10 @@ static const struct option long_options[] = {
     {"failed", no_argument, NULL, OPT_FAILED},
     {"outdated", no_argument, NULL, OPT_OUTDATED},
     {"label", required_argument, NULL, 'l'},
+    {"restart", no_argument, NULL, OPT_RESTART},
+    {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
+    {"canary", optional_argument, NULL, OPT_CANARY},
+    {"prune", optional_argument, NULL, OPT_PRUNE},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -228,6 +245,10 @@ static const struct {
     {OPT_FAILED, OPTION_FAILED, "--failed"},
     {OPT_OUTDATED, OPTION_OUTDATED, "--outdated"},
     {'l', OPTION_LABEL, "--label"},
+    {OPT_RESTART, OPTION_RESTART, "--restart"},
+    {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},
+    {OPT_CANARY, OPTION_CANARY, "--canary"},
+    {OPT_PRUNE, OPTION_PRUNE, "--prune"},
 };
 
 static int add_setting(Ctl *ctl, int how, const char *key, const char *value)
@@ -256,14 +277,39 @@ static int take_label(Ctl *ctl)
 {
     const char **grown;
 
-    if (!strchr(optarg, '=') || *optarg == '=')
-        return usage("--label", optarg, "NAME=VALUE");
+    if (!*optarg || *optarg == '=')
+        return usage("--label", optarg, "NAME or NAME=VALUE");
     grown = reallocarray(ctl->labels, ctl->n_labels + 1, sizeof(*grown));
     if (!grown)
         return fail_oom();
     ctl->labels = grown;
     grown[ctl->n_labels++] = optarg;
     return MICROVM_EXIT_OK;
+}
+
+/* Of apply. */
+static int take_apply_option(Ctl *ctl, int option)
+{
+    long number = 0;
+    int code;
+
+    switch (option) {
+    case OPT_CANARY:
+        return optarg && parse_duration(optarg, &ctl->canary_usec) < 0
+                   ? usage("--canary", optarg, "a time, such as 30, 30s or 2min")
+                   : MICROVM_EXIT_OK;
+    case OPT_PRUNE:
+        if (optarg && strcmp(optarg, "all") != 0)
+            return usage("--prune", optarg, "all, or nothing");
+        ctl->prune = optarg;
+        return MICROVM_EXIT_OK;
+    case OPT_MAX_PARALLEL:
+        code = take_number("--max-parallel", 1, 100000, &number);
+        ctl->max_parallel = (uint64_t)number;
+        return code;
+    default:
+        return MICROVM_EXIT_OK;
+    }
 }
 
 void options_clear(Ctl *ctl)
@@ -318,7 +364,7 @@ static int take_verb_option(Ctl *ctl, int option)
     case 'l':
         return take_label(ctl);
     default:
-        break;
+        return take_apply_option(ctl, option);
     }
     return code;
 }
@@ -413,6 +459,7 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
         .bus_address = bus,
         .timeout_usec = UINT64_MAX,
         .lines = UINT64_MAX,
+        .canary_usec = UINT64_MAX,
         .signal = SIGTERM,
     };
     *ret_done = false;

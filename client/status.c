@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The host at a glance, or one microVM in full. */
-#include "bus.h"
+#include "plan.h"
 #include "term.h"
 
 #include <inttypes.h>
@@ -45,14 +45,34 @@ static void print_head(const cJSON *p, const char *name, const char *state)
         print_line("Reason", "%s", json_text(p, "StateReason"));
 }
 
+/* Why, and what of the definition: as far as one may see that. */
+static void print_outdated(Ctl *ctl, const VmRow *row, const cJSON *p)
+{
+    _cleanup_json_ cJSON *plan = NULL;
+    const cJSON *reason;
+    char text[128] = "";
+    bool definition = false;
+
+    cJSON_ArrayForEach (reason, cJSON_GetObjectItemCaseSensitive(p, "OutdatedReasons")) {
+        const char *word = cJSON_GetStringValue(reason);
+        if (!word)
+            continue;
+        definition = definition || strcmp(word, "definition") == 0;
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", *text ? ", " : "", word);
+    }
+    if (!*text)
+        return;
+    print_line("Outdated", "another %s than it was started with", text);
+    if (definition && ctl_plan(ctl, (char *const *)&row->name, 1, false, &plan) == MICROVM_EXIT_OK)
+        print_changes(cJSON_GetArrayItem(plan, 0));
+}
+
 static void print_definition(const cJSON *p)
 {
     const char *path = json_text(p, "DefinitionPath");
 
     print_line("Definition", "%s%s", *path ? path : "none",
-               json_flag(p, "Undeclared") ? " (undeclared: the file is gone, what runs goes on)"
-               : json_flag(p, "Outdated") ? " (outdated: it changed since the start; a restart applies it)"
-                                          : "");
+               json_flag(p, "Undeclared") ? " (undeclared: the file is gone, what runs goes on)" : "");
     print_line("Autostart", "%s", json_flag(p, "Autostart") ? "yes" : "no");
 }
 
@@ -124,6 +144,7 @@ static void print_card(Ctl *ctl, const VmRow *row, const cJSON *p)
 {
     print_head(p, row->name, json_text(p, "State"));
     print_definition(p);
+    print_outdated(ctl, row, p);
     print_driver(p);
     print_machine(p);
     print_past(p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Drivers of a manager: their comings and goings. */
-#include "manager.h"
+#include "manager-plan.h"
 
 #include "base/log.h"
 
@@ -57,11 +57,15 @@ static void driver_offline(Manager *manager, Driver *driver, const char *text)
 static void driver_synced(Manager *manager, Driver *driver)
 {
     DriverSlot *slot = slot_of(manager, driver);
+    int r;
 
     slot->synced = slot->answered = true;
     for (size_t i = 0; i < manager->n_vms; i++)
         if (uses(manager->vms[i], driver))
             vm_driver_synced(manager->vms[i]);
+    r = manager_look(manager, NULL, NULL);
+    if (r < 0)
+        log_warning_errno(r, "Can't look whether microVMs run with other files than there are now: %m");
     manager_check_ready(manager);
     tell_changed(manager);
 }

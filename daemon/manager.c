@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "manager.h"
+#include "manager-apply.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -80,8 +80,10 @@ static void forget(Manager *manager, size_t index)
             (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
     remove_tree(vm->runtime_dir);
-    log_vm_info(vm->name, "Gone: it has no definition and does not run. Its volumes stay in %s.",
-                vm->state_dir);
+    if (vm->purge)
+        manager_purge(manager, vm);
+    log_vm_info(vm->name, "Gone: it has no definition and does not run.%s%s",
+                vm->purge ? " Its files were given up in " : " Its volumes stay in ", vm->state_dir);
     vm_free(vm);
 }
 
@@ -110,6 +112,8 @@ static void on_vm_changed(MicroVM *vm, void *userdata)
 
     if (manager->observer.vm_changed)
         manager->observer.vm_changed(vm, manager->observer.userdata);
+    if (manager->apply)
+        apply_vm_changed(manager->apply, vm);
     manager_run_later(manager);
 }
 
@@ -117,6 +121,8 @@ static void on_job_removed(MicroVM *vm, Job job, MicrovmJobResult result, const 
 {
     Manager *manager = userdata;
 
+    if (manager->apply)
+        apply_job_removed(manager->apply, vm, &job, result, reason);
     if (manager->observer.job_removed)
         manager->observer.job_removed(vm->name, job, result, reason, manager->observer.userdata);
 }
@@ -317,6 +323,9 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
     if (r < 0)
         return r;
     log_info("Reloaded: %zu of the definitions changed.", changes.count);
+    r = manager_look(manager, NULL, NULL);
+    if (r < 0)
+        log_warning_errno(r, "Can't look whether microVMs run with other files than there are now: %m");
     *ret_changes = changes;
     changes = (ReloadChanges){0};
     return 0;
@@ -393,7 +402,7 @@ static void autostart(Manager *manager)
         return;
     for (size_t i = 0; i < manager->n_vms; i++) {
         MicroVM *vm = manager->vms[i];
-        if (vm->spec && vm->spec->autostart && access(vm->record_path, F_OK) != 0)
+        if (vm->spec && vm->spec->autostart && !vm->record.decided)
             vm_autostart(vm);
     }
     if (r >= 0)
@@ -470,6 +479,7 @@ Manager *manager_free(Manager *manager)
     if (!manager)
         return NULL;
     manager->later = sd_event_source_disable_unref(manager->later);
+    manager->apply = apply_free(manager->apply);
     sd_event_source_disable_unref(manager->ready_timer);
     sd_event_source_disable_unref(manager->watch.timer);
     manager_unwatch(manager);

@@ -24,6 +24,7 @@ typedef struct DriverSlot {
 } DriverSlot;
 
 typedef struct Manager Manager;
+typedef struct Apply Apply; /* manager-apply.h */
 
 /* Who shows microVMs to the world. All members may be NULL. */
 typedef struct ManagerObserver {
@@ -36,6 +37,10 @@ typedef struct ManagerObserver {
     /* Asks, asynchronously, whether the host is shutting down; manager_host_state() is to follow. */
     void (*query_host_state)(void *userdata);
     void (*ready)(Manager *manager, void *userdata); /* adopted from every driver that answers in time */
+    /* A step of an apply ("stop", "start", "restart", "rollback", "live"); its end. */
+    void (*apply_progress)(uint64_t id, const char *name, const char *action, MicrovmApply how,
+                           const char *text, void *userdata);
+    void (*apply_removed)(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
     void *userdata;
 } ManagerObserver;
 
@@ -64,6 +69,8 @@ struct Manager {
         size_t n_sources;
         uint64_t first_usec; /* of the changes that wait for a reload; 0: none do */
     } watch;
+    Apply *apply; /* the one that goes on; NULL: none */
+    uint64_t last_apply_id;
     char *problems_logged; /* so that a reload repeats nothing */
 };
 

@@ -305,11 +305,37 @@ static int copy_content(int from, int to)
     return n < 0 ? -errno : 0;
 }
 
-int copy_file(const char *from, const char *to, mode_t mode)
+static FileStamp stamp_of(const struct stat *st)
+{
+    return (FileStamp){.device = st->st_dev,
+                       .inode = st->st_ino,
+                       .size = (uint64_t)st->st_size,
+                       .mtime_nsec =
+                           (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec};
+}
+
+int file_stamp(const char *path, FileStamp *ret_stamp)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return -errno;
+    *ret_stamp = stamp_of(&st);
+    return 0;
+}
+
+bool file_stamp_equal(const FileStamp *a, const FileStamp *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->mtime_nsec == b->mtime_nsec;
+}
+
+int copy_file_stamped(const char *from, const char *to, mode_t mode, FileStamp *ret_source)
 {
     _cleanup_close_ int source = -EBADF, target = -EBADF;
     _cleanup_free_ char *temporary = NULL;
     struct stat st;
+    int r;
 
     source = open_regular(from, &st);
     if (source < 0)
@@ -317,5 +343,15 @@ int copy_file(const char *from, const char *to, mode_t mode)
     target = open_temporary(to, mode, &temporary);
     if (target < 0)
         return target;
-    return finish_temporary(copy_content(source, target), temporary, to);
+    r = finish_temporary(copy_content(source, target), temporary, to);
+    if (r >= 0)
+        *ret_source = stamp_of(&st);
+    return r;
+}
+
+int copy_file(const char *from, const char *to, mode_t mode)
+{
+    FileStamp ignored;
+
+    return copy_file_stamped(from, to, mode, &ignored);
 }

@@ -48,7 +48,22 @@ int mkdir_parents(const char *path, mode_t mode);
  * None: 0. */
 int remove_tree(const char *path);
 
+/* Which file it is, for comparing over restarts: a change of owner or mode makes no difference. All zero:
+ * none. */
+typedef struct FileStamp {
+    uint64_t device, inode, size, mtime_nsec;
+} FileStamp;
+
+int file_stamp(const char *path, FileStamp *ret_stamp);
+static inline bool file_stamp_is_null(const FileStamp *stamp)
+{
+    return stamp->inode == 0;
+}
+bool file_stamp_equal(const FileStamp *a, const FileStamp *b);
+
 /* Copies a regular file, replacing the target; shares blocks (reflink) where the file system can. */
 int copy_file(const char *from, const char *to, mode_t mode);
+/* The same, and says what was copied. */
+int copy_file_stamped(const char *from, const char *to, mode_t mode, FileStamp *ret_source);
 
 #endif

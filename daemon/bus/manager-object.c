@@ -170,6 +170,9 @@ static const BusMethod methods[] = {
     {"GetMicroVM", NULL, method_get},
     {"ListMicroVMs", NULL, method_list},
     {"Reload", MICROVM_POLKIT_MANAGE, method_reload},
+    {"Plan", MICROVM_POLKIT_INSPECT, bus_method_plan},
+    {"Apply", MICROVM_POLKIT_MANAGE, bus_method_apply},
+    {"ApplyAndPurge", MICROVM_POLKIT_DEFINE, bus_method_apply_and_purge},
     {"Validate", NULL, method_validate},
 };
 
@@ -196,6 +199,12 @@ static const sd_bus_vtable vtable[] = {
                             SD_BUS_RESULT("a(sossssu)", microvms), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", changes),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("as", names, "a{sv}", options),
+                            SD_BUS_RESULT("a(sssa(ssss))", plan), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("as", names, "a{sv}", options), SD_BUS_RESULT("t", id),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ApplyAndPurge", SD_BUS_ARGS("as", names, "as", files, "a{sv}", options),
+                            SD_BUS_RESULT("t", id), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Define", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),
@@ -212,6 +221,9 @@ static const sd_bus_vtable vtable[] = {
                             on_define, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("JobRemoved",
                             SD_BUS_ARGS("t", id, "s", name, "s", verb, "s", result, "s", reason), 0),
+    SD_BUS_SIGNAL_WITH_ARGS("ApplyProgress",
+                            SD_BUS_ARGS("t", id, "s", name, "s", action, "s", how, "s", text), 0),
+    SD_BUS_SIGNAL_WITH_ARGS("ApplyRemoved", SD_BUS_ARGS("t", id, "s", result, "s", reason), 0),
     SD_BUS_VTABLE_END,
 };
 

@@ -201,6 +201,8 @@ ManagerObserver bus_server_observer(BusServer *server)
         .job_removed = on_job_removed,
         .query_host_state = sd_booted() > 0 ? on_query_host_state : NULL,
         .ready = on_ready,
+        .apply_progress = bus_apply_progress,
+        .apply_removed = bus_apply_removed,
         .userdata = server,
     };
 }

@@ -72,9 +72,12 @@ int bus_error_set(sd_bus_error *error, int number, const char *text);
 /* options.c: a{sv} with known keys only. */
 typedef struct BusOption {
     const char *key;
-    char type;    /* D-Bus: b, i, t, s */
-    void *target; /* bool, int32_t, uint64_t, char * (borrowed from the message) */
+    char type;    /* D-Bus: b, i, t, s; a: as */
+    void *target; /* bool, int32_t, uint64_t, char * (borrowed from the message); char ** (the caller's) */
 } BusOption;
+
+/* Each reads a list of strings, which ends with NULL and is the caller's. */
+int bus_read_strings(sd_bus_message *message, char ***ret_strings);
 
 int bus_read_options(sd_bus_message *message, const BusOption *options, size_t n, sd_bus_error *error);
 
@@ -91,6 +94,17 @@ int bus_publish_vms(BusServer *server);
 MicroVM *bus_find_vm(BusServer *server, const char *path);
 const char *bus_vm_path(MicroVM *vm); /* NULL: out of memory */
 int bus_emit_vm_changed(BusServer *server, MicroVM *vm);
+
+/* apply-methods.c */
+int bus_method_plan(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+int bus_method_apply(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+int bus_method_apply_and_purge(BusServer *server, sd_bus_message *message, MicroVM *none,
+                               sd_bus_error *error);
+int bus_method_forget_volume(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
+int bus_method_list_files(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
+void bus_apply_progress(uint64_t id, const char *name, const char *action, MicrovmApply how, const char *text,
+                        void *userdata);
+void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
 
 /* host-state.c */
 void bus_host_state_connect(BusServer *server);

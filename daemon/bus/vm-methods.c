@@ -308,6 +308,8 @@ const BusMethod bus_vm_methods[] = {
     {"OpenLog", MICROVM_POLKIT_CONSOLE, method_open_log},
     {"GetDefinition", MICROVM_POLKIT_INSPECT, method_get_definition},
     {"Cat", MICROVM_POLKIT_INSPECT, method_cat},
+    {"ForgetVolume", MICROVM_POLKIT_MANAGE, bus_method_forget_volume},
+    {"ListFiles", MICROVM_POLKIT_INSPECT, bus_method_list_files},
 };
 
 const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

@@ -151,7 +151,7 @@ static uint64_t get_next_restart(const MicroVM *vm)
 
 static uint64_t get_outdated(const MicroVM *vm)
 {
-    return vm->outdated;
+    return vm->outdated != 0;
 }
 
 static uint64_t get_undeclared(const MicroVM *vm)
@@ -164,7 +164,7 @@ static const char *get_definition_path(const MicroVM *vm)
     return vm->definition_path;
 }
 
-/* 'g': the generation, whose text is made on the fly; 'l': labels. */
+/* 'g': the generation, whose text is made on the fly; 'o': reasons, a list of words; 'l': labels. */
 static const struct {
     const char *name;
     char type;
@@ -196,6 +196,7 @@ static const struct {
     {"NRestarts", 'u', NULL, get_restarts},
     {"NextRestartTimestamp", 't', NULL, get_next_restart},
     {"Outdated", 'b', NULL, get_outdated},
+    {"OutdatedReasons", 'o', NULL, NULL},
     {"Undeclared", 'b', NULL, get_undeclared},
     {"DefinitionPath", 's', get_definition_path, NULL},
     {"Labels", 'l', NULL, NULL},
@@ -220,6 +221,16 @@ static int append_labels(sd_bus_message *reply, const MicroVM *vm)
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int append_reasons(sd_bus_message *reply, const MicroVM *vm)
+{
+    int r = sd_bus_message_open_container(reply, 'a', "s");
+
+    for (MicrovmOutdated reason = 0; reason < MICROVM_OUTDATED_MAX && r >= 0; reason++)
+        if (vm->outdated & OUTDATED(reason))
+            r = sd_bus_message_append(reply, "s", microvm_outdated_to_string(reason));
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
                         sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
@@ -232,6 +243,8 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
             return append_generation(reply, vm);
         if (properties[i].type == 'l')
             return append_labels(reply, vm);
+        if (properties[i].type == 'o')
+            return append_reasons(reply, vm);
         if (properties[i].type == 's') {
             const char *text = properties[i].text(vm);
             return sd_bus_message_append(reply, "s", text ? text : "");
@@ -302,6 +315,7 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("NRestarts", "u"),
     PROPERTY("NextRestartTimestamp", "t"),
     PROPERTY("Outdated", "b"),
+    PROPERTY("OutdatedReasons", "as"),
     PROPERTY("Undeclared", "b"),
     PROPERTY("DefinitionPath", "s"),
     PROPERTY("Labels", "a{ss}"),
@@ -321,6 +335,10 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("GetDefinition", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("s", definition),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Cat", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", files), on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ForgetVolume", SD_BUS_ARGS("s", image), SD_BUS_NO_RESULT, on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListFiles", SD_BUS_NO_ARGS, SD_BUS_RESULT("as", files), on_method,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,
 };

@@ -101,8 +101,9 @@ static int run_volume(const Step *step, VmMemory *memory, char **ret_error)
     return r < 0 ? r : vm_memory_add_volume(memory, image);
 }
 
-static int run_step(const Step *step, VmMemory *memory, char **ret_error)
+static int run_step(const Step *step, VmMemory *memory, PlanResult *result, char **ret_error)
 {
+    FileStamp stamp;
     int r;
 
     switch (step->kind) {
@@ -112,7 +113,11 @@ static int run_step(const Step *step, VmMemory *memory, char **ret_error)
     case STEP_VOLUME:
         return run_volume(step, memory, ret_error);
     case STEP_COPY:
-        r = copy_file(step->from, step->to, step->mode);
+        r = copy_file_stamped(step->from, step->to, step->mode, &stamp);
+        if (r >= 0 && streq(step->what, "kernel"))
+            result->kernel = stamp;
+        else if (r >= 0 && streq(step->what, "initrd"))
+            result->initrd = stamp;
         break;
     case STEP_NEW_BOOT:
         r = console_log_new_boot(step->to);
@@ -131,8 +136,9 @@ static bool same_volumes(const VmMemory *memory, size_t before)
     return memory->n_volumes == before;
 }
 
-int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error)
+int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
 {
+    PlanResult result = {0};
     _cleanup_(vm_memory_clear)
     VmMemory memory = {0};
     size_t remembered;
@@ -148,7 +154,7 @@ int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error)
     }
     remembered = memory.n_volumes;
     for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
-        r = run_step(&plan->steps[i], &memory, ret_error);
+        r = run_step(&plan->steps[i], &memory, &result, ret_error);
     /* Also after a failure: a volume that was made before it has been there from now on. */
     if (!same_volumes(&memory, remembered)) {
         int written = vm_memory_write(plan->state_dir, &memory);
@@ -162,7 +168,8 @@ int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error)
         plan_undo(plan);
         return r;
     }
-    *ret_had_kvm = memory.had_kvm;
+    result.had_kvm = memory.had_kvm;
+    *ret_result = result;
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef PLAN_PREPARE_H
 #define PLAN_PREPARE_H
 
+#include "base/file.h"
 #include "spec/spec.h"
 
 typedef enum StepKind {
@@ -32,11 +33,17 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan 
 Plan *plan_free(Plan *plan);
 DEFINE_CLEANUP(Plan *, plan_free)
 
+/* What is known after it. */
+typedef struct PlanResult {
+    bool had_kvm;             /* remembered of earlier runs */
+    FileStamp kernel, initrd; /* what was copied */
+} PlanResult;
+
 /*
- * Runs the steps in order; each is idempotent. After a failure what must not stay is undone, in reverse. On
- * success *ret_had_kvm tells what is remembered of earlier runs. Errors: negative errno, with the sentence.
+ * Runs the steps in order; each is idempotent. After a failure what must not stay is undone, in reverse.
+ * Errors: negative errno, with the sentence.
  */
-int plan_run(const Plan *plan, bool *ret_had_kvm, char **ret_error);
+int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error);
 
 /* Where the private copy of a credential is; NULL: out of memory. */
 char *credential_copy_path(const char *runtime_dir, const char *name);

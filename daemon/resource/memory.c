@@ -52,6 +52,18 @@ int vm_memory_add_volume(VmMemory *memory, const char *image)
     return 0;
 }
 
+bool vm_memory_forget_volume(VmMemory *memory, const char *image)
+{
+    for (size_t i = 0; i < memory->n_volumes; i++) {
+        if (!streq(memory->volumes[i], image))
+            continue;
+        free(memory->volumes[i]);
+        memory->volumes[i] = memory->volumes[--memory->n_volumes];
+        return true;
+    }
+    return false;
+}
+
 int vm_memory_read(const char *state_dir, VmMemory *ret_memory)
 {
     _cleanup_(vm_memory_clear)

@@ -19,5 +19,7 @@ int vm_memory_write(const char *state_dir, const VmMemory *memory);
 
 bool vm_memory_has_volume(const VmMemory *memory, const char *image);
 int vm_memory_add_volume(VmMemory *memory, const char *image);
+/* Whether it was there. */
+bool vm_memory_forget_volume(VmMemory *memory, const char *image);
 
 #endif

@@ -199,8 +199,8 @@ int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **
     if (seen)
         return fail(ret_error, -ENOENT,
                     "volume %s was there before and is gone; put it back (a new, empty one is never made in "
-                    "its place)",
-                    path);
+                    "its place), or give it up: microvmctl forget-volume NAME %s",
+                    path, volume->image);
     if (!volume->auto_create)
         return fail(ret_error, -ENOENT,
                     "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",

@@ -33,15 +33,7 @@ char *vm_spec_to_json(const VmSpec *spec)
 
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b)
 {
-    _cleanup_free_ char *first = NULL, *second = NULL;
-
-    if (a == b)
-        return true;
-    if (!a || !b)
-        return false;
-    first = vm_spec_to_json(a);
-    second = vm_spec_to_json(b);
-    return first && second && streq(first, second);
+    return a == b || (a && b && table_equal(&vm_table, a, b));
 }
 
 static bool is_alphanumeric(char c)

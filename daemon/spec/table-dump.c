@@ -1,40 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The way back: from a struct to JSON by the rows, and to nothing. */
+/* The way back: from a struct to JSON by the rows. */
 #include "base/parse.h"
 #include "spec/spec.h"
 #include "spec/table-value.h"
 
 #include <inttypes.h>
-
-static bool owns_memory(KeyType type)
-{
-    return type == KEY_STRING || type == KEY_STRINGS || type == KEY_MAP || type == KEY_JSON ||
-           type == KEY_OBJECTS;
-}
-
-void table_clear(const KeyTable *table, void *target)
-{
-    for (size_t i = 0; i < table->n_rows; i++) {
-        const KeyRow *row = &table->rows[i];
-        if (row->alias_of || row->type == KEY_REFUSED)
-            continue;
-        if (row->type == KEY_STRINGS)
-            for (size_t k = 0; k < COUNT(row, target); k++)
-                free(FIELD(row, target, char **)[k]);
-        if (row->type == KEY_MAP)
-            for (size_t k = 0; k < COUNT(row, target); k++) {
-                free(FIELD(row, target, StringPair *)[k].name);
-                free(FIELD(row, target, StringPair *)[k].value);
-            }
-        if (row->type == KEY_OBJECTS)
-            for (size_t k = 0; k < COUNT(row, target); k++)
-                table_clear(row->items, FIELD(row, target, char *) + k * row->items->item_size);
-        if (owns_memory(row->type)) {
-            free(FIELD(row, target, void *));
-            FIELD(row, target, void *) = NULL;
-        }
-    }
-}
 
 static cJSON *dump_list(const KeyRow *row, const void *source)
 {
@@ -67,7 +37,7 @@ static cJSON *dump_map(const KeyRow *row, const void *source)
 }
 
 /* A value that the parser reads back as the same; *ret_none: there is none, which is no error. */
-static cJSON *dump_row(const KeyRow *row, const void *source, bool *ret_none)
+cJSON *table_dump_row(const KeyRow *row, const void *source, bool *ret_none)
 {
     char text[64];
 
@@ -121,9 +91,9 @@ cJSON *table_dump(const KeyTable *table, const void *source)
         bool none = false;
         const char *leaf;
         cJSON *value, *inner;
-        if (table->rows[i].alias_of || table->rows[i].type == KEY_REFUSED)
+        if (!row_has_value(&table->rows[i]))
             continue;
-        value = dump_row(&table->rows[i], source, &none);
+        value = table_dump_row(&table->rows[i], source, &none);
         if (none)
             continue;
         inner = value ? descend(object, table->rows[i].key, &leaf) : NULL;

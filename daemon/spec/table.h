@@ -7,6 +7,7 @@
 #define SPEC_TABLE_H
 
 #include "base/json-scan.h"
+#include "microvm/string-table.h"
 #include "spec/capability.h"
 
 typedef enum KeyType {
@@ -25,12 +26,11 @@ typedef enum KeyType {
 } KeyType;
 
 /* What a change of the value takes while the microVM runs. */
-typedef enum KeyChange {
-    CHANGE_RESTART,    /* the guest or its hypervisor has it: a restart */
-    CHANGE_LIVE,       /* microvmd itself acts on it: at once, by apply */
-    CHANGE_NEXT_START, /* it concerns starts only */
-    CHANGE_MAX,
-} KeyChange;
+#define KEY_CHANGE_LIST(X)                                                                                   \
+    X(CHANGE_RESTART, "restart")       /* the guest or its hypervisor has it: a restart */                   \
+    X(CHANGE_LIVE, "live")             /* microvmd itself acts on it: at once, by apply */                   \
+    X(CHANGE_NEXT_START, "next-start") /* it concerns starts only */
+MICROVM_STRING_TABLE(KeyChange, key_change, CHANGE, KEY_CHANGE_LIST)
 
 /* How far a value reaches on the host: what to give it takes more than the right to define. */
 typedef enum KeyReach {
@@ -127,6 +127,23 @@ void table_clear(const KeyTable *table, void *target);
 
 /* The complete object; NULL: out of memory. Equal specs give equal dumps. */
 cJSON *table_dump(const KeyTable *table, const void *source);
+
+/* One row's value; NULL with *ret_none: there is none, without: out of memory. */
+cJSON *table_dump_row(const KeyRow *row, const void *source, bool *ret_none);
+
+/* Whether the row stands for a value of its own: it is neither another name nor a refusal. */
+static inline bool row_has_value(const KeyRow *row)
+{
+    return !row->alias_of && row->type != KEY_REFUSED;
+}
+
+/* Whether values are the same. */
+bool table_row_equal(const KeyRow *row, const void *a, const void *b);
+bool table_equal(const KeyTable *table, const void *a, const void *b);
+/* Replaces the row's value in `target` by a copy of the one in `source`. 0 or -ENOMEM. */
+int table_row_copy(const KeyRow *row, const void *source, void *target);
+/* Frees the row's value. */
+void table_row_clear(const KeyRow *row, void *target);
 
 /* Whether the row's value in `source` is what it is when nothing is said (false where that is computed). */
 bool table_is_default(const KeyRow *row, const void *source);

@@ -18,6 +18,8 @@ void vm_record_clear(VmRecord *record)
     free(record->reason);
     free(record->accel_reason);
     free(record->definition);
+    free(record->fallback);
+    boot_files_clear(&record->files);
     *record = (VmRecord){0};
 }
 
@@ -33,6 +35,25 @@ static bool add_u64(cJSON *object, const char *key, uint64_t value)
 
     snprintf(text, sizeof(text), "%" PRIu64, value);
     return cJSON_AddStringToObject(object, key, text);
+}
+
+static bool add_file(cJSON *object, const char *key, const char *path, const FileStamp *identity)
+{
+    cJSON *file;
+
+    if (file_stamp_is_null(identity))
+        return true;
+    file = cJSON_AddObjectToObject(object, key);
+    return file && add_string(file, "path", path) && add_u64(file, "device", identity->device) &&
+           add_u64(file, "inode", identity->inode) && add_u64(file, "size", identity->size) &&
+           add_u64(file, "mtime", identity->mtime_nsec);
+}
+
+static bool add_files(cJSON *object, const BootFiles *files)
+{
+    return add_file(object, "kernel", NULL, &files->kernel) &&
+           add_file(object, "initrd", NULL, &files->initrd) &&
+           add_file(object, "hypervisor", files->hypervisor_path, &files->hypervisor);
 }
 
 static bool add_history(cJSON *object, const RestartHistory *history)
@@ -76,7 +97,9 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_string(object, "stopAsked", stop_asked_to_string(record->stop_asked)) &&
          cJSON_AddBoolToObject(object, "again", record->again) &&
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
-         add_string(object, "definition", record->definition);
+         add_string(object, "definition", record->definition) &&
+         add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
+         cJSON_AddBoolToObject(object, "decided", record->decided);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
     if (!text)
         return -ENOMEM;
@@ -117,6 +140,16 @@ static void read_history(const cJSON *object, RestartHistory *ret_history)
             ret_history->starts_usec[ret_history->n_starts++] = strtoull(start->valuestring, NULL, 10);
 }
 
+static FileStamp read_identity(const cJSON *object, const char *key)
+{
+    const cJSON *file = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    return (FileStamp){.device = get_u64(file, "device"),
+                       .inode = get_u64(file, "inode"),
+                       .size = get_u64(file, "size"),
+                       .mtime_nsec = get_u64(file, "mtime")};
+}
+
 static int parse_record(const cJSON *object, VmRecord *ret_record)
 {
     VmRecord record = {
@@ -134,6 +167,11 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .stop_asked = (StopAsked)GET_ENUM(object, "stopAsked", stop_asked_from_string, STOP_NOT_ASKED),
         .again = get_bool(object, "again"),
         .n_restarts = get_u64(object, "restarts"),
+        .files = {.kernel = read_identity(object, "kernel"),
+                  .initrd = read_identity(object, "initrd"),
+                  .hypervisor = read_identity(object, "hypervisor")},
+        /* Records of the first version do not say; who has run has been started. */
+        .decided = get_bool(object, "decided") || get_u64(object, "startTimestamp") > 0,
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);
@@ -144,7 +182,10 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
     read_history(object, &record.history);
     if (free_and_strdup(&record.reason, get_string(object, "reason")) < 0 ||
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
-        free_and_strdup(&record.definition, get_string(object, "definition")) < 0) {
+        free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||
+        free_and_strdup(&record.fallback, get_string(object, "fallback")) < 0 ||
+        free_and_strdup(&record.files.hypervisor_path,
+                        get_string(cJSON_GetObjectItemCaseSensitive(object, "hypervisor"), "path")) < 0) {
         vm_record_clear(&record);
         return -ENOMEM;
     }

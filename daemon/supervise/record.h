@@ -6,6 +6,7 @@
 #ifndef SUPERVISE_RECORD_H
 #define SUPERVISE_RECORD_H
 
+#include "resource/boot-files.h"
 #include "supervise/restart.h"
 
 #include <systemd/sd-id128.h>
@@ -29,6 +30,9 @@ typedef struct VmRecord {
     uint64_t n_restarts;
     RestartHistory history;
     char *definition; /* that the run was started with, as JSON; NULL: none */
+    char *fallback;   /* that starts go by instead of the definition, after a roll-back; NULL: none */
+    BootFiles files;  /* that the run was started with */
+    bool decided;     /* somebody has started or stopped it in this boot: apply does not start it by itself */
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);

@@ -10,7 +10,7 @@ typedef struct Preparation {
     Plan *plan;
     int error;
     char *error_text;
-    bool had_kvm;
+    PlanResult result;
 } Preparation;
 
 static void preparation_free(void *argument)
@@ -26,7 +26,7 @@ static void preparation_run(void *argument)
 {
     Preparation *preparation = argument;
 
-    preparation->error = plan_run(preparation->plan, &preparation->had_kvm, &preparation->error_text);
+    preparation->error = plan_run(preparation->plan, &preparation->result, &preparation->error_text);
 }
 
 void vm_never_launched(MicroVM *vm)
@@ -44,7 +44,11 @@ static void preparation_done(void *argument)
     Preparation *preparation = argument;
     MicroVM *vm = preparation->vm;
 
-    vm->had_kvm = preparation->had_kvm;
+    vm->had_kvm = preparation->result.had_kvm;
+    boot_files_clear(&vm->record.files);
+    vm->record.files.kernel = preparation->result.kernel;
+    vm->record.files.initrd = preparation->result.initrd;
+    vm->outdated_files = 0;
     if (vm->record.state == MICROVM_STOPPING) {
         vm_never_launched(vm);
     } else if (preparation->error < 0) {
@@ -67,8 +71,8 @@ void vm_prepare(MicroVM *vm)
     if (preparation) {
         preparation->vm = vm;
         vm_spec_unref(vm->booted);
-        vm->booted = vm_spec_ref(vm->spec);
-        r = plan_new(vm->spec, vm->state_dir, vm->runtime_dir, &preparation->plan);
+        vm->booted = vm_spec_ref(vm_next_spec(vm));
+        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, &preparation->plan);
     }
     if (r >= 0)
         r = workers_submit(vm->host->files, &work);

@@ -60,14 +60,33 @@ static bool is_ending(const MicroVM *vm)
     return vm->record.state == MICROVM_STOPPING || vm->settling;
 }
 
+/* `fallback`: what it is to start with instead of its definition; NULL: its definition. */
+static int take_fallback(MicroVM *vm, VmSpec *fallback)
+{
+    char *text;
+
+    if (fallback == vm->fallback)
+        return 0;
+    text = fallback ? vm_spec_to_json(fallback) : NULL;
+    if (fallback && !text)
+        return -ENOMEM;
+    vm_drop_fallback(vm);
+    vm->fallback = vm_spec_ref(fallback);
+    vm->record.fallback = text;
+    return 0;
+}
+
 /* Accepts a start of what does not run; `why` is for people. */
-static int accept_start(MicroVM *vm, const char *why, uint64_t *ret_job, char **ret_error)
+static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t *ret_job, char **ret_error)
 {
     int r;
 
     r = may_start(vm, ret_error);
+    if (r >= 0)
+        r = take_fallback(vm, fallback);
     if (r < 0)
         return r;
+    vm->record.decided = true;
     if (vm->job.id != 0 && vm->job.verb == MICROVM_JOB_RESTART)
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
@@ -82,14 +101,19 @@ static int accept_start(MicroVM *vm, const char *why, uint64_t *ret_job, char **
     return 0;
 }
 
-int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char **ret_error)
 {
     if (state_is_up(vm->record.state) && !vm->settling) {
         *ret_job = take_job(vm, MICROVM_JOB_START);
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
         return 0;
     }
-    return accept_start(vm, "start asked for", ret_job, ret_error);
+    return accept_start(vm, fallback, "start asked for", ret_job, ret_error);
+}
+
+int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+{
+    return request_start(vm, NULL, ret_job, ret_error);
 }
 
 int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
@@ -101,7 +125,7 @@ int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
         vm->record.state == MICROVM_BACKOFF)
         return 0;
     snprintf(why, sizeof(why), "started for %s", by->name);
-    return accept_start(vm, why, &job, ret_error);
+    return accept_start(vm, vm->fallback, why, &job, ret_error);
 }
 
 bool vm_is_coming(const MicroVM *vm)
@@ -154,6 +178,10 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
     vm->record.again = vm->pulls_in = false;
+    if (!vm->record.decided) {
+        vm->record.decided = true;
+        vm_save(vm);
+    }
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
     else
@@ -161,22 +189,39 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     return 0;
 }
 
-int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
+static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *options, uint64_t *ret_job,
+                           char **ret_error)
 {
     int r;
 
     if (!state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING)
-        return vm_request_start(vm, ret_job, ret_error);
+        return request_start(vm, fallback, ret_job, ret_error);
     r = may_start(vm, ret_error);
     if (r >= 0)
         r = may_stop(vm, ret_error);
+    if (r >= 0)
+        r = take_fallback(vm, fallback);
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
+    vm->record.decided = true;
     vm->pulls_in = true;
     vm->record.again = true;
-    begin_stop(vm, options, "restart asked for");
+    begin_stop(vm, options, fallback ? "going back to the definition that it ran with" : "restart asked for");
     return 0;
+}
+
+int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
+{
+    return request_restart(vm, NULL, options, ret_job, ret_error);
+}
+
+int vm_request_fallback(MicroVM *vm, VmSpec *spec, uint64_t *ret_job, char **ret_error)
+{
+    /* It failed with what is given up now: that counts no more. */
+    if (vm->record.state == MICROVM_FAILED)
+        vm_request_reset_failed(vm);
+    return request_restart(vm, spec, &(StopOptions){.timeout_usec = UINT64_MAX}, ret_job, ret_error);
 }
 
 static int must_run(MicroVM *vm, const char *verb, char **ret_error)
@@ -248,6 +293,7 @@ void vm_autostart(MicroVM *vm)
 
     if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
         return;
+    vm->record.decided = true;
     vm->pulls_in = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }

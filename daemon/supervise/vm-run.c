@@ -358,6 +358,7 @@ void vm_run_adopted(MicroVM *vm)
 static void started(MicroVM *vm, const DriverEvent *event)
 {
     vm->pid = event->run.pid;
+    boot_files_take_process(&vm->record.files, vm->pid);
     vm_run_adopted(vm);
     log_vm_debug(vm->name, "Started in %.1f ms, of which %.1f ms in the driver's own call.",
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000, (double)event->call_usec / 1000);

@@ -3,7 +3,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strv.h"
 #include "microvm/names.h"
+#include "spec/diff.h"
 
 #include <stdarg.h>
 #include <time.h>
@@ -26,6 +28,19 @@ uint64_t now_boottime_usec(void)
     return now_usec(CLOCK_BOOTTIME);
 }
 
+static void load_recorded_spec(MicroVM *vm, const char *text, VmSpec **ret_spec)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    SpecContext defaults = {.driver = vm->record.driver};
+    int r;
+
+    if (!text)
+        return;
+    r = vm_spec_parse(vm->name, NULL, text, strlen(text), &defaults, &problems, ret_spec);
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "The definition in %s can't be used: %m", vm->record_path);
+}
+
 static void load_record(MicroVM *vm)
 {
     int r = vm_record_read(vm->record_path, &vm->record);
@@ -37,14 +52,8 @@ static void load_record(MicroVM *vm)
                  vm->record_path);
         return;
     }
-    if (vm->record.definition) {
-        _cleanup_problems_ ProblemList problems = {0};
-        SpecContext defaults = {.driver = vm->record.driver};
-        r = vm_spec_parse(vm->name, NULL, vm->record.definition, strlen(vm->record.definition), &defaults,
-                          &problems, &vm->booted);
-        if (r < 0)
-            log_full(LOG_WARNING, vm->name, r, "The definition in %s can't be used: %m", vm->record_path);
-    }
+    load_recorded_spec(vm, vm->record.definition, &vm->booted);
+    load_recorded_spec(vm, vm->record.fallback, &vm->fallback);
 }
 
 int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
@@ -69,6 +78,11 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
     return 0;
 }
 
+void vm_drop_purge(MicroVM *vm)
+{
+    vm->purge = strv_free(vm->purge);
+}
+
 MicroVM *vm_free(MicroVM *vm)
 {
     if (!vm)
@@ -83,6 +97,8 @@ MicroVM *vm_free(MicroVM *vm)
     vm_record_clear(&vm->record);
     vm_spec_unref(vm->spec);
     vm_spec_unref(vm->booted);
+    vm_spec_unref(vm->fallback);
+    vm_drop_purge(vm);
     free(vm->definition_error);
     free(vm->definition_path);
     free(vm->driver_reason);
@@ -98,8 +114,45 @@ MicroVM *vm_free(MicroVM *vm)
 
 static void update_outdated(MicroVM *vm)
 {
-    vm->outdated =
-        state_is_alive(vm->record.state) && vm->spec && vm->booted && !vm_spec_equal(vm->spec, vm->booted);
+    vm->outdated = 0;
+    if (!state_is_alive(vm->record.state))
+        return;
+    vm->outdated = vm->outdated_files;
+    if (vm->spec && vm->booted && !vm_spec_equal(vm->spec, vm->booted))
+        vm->outdated |= OUTDATED(MICROVM_OUTDATED_DEFINITION);
+}
+
+void vm_set_outdated_files(MicroVM *vm, unsigned outdated)
+{
+    unsigned before = vm->outdated;
+
+    vm->outdated_files = outdated;
+    update_outdated(vm);
+    if (vm->outdated != before)
+        vm->host->changed(vm, vm->host->userdata);
+}
+
+int vm_apply_live(MicroVM *vm)
+{
+    VmSpec *taken;
+    char *text;
+    int r;
+
+    r = vm_spec_take_live(vm->booted, vm->spec, &taken);
+    if (r < 0)
+        return r;
+    text = vm_spec_to_json(taken);
+    if (!text) {
+        vm_spec_unref(taken);
+        return -ENOMEM;
+    }
+    vm_spec_unref(vm->booted);
+    vm->booted = taken;
+    free(vm->record.definition);
+    vm->record.definition = text;
+    update_outdated(vm);
+    vm_save(vm);
+    return 0;
 }
 
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error)
@@ -108,9 +161,16 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     VmSpec *before = vm->spec;
 
     vm->spec = spec ? vm_spec_ref(spec) : NULL;
+    /* What was fallen back from is no more. What a new daemon reads first is no change. */
+    if (vm->fallback && before && spec && changed) {
+        vm_drop_fallback(vm);
+        vm_save(vm);
+    }
     vm_spec_unref(before);
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
+    if (path)
+        vm_drop_purge(vm);
     update_outdated(vm);
     /* Who gave up gets a new chance with a new definition; a broken one is shown as what it is. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
@@ -139,12 +199,25 @@ const VmSpec *vm_current_spec(const MicroVM *vm)
     return state_is_alive(vm->record.state) && vm->booted ? vm->booted : vm->spec ? vm->spec : vm->booted;
 }
 
+VmSpec *vm_next_spec(const MicroVM *vm)
+{
+    return vm->fallback ? vm->fallback : vm->spec;
+}
+
+void vm_drop_fallback(MicroVM *vm)
+{
+    vm->fallback = vm_spec_unref(vm->fallback);
+    free(vm->record.fallback);
+    vm->record.fallback = NULL;
+}
+
 void vm_save(MicroVM *vm)
 {
     int r = vm_record_write(vm->record_path, vm->name, &vm->record);
 
-    /* The runtime directory appears with the first start: before it there is nothing to remember. */
-    if (r == -ENOENT && vm->record.state == MICROVM_INACTIVE)
+    /* The runtime directory appears with the first start: before it there is nothing to remember, unless
+     * somebody has said that it is to stay off. */
+    if (r == -ENOENT && vm->record.state == MICROVM_INACTIVE && !vm->record.decided)
         r = 0;
     else if (r == -ENOENT && (r = mkdir_parents(vm->runtime_dir, 0711)) >= 0)
         r = vm_record_write(vm->record_path, vm->name, &vm->record);

@@ -48,17 +48,20 @@ struct MicroVM {
     bool bus_dirty;    /* its properties changed and that was not told yet */
     char *state_dir, *runtime_dir, *record_path;
 
-    VmSpec *spec;           /* what its definition says now; NULL: none, or a broken one */
-    char *definition_error; /* why the definition can't be used; NULL: it can, or there is none */
-    char *definition_path;  /* NULL: undeclared */
-    VmSpec *booted;         /* what the present run was started with */
-    bool outdated;
+    VmSpec *spec;            /* what its definition says now; NULL: none, or a broken one */
+    char *definition_error;  /* why the definition can't be used; NULL: it can, or there is none */
+    char *definition_path;   /* NULL: undeclared */
+    VmSpec *booted;          /* what the present run was started with, but for what apply made live */
+    VmSpec *fallback;        /* what starts go by instead of `spec`, after a roll-back; NULL: none */
+    unsigned outdated;       /* OUTDATED() bits of the present run */
+    unsigned outdated_files; /* those of them that are about files, as was seen last */
 
     Driver *driver; /* of the present run, or of the next; NULL until known */
     bool driver_online;
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
+    char **purge; /* files of its state directory that go with it, ends with NULL; NULL: none */
     VmRecord record;
     Job job;
     bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
@@ -88,11 +91,16 @@ DEFINE_CLEANUP(MicroVM *, vm_free)
  */
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error);
 
+/* What files were found to be another one than the present run was started with: OUTDATED() bits. */
+void vm_set_outdated_files(MicroVM *vm, unsigned outdated);
+
 /* Whether it has no definition any more but still exists in some way; and whether nothing is left of it. */
 bool vm_is_undeclared(const MicroVM *vm);
 bool vm_is_gone(const MicroVM *vm);
 /* The spec that describes it best: of the present run, else of the definition; may be NULL. */
 const VmSpec *vm_current_spec(const MicroVM *vm);
+/* What the next start goes by; NULL: there can be none. */
+VmSpec *vm_next_spec(const MicroVM *vm);
 
 /*
  * The one door: applies the state table, writes the record, arms and cancels timers, tells the host, then
@@ -103,6 +111,10 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4
 void vm_set_reason(MicroVM *vm, const char *reason);
 /* Writes the record and tells the host, after something beside the state changed. */
 void vm_save(MicroVM *vm);
+/* Its files do not go with it. */
+void vm_drop_purge(MicroVM *vm);
+/* From now on starts go by the definition again. */
+void vm_drop_fallback(MicroVM *vm);
 /* Finishes the job, if there is one. */
 void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 
@@ -143,8 +155,19 @@ int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_jo
 int vm_request_kill(MicroVM *vm, int signal, char **ret_error);
 int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error);
 void vm_request_reset_failed(MicroVM *vm);
+/* Starts it again, from what it is in by now, with `spec` instead of its definition, until that changes or a
+ * person starts it. */
+int vm_request_fallback(MicroVM *vm, VmSpec *spec, uint64_t *ret_job, char **ret_error);
 void vm_autostart(MicroVM *vm);
+/* What of its definition takes effect without a restart does so now. 0 or -ENOMEM. */
+int vm_apply_live(MicroVM *vm);
 int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
+
+/* vm-volumes.c: what is remembered of its volumes. */
+typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);
+
+/* Forgets that the volume `image` has been there. -EBUSY: not now; else `done` is called, in any case. */
+int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *userdata, char **ret_error);
 
 /* CLOCK_REALTIME and CLOCK_BOOTTIME in µs. */
 uint64_t now_realtime_usec(void);

@@ -18,6 +18,7 @@
 #define MICROVM_ERROR_TIMEOUT            MICROVM_ERROR_PREFIX "Timeout"
 #define MICROVM_ERROR_UNSUPPORTED        MICROVM_ERROR_PREFIX "Unsupported"
 #define MICROVM_ERROR_SHUTTING_DOWN      MICROVM_ERROR_PREFIX "ShuttingDown"
+#define MICROVM_ERROR_PRUNE_REFUSED      MICROVM_ERROR_PREFIX "PruneRefused" /* it looks like a mistake */
 
 /* name, errno below bus/; the daemon's sd-bus error map is made from these rows. */
 #define MICROVM_ERROR_LIST(X)                                                                                \
@@ -31,6 +32,7 @@
     X(MICROVM_ERROR_SUPERSEDED, ESTALE)                                                                      \
     X(MICROVM_ERROR_TIMEOUT, ETIMEDOUT)                                                                      \
     X(MICROVM_ERROR_UNSUPPORTED, EOPNOTSUPP)                                                                 \
-    X(MICROVM_ERROR_SHUTTING_DOWN, ESHUTDOWN)
+    X(MICROVM_ERROR_SHUTTING_DOWN, ESHUTDOWN)                                                                \
+    X(MICROVM_ERROR_PRUNE_REFUSED, EDOM)
 
 #endif

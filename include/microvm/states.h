@@ -61,6 +61,35 @@ MICROVM_STRING_TABLE(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB, MICROVM
     X(MICROVM_JOB_SUPERSEDED, "superseded")
 MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, MICROVM_JOB_RESULT_LIST)
 
+/* Why a run is not what its files say: another file than the one it was started with. */
+#define MICROVM_OUTDATED_LIST(X)                                                                             \
+    X(MICROVM_OUTDATED_DEFINITION, "definition")                                                             \
+    X(MICROVM_OUTDATED_KERNEL, "kernel")                                                                     \
+    X(MICROVM_OUTDATED_INITRD, "initrd")                                                                     \
+    X(MICROVM_OUTDATED_HYPERVISOR, "hypervisor")                                                             \
+    X(MICROVM_OUTDATED_HELPER, "helper") /* of drivers that run helpers themselves; libvirt's are libvirt's  \
+                                          */
+MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROVM_OUTDATED_LIST)
+
+/* What apply has to do with a microVM. */
+#define MICROVM_PLAN_LIST(X)                                                                                 \
+    X(MICROVM_PLAN_NONE, "none")                                                                             \
+    X(MICROVM_PLAN_START, "start")       /* new, and to be started by itself */                              \
+    X(MICROVM_PLAN_LIVE, "live")         /* what changed takes effect without a restart */                   \
+    X(MICROVM_PLAN_RESTART, "restart")   /* its definition changed so that it needs one */                   \
+    X(MICROVM_PLAN_OUTDATED, "outdated") /* it runs with another kernel, initrd, hypervisor... */            \
+    X(MICROVM_PLAN_UNDECLARED, "undeclared")                                                                 \
+    X(MICROVM_PLAN_INVALID, "invalid")
+MICROVM_STRING_TABLE(MicrovmPlan, microvm_plan, MICROVM_PLAN, MICROVM_PLAN_LIST)
+
+/* How a step of an apply goes. */
+#define MICROVM_APPLY_LIST(X)                                                                                \
+    X(MICROVM_APPLY_BEGUN, "begun")                                                                          \
+    X(MICROVM_APPLY_DONE, "done")                                                                            \
+    X(MICROVM_APPLY_FAILED, "failed")                                                                        \
+    X(MICROVM_APPLY_SKIPPED, "skipped") /* after a failure, or because it is as wanted by now */
+MICROVM_STRING_TABLE(MicrovmApply, microvm_apply, MICROVM_APPLY, MICROVM_APPLY_LIST)
+
 #define MICROVM_HOST_ROLE_LIST(X)                                                                            \
     X(MICROVM_HOST_ROLE_HOST, "host")                                                                        \
     X(MICROVM_HOST_ROLE_CONFLICT, "conflict") /* turned guest while running: nothing new starts */

@@ -78,6 +78,7 @@ class MicroVM(dbus.service.Object):
             "NextRestartTimestamp": dbus.UInt64(0), "Outdated": False, "Undeclared": False,
             "DefinitionPath": f"{manager.directories[name in manager.vendor]}/{name}.json",
             "Labels": dbus.Dictionary({}, signature="ss"),
+            "OutdatedReasons": dbus.Array([], signature="s"),
         }
         self.properties.update(more)
         self.path = ROOT + "/vm/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in name)
@@ -192,6 +193,18 @@ class MicroVM(dbus.service.Object):
         os.close(out)
         return fd
 
+    @dbus.service.method(MICROVM, "s", "")
+    def ForgetVolume(self, image):
+        log(self.name, "ForgetVolume", str(image))
+        self.check("ForgetVolume")
+        if image != "data.img":
+            raise Error("org.freedesktop.DBus.Error.Failed", f"no volume {image} is remembered; these are: data.img")
+
+    @dbus.service.method(MICROVM, "", "as")
+    def ListFiles(self):
+        self.check("ListFiles", "inspect")
+        return dbus.Array([f"/var/lib/microvmd/vm/{self.name}/{file}" for file in ("data.img", "odd\x1b[2J")], signature="s")
+
     @dbus.service.method(MICROVM, "a{sv}", "s")
     def GetDefinition(self, options):
         self.check("GetDefinition", "inspect")
@@ -239,7 +252,8 @@ class Manager(dbus.service.Object):
         super().__init__(bus, ROOT)
         self.vms = [
             MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True,
-                    Labels=dbus.Dictionary({"tier": "front"}, signature="ss")),
+                    Labels=dbus.Dictionary({"tier": "front"}, signature="ss"),
+                    OutdatedReasons=dbus.Array(["definition", "kernel"], signature="s")),
             MicroVM(self, "db", "running"),
             MicroVM(self, "slow"),
             MicroVM(self, "stuck", "failed", Result="guest-panic"),
@@ -330,6 +344,68 @@ class Manager(dbus.service.Object):
         return dbus.Dictionary({dbus.ObjectPath(vm.path): dbus.Dictionary(
             {MICROVM: dbus.Dictionary(vm.properties, signature="sv")}, signature="sa{sv}") for vm in self.vms},
             signature="oa{sa{sv}}")
+
+    PLANS = {
+        "web": ("restart", "its definition changed", [
+            ("mem", "256", "512", "restart"), ("labels[tier]", "", '"web"', "live"), ("volumes[d.img].size", "8", "9", "next-start")]),
+        "db": ("live", "its definition changed", [("stop.timeout", '"5s"', '"7s"', "live")]),
+        "slow": ("start", "it is new", []),
+        "bad": ("invalid", "bad.json:1:1: error", []),
+        "guest": ("undeclared", "its definition is gone", []),
+        "evil": ("outdated", "\x1b[2Janother kernel", []),
+    }
+
+    @dbus.service.method(MANAGER, "asa{sv}", "a(sssa(ssss))")
+    def Plan(self, names, options):
+        log("", "Plan", [str(name) for name in names], {str(key): [str(i) for i in value] for key, value in options.items()})
+        if "locked" in names:
+            raise denied("Plan", "inspect")
+        for name in names:
+            if name not in [vm.name for vm in self.vms]:
+                raise Error("NoSuchMicroVM", f'No microVM is called "{name}".')
+        plans = [(vm.name, self.PLANS.get(vm.name, ("none", "", []))) for vm in self.vms if not names or vm.name in names]
+        return dbus.Array([(name, action, reason, dbus.Array(changes, signature="(ssss)"))
+                           for name, (action, reason, changes) in plans], signature="(sssa(ssss))")
+
+    def apply(self, names, files, options):
+        log("", "Apply", [str(name) for name in names], files,
+            {str(key): [str(i) for i in value] if key == "labels" else plain(value) for key, value in options.items()})
+        if options.get("prune") == "yes" and "stuck" in names:
+            raise Error("PruneRefused", "nothing is pruned: 2 of 3 microVMs would go")
+        self.jobs += 1
+        number = self.jobs
+
+        def later():
+            if "db" in names:
+                self.ApplyProgress(number - 1, "other", "start", "failed", "of another apply")
+                self.ApplyProgress(number, "db", "live", "done", "")
+            if "bad" in names:
+                self.ApplyProgress(number, "bad", "restart", "begun", "")
+                self.ApplyProgress(number, "bad", "rollback", "done", "")
+                self.ApplyProgress(number, "bad", "restart", "failed", "it did \x1b[2J not stay up")
+                self.ApplyProgress(number, "web", "restart", "skipped", "another restart failed before")
+            self.ApplyRemoved(number, "failed" if "bad" in names else "done", "why" if "bad" in names else "")
+            return False
+
+        if "stuck" not in names:
+            GLib.timeout_add(10, later)
+        return number
+
+    @dbus.service.method(MANAGER, "asa{sv}", "t")
+    def Apply(self, names, options):
+        return self.apply(names, None, options)
+
+    @dbus.service.method(MANAGER, "asasa{sv}", "t")
+    def ApplyAndPurge(self, names, files, options):
+        return self.apply(names, [str(file) for file in files], options)
+
+    @dbus.service.signal(MANAGER, "tssss")
+    def ApplyProgress(self, number, name, action, how, text):
+        pass
+
+    @dbus.service.signal(MANAGER, "tss")
+    def ApplyRemoved(self, number, result, reason):
+        pass
 
     @dbus.service.signal(MANAGER, "tssss")
     def JobRemoved(self, number, name, verb, result, reason):

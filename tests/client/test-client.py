@@ -227,9 +227,9 @@ def test_help(it):
 def test_status(it):
     expect(it, 0, "status", out=["microvmd", "9.8.7", "Host role: host", "libvirt: online (qemu:///system)", "3 running"])
     expect(it, 0, "status", "web", out=["● web - running since Tue 2023-11-14 22:13:20 UTC", "ago", "its guest runs",
-                                        "outdated", "tcg (no /dev/kvm here)", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
+                                        "Outdated", "tcg (no /dev/kvm here)", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
                                         "line two"])
-    assert [call[1] for call in it.calls()] == ["GetAll", "OpenLog"], "status of one is one GetAll, and its log"
+    assert [call[1] for call in it.calls()] == ["GetAll", "Plan", "OpenLog"], "what is outdated is asked for, nothing else"
     expect(it, 3, "status", "stuck", out=["failed", "guest-panic"])
     expect(it, 3, "status", "web", "bad", out=["web", "bad", "Next restart", "; in "])
     expect(it, 3, "status", "t@1.x-y", out="t@1.x-y - inactive")
@@ -376,6 +376,87 @@ def test_reload(it):
     expect(it, 0, "reload", out=["changed     web", "invalid     new", "microvmctl status"])
     assert json.loads(expect(it, 0, "reload", "--json").stdout)[0] == {"Name": "web", "Change": "changed"}
     expect(it, 2, "reload", "web")
+
+
+def test_plan(it):
+    result = expect(it, 1, "plan", out=["~ web changed: its definition changed", "mem: 256 → 512  (restart)",
+                                        "labels[tier]: nothing → \"web\"  (live)", "volumes[d.img].size: 8 → 9  (next start)",
+                                        "+ slow new", "- guest undeclared", "x bad invalid", "! evil outdated", "1 to start",
+                                        "1 to restart (--restart)", "3 unchanged."])
+    assert "\x1b" not in result.stdout, "colours, or the guest's, in a file"
+    expect(it, 10, "plan", "web", "db")
+    expect(it, 0, "plan", "stuck", out="Nothing to do: 1 microVM is as its files say.")
+    assert expect(it, 10, "plan", "web", "-q").stdout == ""
+    expect(it, 4, "plan", "nobody", err="No microVM is called")
+    expect(it, 77, "plan", "locked", err="org.microvm1.inspect")
+    expect(it, 10, "plan", "web", "-l", "tier=web", "--label=x")
+    assert it.calls("Plan")[-1] == ["", "Plan", ["web"], {"labels": ["tier=web", "x"]}]
+    expect(it, 2, "list", "--canary", err="takes no --canary")
+    plan = json.loads(expect(it, 10, "plan", "--json", "web").stdout)
+    assert plan[0]["Action"] == "restart" and plan[0]["Changes"][1] == {"Key": "labels[tier]", "Old": None, "New": "web", "Takes": "live"}
+    terminal = Terminal(it, "plan", "web")
+    terminal.wait_for(b"to restart")
+    assert terminal.end() == 10 and b"\x1b[0;32m512" in terminal.seen, terminal.seen
+
+
+def test_status_says_what_is_outdated(it):
+    expect(it, 0, "status", "web", out=["Outdated: another definition, kernel than it was started with", "mem: 256 → 512  (restart)"])
+    result = expect(it, 0, "status", "db")
+    assert "Outdated" not in result.stdout
+
+
+def test_apply(it):
+    result = expect(it, 0, "apply", "db", out="db: changed while it runs")
+    assert "other" not in result.stdout + result.stderr, "of another apply"
+    assert it.calls("Apply")[-1] == ["", "Apply", ["db"], None, {}]
+    expect(it, 0, "apply", "web", out=["Nothing was to be done.", "1 still to restart: microvmctl apply --restart"])
+    result = expect(it, 1, "apply", "bad", "--restart", "--canary=90s", "--max-parallel=3", "--outdated", "-l", "tier=web",
+                    out=["bad: rolled back", "web: no restart: another restart failed before"],
+                    err=["bad: restart failed: it did", "Not all could be applied: why"])
+    assert "\x1b" not in result.stderr
+    assert it.calls("Apply")[-1][4] == {"restart": True, "canary": True, "canaryTime": 90000000, "maxParallel": 3, "outdated": True,
+                                        "labels": ["tier=web"]}
+    told = json.loads(expect(it, 0, "apply", "db", "--json=short").stdout)
+    assert told["Result"] == "done" and told["Steps"] == [{"Name": "db", "Action": "live", "How": "done", "Text": ""}], told
+    expect(it, 0, "apply", "stuck", "--no-block")
+    for words in (["--canary"], ["--outdated"], ["--max-parallel=2"], ["--purge"], ["--prune=some"], ["--max-parallel=0"],
+                  ["--restart", "--canary=soon"]):
+        expect(it, 2, "apply", *words, err="microvmctl")
+    expect(it, 1, "apply", "stuck", "--prune", err=["2 of 3 microVMs would go", "microvmctl plan"])
+    expect(it, 0, "apply", "web", "--prune=all")
+    assert it.calls("Apply")[-1][4] == {"prune": "all"}
+
+
+def test_apply_ends_with_the_daemon(it):
+    process = subprocess.Popen([CTL, "apply", "stuck"], env=it.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + LIMIT
+    while not it.calls("Apply") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    it.fake.kill()
+    _, told = process.communicate(timeout=LIMIT)
+    assert process.returncode == 69 and "microvmctl plan" in told, told
+
+
+def test_purge_asks(it):
+    files = ["/var/lib/microvmd/vm/guest/data.img", "/var/lib/microvmd/vm/guest/odd\x1b[2J"]
+    result = expect(it, 1, "apply", "guest", "--prune", "--purge", err=["vm/guest/data.img", "--yes"])
+    assert not it.calls("Apply") and "\x1b" not in result.stderr
+    expect(it, 0, "apply", "guest", "--prune", "--purge", "--yes", err="vm/guest/data.img")
+    assert it.calls("Apply")[-1] == ["", "Apply", ["guest"], files, {"prune": "yes"}]
+    for answer, code in ((b"n\n", 1), (b"y\n", 0)):
+        before = len(it.calls("Apply"))
+        terminal = Terminal(it, "apply", "guest", "--prune", "--purge")
+        terminal.wait_for(b"[y/N]")
+        terminal.send(answer)
+        assert terminal.end() == code, terminal.seen
+        assert len(it.calls("Apply")) == before + (code == 0)
+
+
+def test_forget_volume(it):
+    expect(it, 0, "forget-volume", "db", "data.img", out="counts as new")
+    expect(it, 1, "forget-volume", "db", "other.img", err="these are: data.img")
+    expect(it, 2, "forget-volume", "db", err="NAME IMAGE")
+    expect(it, 77, "forget-volume", "locked", "data.img", err="org.microvm1.manage")
 
 
 def test_validate(it):
@@ -578,7 +659,8 @@ def test_list_filters(it):
     assert expect(it, 0, "list", "-ltier=back", "--no-legend").stdout == ""
     assert json.loads(expect(it, 0, "list", "--failed", "--outdated", "--json").stdout) == []
     assert len(it.calls("GetManagedObjects")) == 4, "one call each, however many there are"
-    expect(it, 2, "list", "-l", "tier", err="NAME=VALUE")
+    expect(it, 0, "list", "-l", "tier", out="web")
+    expect(it, 2, "list", "-l", "=front", err="NAME=VALUE")
 
 
 def write(it, name, text, mode=0o644):

@@ -30,7 +30,7 @@ static void test_credentials(void **context)
     Plan *plan = NULL;
     _cleanup_free_ char *error = NULL, *copy = NULL, *text = NULL;
     struct stat before, after;
-    bool had_kvm;
+    PlanResult result;
     size_t size;
 
     snprintf(secret, sizeof(secret), "%s", scratch_text(scratch, "secret", "hush"));
@@ -41,7 +41,7 @@ static void test_credentials(void **context)
     spec.credentials = &pair;
     spec.n_credentials = 1;
     assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
-    assert_int_equal(plan_run(plan, &had_kvm, &error), 0);
+    assert_int_equal(plan_run(plan, &result, &error), 0);
     copy = credential_copy_path(runtime, pair.name);
     assert_int_equal(read_file(copy, 64, &text, &size), 0);
     assert_string_equal(text, "hush");
@@ -64,7 +64,7 @@ static void test_missing_credential(void **context)
     _cleanup_(plan_freep)
     Plan *plan = NULL;
     _cleanup_free_ char *error = NULL, *copy = NULL;
-    bool had_kvm;
+    PlanResult result;
 
     snprintf(secret, sizeof(secret), "%s", scratch_text(scratch, "secret", "hush"));
     snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
@@ -72,7 +72,7 @@ static void test_missing_credential(void **context)
     spec.credentials = pairs;
     spec.n_credentials = 2;
     assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
-    assert_int_equal(plan_run(plan, &had_kvm, &error), -ENOENT);
+    assert_int_equal(plan_run(plan, &result, &error), -ENOENT);
     assert_string_equal(error, "credential /nonexistent/secret: No such file or directory");
     copy = credential_copy_path(runtime, "a");
     assert_int_equal(access(copy, F_OK), -1);
@@ -87,14 +87,14 @@ static void test_boot_from_disk(void **context)
     _cleanup_(plan_freep)
     Plan *plan = NULL;
     _cleanup_free_ char *error = NULL;
-    bool had_kvm;
+    PlanResult result;
 
     snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
     snprintf(state_dir, sizeof(state_dir), "%s", scratch_path(scratch, "state"));
     assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
     for (size_t i = 0; i < plan->n_steps; i++)
         assert_int_not_equal(plan->steps[i].kind, STEP_COPY);
-    assert_int_equal(plan_run(plan, &had_kvm, &error), 0);
+    assert_int_equal(plan_run(plan, &result, &error), 0);
 }
 
 static void test_command_line(void **context)

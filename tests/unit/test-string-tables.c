@@ -52,6 +52,9 @@ static void test_contract(void **context)
     CHECK(MicrovmLastStop, microvm_last_stop, MICROVM_LAST_STOP_MAX);
     CHECK(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB_MAX);
     CHECK(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT_MAX);
+    CHECK(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED_MAX);
+    CHECK(MicrovmPlan, microvm_plan, MICROVM_PLAN_MAX);
+    CHECK(MicrovmApply, microvm_apply, MICROVM_APPLY_MAX);
     CHECK(MicrovmHostRole, microvm_host_role, MICROVM_HOST_ROLE_MAX);
 }
 

@@ -743,6 +743,186 @@ static void test_pause_and_resume(void **context)
     assert_int_equal(world->graceful, 1);
 }
 
+/* --- what apply needs --- */
+
+static void restart(void)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    assert_int_equal(vm_request_restart(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error),
+                     0);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+}
+
+static void test_fallback_lasts_until_a_person_starts_it(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    VmSpec *before;
+    uint64_t job;
+
+    define(", \"mem\": 256, \"restart\": {\"delay\": 0}");
+    run_it();
+    before = vm_spec_ref(world->vm->booted);
+    define(""); /* as restart_daemon() does */
+    restart();
+    assert_int_equal(world->vm->booted->mem_mib, 512);
+    assert_int_equal(vm_request_fallback(world->vm, before, &job, &error), 0);
+    vm_spec_unref(before);
+    assert_int_equal(state(), MICROVM_STOPPING);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(world->vm->booted->mem_mib, 256);
+    assert_int_equal(world->vm->outdated, OUTDATED(MICROVM_OUTDATED_DEFINITION));
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    /* Another daemon, a crash, a start of what runs: all the same. */
+    restart_daemon();
+    found();
+    assert_int_equal(world->vm->outdated, OUTDATED(MICROVM_OUTDATED_DEFINITION));
+    start();
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(world->vm->booted->mem_mib, 256);
+    define("");
+    assert_non_null(world->vm->fallback); /* the same definition as before */
+    restart();
+    assert_int_equal(world->vm->booted->mem_mib, 512);
+    assert_null(world->vm->fallback);
+    assert_null(world->vm->record.fallback);
+    assert_int_equal(world->vm->outdated, 0);
+}
+
+static void test_fallback_from_a_failure_ends_with_another_definition(void **context)
+{
+    _cleanup_free_ char *error = NULL, *kernel = strdup(world->kernel);
+    VmSpec *before;
+    uint64_t job;
+
+    define(", \"mem\": 256");
+    run_it();
+    before = vm_spec_ref(world->vm->booted);
+    assert_int_equal(vm_request_restart(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error),
+                     0);
+    free(world->kernel);
+    world->kernel = strdup("/nonexistent");
+    define("");
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_FAILED);
+    assert_int_equal(vm_request_fallback(world->vm, before, &job, &error), 0);
+    vm_spec_unref(before);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_int_equal(world->vm->booted->mem_mib, 256);
+    free(world->kernel);
+    world->kernel = strdup(kernel);
+    define(", \"mem\": 128");
+    assert_null(world->vm->fallback);
+    restart_daemon();
+    assert_null(world->vm->fallback);
+}
+
+static void test_live_changes_are_on_record(void **context)
+{
+    define(", \"mem\": 256, \"stop\": {\"timeout\": 50}");
+    run_it();
+    define(", \"mem\": 512, \"stop\": {\"timeout\": 7}");
+    assert_int_equal(vm_current_spec(world->vm)->stop_timeout_usec, 50000000); /* a reload only reads */
+    assert_int_equal(vm_apply_live(world->vm), 0);
+    assert_int_equal(vm_current_spec(world->vm)->stop_timeout_usec, 7000000);
+    assert_int_equal(vm_current_spec(world->vm)->mem_mib, 256);
+    restart_daemon();
+    assert_int_equal(vm_current_spec(world->vm)->stop_timeout_usec, 7000000);
+    assert_int_equal(vm_current_spec(world->vm)->mem_mib, 256);
+}
+
+static void test_boot_files_are_on_record(void **context)
+{
+    FileStamp kernel;
+
+    assert_int_equal(file_stamp(world->kernel, &kernel), 0);
+    start();
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    assert_true(file_stamp_equal(&world->vm->record.files.kernel, &kernel));
+    assert_true(file_stamp_is_null(&world->vm->record.files.initrd));
+    restart_daemon();
+    found();
+    assert_true(file_stamp_equal(&world->vm->record.files.kernel, &kernel));
+    vm_set_outdated_files(world->vm, OUTDATED(MICROVM_OUTDATED_KERNEL));
+    assert_int_equal(world->vm->outdated, OUTDATED(MICROVM_OUTDATED_KERNEL));
+    restart();
+    assert_int_equal(world->vm->outdated, 0);
+    stop(true);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    vm_set_outdated_files(world->vm, OUTDATED(MICROVM_OUTDATED_KERNEL));
+    assert_int_equal(world->vm->outdated, 0); /* what does not run is never outdated */
+}
+
+static void test_a_stop_before_the_first_start_is_remembered(void **context)
+{
+    assert_false(world->vm->record.decided);
+    restart_daemon();
+    assert_false(world->vm->record.decided);
+    stop(false);
+    restart_daemon();
+    assert_true(world->vm->record.decided);
+    assert_int_equal(state(), MICROVM_INACTIVE);
+}
+
+static int forget_result;
+static char forget_text[256];
+
+static void on_forgotten(int error, const char *text, void *userdata)
+{
+    forget_result = error;
+    snprintf(forget_text, sizeof(forget_text), "%s", text ? text : "");
+}
+
+static void forget_volume(const char *image)
+{
+    _cleanup_free_ char *error = NULL;
+
+    forget_result = 1;
+    assert_int_equal(vm_forget_volume(world->vm, image, on_forgotten, NULL, &error), 0);
+    /* One at a time: the memory is in a worker's hands. */
+    assert_int_equal(vm_forget_volume(world->vm, image, on_forgotten, NULL, &error), -EBUSY);
+    assert_non_null(strstr(error, "try again"));
+    for (int i = 0; i < 500 && forget_result == 1; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+}
+
+static void test_a_lost_volume_can_be_given_up(void **context)
+{
+    _cleanup_free_ char *image = NULL;
+
+    define(", \"volumes\": [{\"image\": \"d.img\", \"size\": 8}]");
+    run_it();
+    stop(true);
+    say(DRIVER_ENDED, END_DESTROYED);
+    while (world->vm->chores > 0)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_true(asprintf(&image, "%s/d.img", world->vm->state_dir) > 0);
+    assert_int_equal(unlink(image), 0);
+    start();
+    wait_for(MICROVM_FAILED);
+    assert_non_null(strstr(world->vm->record.reason, "forget-volume"));
+    while (world->vm->chores > 0)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    forget_volume("e.img");
+    assert_int_equal(forget_result, -ENODATA);
+    assert_non_null(strstr(forget_text, "d.img"));
+    forget_volume("d.img");
+    assert_int_equal(forget_result, 0);
+    run_it();
+    assert_int_equal(access(image, F_OK), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -785,6 +965,12 @@ int main(void)
         TEST(test_start_without_an_answer),
         TEST(test_stop_of_a_preparation_asks_no_driver),
         TEST(test_pause_and_resume),
+        TEST(test_fallback_lasts_until_a_person_starts_it),
+        TEST(test_fallback_from_a_failure_ends_with_another_definition),
+        TEST(test_live_changes_are_on_record),
+        TEST(test_boot_files_are_on_record),
+        TEST(test_a_stop_before_the_first_start_is_remembered),
+        TEST(test_a_lost_volume_can_be_given_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manager-plan.h"
+
+#include "base/log.h"
+#include "microvm/names.h"
+
+/* --- looking at files --- */
+
+typedef struct Looked {
+    char *name;
+    sd_id128_t generation;
+    BootFiles files;
+    char *kernel, *initrd; /* that the next start would take */
+    unsigned outdated;
+} Looked;
+
+typedef struct Look {
+    Manager *manager;
+    Looked *items;
+    size_t count;
+    manager_looked_fn done;
+    void *userdata;
+} Look;
+
+static void look_free(Look *look)
+{
+    for (size_t i = 0; i < look->count; i++) {
+        free(look->items[i].name);
+        free(look->items[i].kernel);
+        free(look->items[i].initrd);
+        boot_files_clear(&look->items[i].files);
+    }
+    free(look->items);
+    free(look);
+}
+
+static int add_looked(Look *look, const MicroVM *vm)
+{
+    const VmSpec *spec = vm->spec ? vm->spec : vm->booted;
+    Looked *item = &look->items[look->count++];
+
+    item->generation = vm->record.generation;
+    if (boot_files_copy(&vm->record.files, &item->files) < 0 || free_and_strdup(&item->name, vm->name) < 0 ||
+        free_and_strdup(&item->kernel, spec ? spec->kernel : NULL) < 0 ||
+        free_and_strdup(&item->initrd, spec ? spec->initrd : NULL) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static void look_run(void *argument)
+{
+    Look *look = argument;
+
+    for (size_t i = 0; i < look->count; i++)
+        look->items[i].outdated =
+            boot_files_outdated(&look->items[i].files, look->items[i].kernel, look->items[i].initrd);
+}
+
+static void look_done(void *argument)
+{
+    Look *look = argument;
+
+    for (size_t i = 0; i < look->count; i++) {
+        MicroVM *vm = manager_find(look->manager, look->items[i].name);
+        if (vm && sd_id128_equal(vm->record.generation, look->items[i].generation))
+            vm_set_outdated_files(vm, look->items[i].outdated);
+    }
+    if (look->done)
+        look->done(0, look->userdata);
+    look_free(look);
+}
+
+static void look_discard(void *argument)
+{
+    Look *look = argument;
+
+    if (look->done)
+        look->done(-ESHUTDOWN, look->userdata);
+    look_free(look);
+}
+
+int manager_look(Manager *manager, manager_looked_fn done, void *userdata)
+{
+    Look *look = calloc(1, sizeof(*look));
+    int r = -ENOMEM;
+
+    if (!look)
+        return -ENOMEM;
+    *look = (Look){.manager = manager, .done = done, .userdata = userdata};
+    look->items = calloc(manager->n_vms + 1, sizeof(*look->items));
+    if (look->items)
+        r = 0;
+    for (size_t i = 0; i < manager->n_vms && r >= 0; i++)
+        if (state_is_alive(manager->vms[i]->record.state))
+            r = add_looked(look, manager->vms[i]);
+    if (r >= 0 && look->count == 0 && !done) {
+        look_free(look);
+        return 0;
+    }
+    if (r >= 0)
+        r = workers_submit(manager->host.files, &(Work){look_run, look_done, look_discard, look});
+    if (r < 0)
+        look_free(look);
+    return r;
+}
+
+/* --- the plan --- */
+
+void host_plan_clear(HostPlan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        free(plan->items[i].name);
+        free(plan->items[i].reason);
+        spec_changes_clear(&plan->items[i].changes);
+    }
+    free(plan->items);
+    *plan = (HostPlan){0};
+}
+
+static bool has_label(const VmSpec *spec, const char *wanted)
+{
+    size_t length = strcspn(wanted, "=");
+
+    for (size_t i = 0; spec && i < spec->n_labels; i++)
+        if (strlen(spec->labels[i].name) == length && strncmp(spec->labels[i].name, wanted, length) == 0)
+            return !wanted[length] || streq(spec->labels[i].value, wanted + length + 1);
+    return false;
+}
+
+static bool is_selected(const MicroVM *vm, const Selection *selection)
+{
+    bool named = !selection->names || !*selection->names;
+
+    for (char **name = selection->names; !named && *name; name++)
+        named = streq(*name, vm->name);
+    for (char **label = selection->labels; named && label && *label; label++)
+        named = has_label(vm->spec ? vm->spec : vm->booted, *label);
+    return named;
+}
+
+/* "another kernel and hypervisor than it was started with" */
+static char *say_files(unsigned outdated)
+{
+    _cleanup_free_ char *text = NULL;
+    bool first = true;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return NULL;
+    fputs("on the host is another ", stream);
+    for (MicrovmOutdated reason = 0; reason < MICROVM_OUTDATED_MAX; reason++)
+        if (reason != MICROVM_OUTDATED_DEFINITION && (outdated & OUTDATED(reason))) {
+            fprintf(stream, "%s%s", first ? "" : ", ", microvm_outdated_to_string(reason));
+            first = false;
+        }
+    fputs(" by now than it was started with", stream);
+    return fclose(stream) == 0 ? TAKE_PTR(text) : NULL;
+}
+
+static int plan_running(MicroVM *vm, HostPlanItem *item)
+{
+    unsigned files = vm->outdated & ~OUTDATED(MICROVM_OUTDATED_DEFINITION);
+    int r;
+
+    if (vm->booted) {
+        r = vm_spec_diff(vm->booted, vm->spec, &item->changes);
+        if (r < 0)
+            return r;
+    }
+    if (spec_changes_have(&item->changes, CHANGE_RESTART)) {
+        item->action = MICROVM_PLAN_RESTART;
+        item->reason = strdup(vm->fallback ? "it was rolled back to the definition that it had run with"
+                                           : "its definition changed");
+        return item->reason ? 0 : -ENOMEM;
+    }
+    if (files) {
+        item->action = MICROVM_PLAN_OUTDATED;
+        item->reason = say_files(files);
+        return item->reason ? 0 : -ENOMEM;
+    }
+    if (spec_changes_have(&item->changes, CHANGE_LIVE))
+        item->action = MICROVM_PLAN_LIVE;
+    if (item->changes.count == 0)
+        return 0;
+    item->reason = strdup(item->action == MICROVM_PLAN_LIVE ? "its definition changed"
+                                                            : "what changed takes effect at its next start");
+    return item->reason ? 0 : -ENOMEM;
+}
+
+static int plan_one(MicroVM *vm, HostPlanItem *item)
+{
+    *item = (HostPlanItem){.name = strdup(vm->name)};
+    if (!item->name)
+        return -ENOMEM;
+    if (vm_is_undeclared(vm)) {
+        item->action = MICROVM_PLAN_UNDECLARED;
+        item->reason = strdup("its definition is gone; it goes on until it is stopped");
+        return item->reason ? 0 : -ENOMEM;
+    }
+    if (!vm->spec) {
+        item->action = MICROVM_PLAN_INVALID;
+        return free_and_strdup(&item->reason, vm->definition_error);
+    }
+    if (state_is_alive(vm->record.state))
+        return plan_running(vm, item);
+    if (vm->record.state == MICROVM_INACTIVE && vm->spec->autostart && !vm->record.decided) {
+        item->action = MICROVM_PLAN_START;
+        item->reason = strdup("it is new in this boot, and to be started by itself");
+        return item->reason ? 0 : -ENOMEM;
+    }
+    return 0;
+}
+
+int manager_plan(Manager *manager, const Selection *selection, HostPlan *ret_plan, char **ret_error)
+{
+    _cleanup_(host_plan_clear)
+    HostPlan plan = {0};
+
+    for (char **name = selection->names; name && *name; name++)
+        if (!manager_find(manager, *name)) {
+            if (asprintf(ret_error, "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, *name) < 0)
+                *ret_error = NULL;
+            return -ENOENT;
+        }
+    plan.items = calloc(manager->n_vms + 1, sizeof(*plan.items));
+    if (!plan.items)
+        return -ENOMEM;
+    for (size_t i = 0; i < manager->n_vms; i++) {
+        /* What is neither there nor running is nothing: it is about to be forgotten. */
+        if (!is_selected(manager->vms[i], selection) || vm_is_gone(manager->vms[i]))
+            continue;
+        if (plan_one(manager->vms[i], &plan.items[plan.count++]) < 0)
+            return -ENOMEM;
+    }
+    *ret_plan = plan;
+    plan = (HostPlan){0};
+    return 0;
+}

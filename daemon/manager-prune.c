@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What may go with an apply, and what goes with a microVM. */
+#include "manager-apply.h"
+
+#include "base/log.h"
+#include "supervise/purge.h"
+
+#include <stdarg.h>
+
+static int refuse(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
+static int refuse(char **ret_error, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(ret_error, format, arguments) < 0)
+        *ret_error = NULL;
+    va_end(arguments);
+    return error;
+}
+
+/* Definitions that can't be found are no wish that their microVMs go. */
+int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, char **ret_error)
+{
+    size_t declared = 0, going = 0;
+
+    for (size_t i = 0; i < plan->count; i++)
+        going += plan->items[i].action == MICROVM_PLAN_UNDECLARED;
+    for (size_t i = 0; i < manager->n_vms; i++)
+        declared += !vm_is_undeclared(manager->vms[i]);
+    if (prune == PRUNE_NO || going == 0)
+        return 0;
+    for (size_t i = 0; i < manager->settings.n_directories; i++)
+        if (access(manager->settings.directories[i], R_OK | X_OK) < 0 && errno != ENOENT)
+            return refuse(ret_error, -EDOM, "nothing is pruned: %s can't be read: %s",
+                          manager->settings.directories[i], strerror(errno));
+    if (declared == 0)
+        return refuse(ret_error, -EDOM,
+                      "nothing is pruned: there is no definition at all (%s...), which looks like a mistake; "
+                      "stop them by "
+                      "name: microvmctl stop",
+                      manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
+    if (prune != PRUNE_ALL && going * 3 > manager->n_vms)
+        return refuse(ret_error, -EDOM,
+                      "nothing is pruned: %zu of %zu microVMs would go, more than a third; if that is meant: "
+                      "--prune=all",
+                      going, manager->n_vms);
+    return 0;
+}
+
+/* Each must be of a microVM that goes, by a path that leads nowhere else. */
+int apply_check_purge(Manager *manager, const HostPlan *plan, char **purge, char **ret_error)
+{
+    for (char **file = purge; file && *file; file++) {
+        bool found = false;
+        for (size_t i = 0; i < plan->count && !found; i++) {
+            const MicroVM *vm = manager_find(manager, plan->items[i].name);
+            size_t length = strlen(vm->state_dir);
+            found = plan->items[i].action == MICROVM_PLAN_UNDECLARED &&
+                    strncmp(*file, vm->state_dir, length) == 0 && (*file)[length] == '/' &&
+                    (*file)[length + 1];
+        }
+        if (!found || strstr(*file, "/../") || strstr(*file, "/./") || strstr(*file, "//"))
+            return refuse(ret_error, -EINVAL, "%s is no file of a microVM that is to go", *file);
+    }
+    return 0;
+}
+
+void manager_purge(Manager *manager, MicroVM *vm)
+{
+    int r = purge_files(manager->host.files, vm->state_dir, vm->purge);
+
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Its files stay in %s: %m", vm->state_dir);
+}

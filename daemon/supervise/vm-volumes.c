@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Giving up a volume that is gone. */
+#include "supervise/vm.h"
+
+#include "base/log.h"
+#include "resource/memory.h"
+
+typedef struct Forgetting {
+    MicroVM *vm;
+    char *state_dir, *image;
+    vm_forget_fn done;
+    void *userdata;
+    int error;
+    char *text;
+} Forgetting;
+
+static void forgetting_free(Forgetting *forgetting)
+{
+    free(forgetting->state_dir);
+    free(forgetting->image);
+    free(forgetting->text);
+    free(forgetting);
+}
+
+/* "a.img, b.img" */
+static char *list_volumes(const VmMemory *memory)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return NULL;
+    for (size_t i = 0; i < memory->n_volumes; i++)
+        fprintf(stream, "%s%s", i > 0 ? ", " : "", memory->volumes[i]);
+    return fclose(stream) == 0 ? TAKE_PTR(text) : NULL;
+}
+
+static void forgetting_run(void *argument)
+{
+    Forgetting *forgetting = argument;
+    _cleanup_(vm_memory_clear)
+    VmMemory memory = {0};
+    _cleanup_free_ char *known = NULL;
+    int r;
+
+    r = vm_memory_read(forgetting->state_dir, &memory);
+    if (r >= 0 && !vm_memory_forget_volume(&memory, forgetting->image)) {
+        known = list_volumes(&memory);
+        forgetting->error = -ENODATA;
+        if (asprintf(&forgetting->text, "no volume %s is remembered; %s%s", forgetting->image,
+                     memory.n_volumes > 0 ? "these are: " : "none is", known ? known : "") < 0)
+            forgetting->text = NULL;
+        return;
+    }
+    if (r >= 0)
+        r = vm_memory_write(forgetting->state_dir, &memory);
+    forgetting->error = r;
+    if (r < 0 &&
+        asprintf(&forgetting->text, "%s/state.json, which remembers its volumes, can't be changed: %s",
+                 forgetting->state_dir, strerror(-r)) < 0)
+        forgetting->text = NULL;
+}
+
+static void forgetting_done(void *argument)
+{
+    Forgetting *forgetting = argument;
+    MicroVM *vm = forgetting->vm;
+
+    if (forgetting->error >= 0)
+        log_vm_info(vm->name,
+                    "The volume %s is given up: where it is missing at the next start, it counts as new.",
+                    forgetting->image);
+    forgetting->done(forgetting->error, forgetting->text, forgetting->userdata);
+    forgetting_free(forgetting);
+    vm->chores--;
+    vm_admit(vm);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+static void forgetting_discard(void *argument)
+{
+    Forgetting *forgetting = argument;
+
+    forgetting->done(-ESHUTDOWN, "microvmd is ending", forgetting->userdata);
+    forgetting_free(forgetting);
+}
+
+int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *userdata, char **ret_error)
+{
+    Forgetting *forgetting;
+    int r = -ENOMEM;
+
+    /* What prepares a start, or cleans up after one, has the memory in its hands. */
+    if (vm->record.state == MICROVM_PREPARING || vm->chores > 0) {
+        if (asprintf(ret_error, "%s is %s; try again in a moment", vm->name,
+                     vm->chores > 0 ? "being cleaned up" : "starting") < 0)
+            *ret_error = NULL;
+        return -EBUSY;
+    }
+    forgetting = calloc(1, sizeof(*forgetting));
+    if (!forgetting)
+        return -ENOMEM;
+    *forgetting = (Forgetting){.vm = vm,
+                               .state_dir = strdup(vm->state_dir),
+                               .image = strdup(image),
+                               .done = done,
+                               .userdata = userdata};
+    if (forgetting->state_dir && forgetting->image)
+        r = workers_submit(vm->host->files,
+                           &(Work){forgetting_run, forgetting_done, forgetting_discard, forgetting});
+    if (r < 0)
+        forgetting_free(forgetting);
+    else
+        vm->chores++;
+    return r;
+}

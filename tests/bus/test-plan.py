@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Plan, apply and why a microVM is outdated, on a private bus with libvirt's test driver. Prints TAP."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import CTL, MANAGER, NAME, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
+
+
+def options(**more):
+    """As busctl wants them: a dictionary of variants."""
+    types = {bool: "b", int: "t", str: "s"}
+    words = [str(len(more))]
+    for key, value in more.items():
+        if isinstance(value, list):
+            words += [key, "as", str(len(value)), *value]
+        else:
+            words += [key, types[type(value)], str(value).lower() if isinstance(value, bool) else str(value)]
+    return words
+
+
+def plan(host, *names, **more):
+    host.reload()
+    items = host.call("/org/microvm1", MANAGER, "Plan", "asa{sv}", str(len(names)), *names, *options(**more))[0]
+    return {name: (action, reason, [tuple(change) for change in changes]) for name, action, reason, changes in items}
+
+
+class Applied:
+    """An apply from its call to its end: signals as (name, action, how, text), and the result."""
+
+    def __init__(self, host, *names, method="Apply", files=None, **more):
+        monitor = host.monitor()
+        words = ["as" + ("as" if files is not None else "") + "a{sv}", str(len(names)), *names]
+        if files is not None:
+            words += [str(len(files)), *files]
+        host.reload()
+        try:
+            self.id = host.call("/org/microvm1", MANAGER, method, *words, *options(**more))[0]
+            # A net under an apply that hangs: the monitor ends, and with it the reading.
+            net = threading.Timer(60, monitor.kill)
+            net.start()
+            self.steps, self.result = [], None
+            for line in monitor.stdout:
+                match = re.search(r"Apply(Progress|Removed) \(uint64 (\d+), (.*)\)$", line.strip())
+                if not match or int(match[2]) != self.id:
+                    continue
+                words = [word[1:-1] for word in re.findall(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", match[3])]
+                if match[1] == "Removed":
+                    self.result, self.reason = words
+                    break
+                self.steps.append(tuple(words))
+            net.cancel()
+        finally:
+            monitor.kill()
+            monitor.communicate()
+        assert self.result, "the apply did not end"
+
+    def done(self):
+        return [(name, action) for name, action, how, _ in self.steps if how == "done"]
+
+
+def refused(host, *names, **more):
+    return host.error("/org/microvm1", MANAGER, "Apply", "asa{sv}", str(len(names)), *names, *options(**more))
+
+
+def running(host, *names, **keys):
+    for name in names:
+        host.define(name, **keys)
+    host.reload()
+    assert host.ctl("start", *names).returncode == 0
+
+
+# --- tests: each gets a host whose daemon runs, without definitions ---
+
+
+def test_nothing_to_do(host):
+    assert plan(host) == {}
+    running(host, "a")
+    assert plan(host) == {"a": ("none", "", [])}
+    applied = Applied(host)
+    assert applied.result == "done" and applied.steps == []
+
+
+def test_changes_key_by_key(host):
+    running(host, "a", mem=256, labels={"tier": "web"}, volumes=[{"image": "d.img", "size": 8}])
+    host.define("a", mem=512, labels={"tier": "db"}, stop={"timeout": 7},
+                volumes=[{"image": "d.img", "size": 9, "readOnly": True}])
+    action, reason, changes = plan(host)["a"]
+    assert action == "restart" and "changed" in reason, reason
+    assert sorted(changes) == [("labels[tier]", '"web"', '"db"', "live"), ("mem", "256", "512", "restart"),
+                               ("stop.timeout", '"1min 30s"', '"7s"', "live"),
+                               ("volumes[d.img].readOnly", "false", "true", "restart"),
+                               ("volumes[d.img].size", "8", "9", "next-start")], changes
+    assert host.vm("a", "OutdatedReasons") == ["definition"] and host.vm("a", "Outdated") is True
+
+
+def test_names_and_labels(host):
+    host.define("a", autostart=True, labels={"tier": "web"})
+    host.define("b", autostart=True)
+    assert set(plan(host)) == {"a", "b"}
+    assert set(plan(host, "b")) == {"b"}
+    assert set(plan(host, labels=["tier=web"])) == {"a"} and set(plan(host, labels=["tier"])) == {"a"}
+    assert plan(host, labels=["tier=db"]) == {}
+    assert 'must be of type "as"' in refused(host, labels="tier")
+    assert "No microVM is called" in host.error("/org/microvm1", MANAGER, "Plan", "asa{sv}", "1", "nobody", "0")
+    assert Applied(host, "b").done() == [("b", "start")]
+    assert host.vm("a", "State") == "inactive"
+
+
+def test_new_ones_start_once(host):
+    host.define("new", autostart=True)
+    host.define("off", autostart=True)
+    host.define("manual")
+    host.reload()
+    assert host.vm("new", "State") == "inactive", "a reload starts nothing"
+    assert host.ctl("stop", "off").returncode == 0, "kept off before it ever ran"
+    assert {name: item[0] for name, item in plan(host).items()} == {"new": "start", "off": "none", "manual": "none"}
+    assert Applied(host).done() == [("new", "start")]
+    assert host.vm("new", "State") == "running"
+    host.ctl("stop", "--force", "new")
+    assert plan(host)["new"][0] == "none", "stopped by hand"
+    host.stop()
+    host.start()
+    assert plan(host)["new"][0] == "none" and plan(host)["off"][0] == "none", "also after a restart of the daemon"
+
+
+def test_live_changes_need_no_restart(host):
+    running(host, "a", stop={"timeout": 90})
+    generation = host.vm("a", "Generation")
+    host.define("a", stop={"timeout": 5}, description="new")
+    action, _, changes = plan(host)["a"]
+    assert action == "live" and {change[3] for change in changes} == {"live"}, changes
+    applied = Applied(host)
+    assert applied.done() == [("a", "live")] and applied.result == "done"
+    assert host.vm("a", "Generation") == generation and host.vm("a", "Outdated") is False
+    assert plan(host)["a"] == ("none", "", [])
+    with open(host.path("run/vm/a/record.json")) as file:
+        assert json.loads(json.load(file)["definition"])["stop"]["timeout"] == "5s", "a new daemon knows, too"
+
+
+def test_next_start_changes_wait(host):
+    running(host, "a", volumes=[{"image": "d.img", "size": 8}])
+    host.define("a", volumes=[{"image": "d.img", "size": 9}])
+    action, reason, changes = plan(host)["a"]
+    assert action == "none" and "next start" in reason and changes[0][3] == "next-start", (action, reason, changes)
+    assert Applied(host, restart=True).steps == []
+
+
+def test_restarts_only_when_asked(host):
+    running(host, "a", "b", mem=256)
+    before = {name: host.vm(name, "Generation") for name in "ab"}
+    host.define("a", mem=512, description="both")
+    applied = Applied(host)
+    assert applied.done() == [("a", "live")] and host.vm("a", "Generation") == before["a"]
+    assert plan(host)["a"][2] == [("mem", "256", "512", "restart")], "what is live is done"
+    assert Applied(host, restart=True).done() == [("a", "restart")]
+    assert host.vm("a", "Generation") != before["a"] and host.vm("a", "MemoryBytes") == 512 << 20
+    assert host.vm("b", "Generation") == before["b"] and plan(host)["a"][0] == "none"
+
+
+def test_other_files(host):
+    host.write("initrd", "an initrd")
+    running(host, "a", "b", initrd=host.path("initrd"))
+    assert host.vm("a", "OutdatedReasons") == []
+    host.write("new", "another kernel")
+    os.replace(host.path("new"), host.kernel)
+    host.reload()
+    wait_for("the look", lambda: host.vm("a", "OutdatedReasons") == ["kernel"])
+    os.unlink(host.path("initrd"))
+    item = plan(host)["a"]
+    assert item[0] == "outdated" and "kernel, initrd" in item[1] and item[2] == [], item
+    host.write("initrd", "an initrd")
+    before = host.vm("a", "Generation")
+    assert Applied(host, restart=True).steps == [], "only with outdated"
+    assert Applied(host, "a", restart=True, outdated=True).done() == [("a", "restart")]
+    assert host.vm("a", "Generation") != before and host.vm("a", "OutdatedReasons") == []
+    assert host.vm("b", "Outdated") is True
+
+
+def test_one_after_the_other_and_no_further(host):
+    running(host, "a", "b", "c", mem=256)
+    for name in "abc":
+        host.define(name, mem=512, **({"kernel": "/nonexistent"} if name == "b" else {}))
+    applied = Applied(host, restart=True)
+    how = [(name, action, how) for name, action, how, _ in applied.steps]
+    assert how == [("a", "restart", "begun"), ("a", "restart", "done"), ("b", "restart", "begun"), ("b", "restart", "failed"),
+                   ("c", "restart", "skipped")], how
+    assert applied.result == "failed" and "/nonexistent" in applied.reason, applied.reason
+    assert host.vm("c", "MemoryBytes") == 256 << 20 and host.vm("b", "State") == "failed"
+
+
+def test_canary_first_then_the_others(host):
+    running(host, "a", "b", mem=256)
+    for name in "ab":
+        host.define(name, mem=512)
+    applied = Applied(host, restart=True, canary=True, canaryTime=300000, maxParallel=5)
+    assert applied.result == "done" and applied.done() == [("a", "restart"), ("b", "restart")], applied.steps
+    assert any("stays up" in text for *_, text in applied.steps), applied.steps
+
+
+def test_canary_that_does_not_start_is_rolled_back(host):
+    running(host, "a", "b", mem=256)
+    for name in "ab":
+        host.define(name, mem=512, kernel="/nonexistent")
+    applied = Applied(host, restart=True, canary=True, canaryTime=300000)
+    assert applied.result == "failed" and "runs again with the one that it had" in applied.reason, applied.reason
+    assert ("a", "rollback") in applied.done() and [step[:3] for step in applied.steps][-1] == ("b", "restart", "skipped")
+    assert host.vm("a", "State") == "running" and host.vm("a", "MemoryBytes") == 256 << 20
+    assert host.vm("a", "OutdatedReasons") == ["definition"]
+    assert plan(host)["a"][0] == "restart" and "rolled back" in plan(host)["a"][1]
+    host.stop()
+    host.start()
+    # libvirt's test driver ends with the daemon: the restart policy starts it again, from what it was rolled back to.
+    wait_for("the restart", lambda: host.vm("a", "State") == "running" and host.vm("a", "OutdatedReasons") == ["definition"])
+    assert host.vm("a", "MemoryBytes") == 256 << 20 and "rolled back" in plan(host)["a"][1], "a new daemon knows"
+    host.define("a", mem=512)
+    assert "rolled back" not in plan(host)["a"][1], "a mended definition is a new chance"
+    assert Applied(host, "a", restart=True, canary=True, canaryTime=1000).result == "done"
+    assert host.vm("a", "MemoryBytes") == 512 << 20
+
+
+def test_canary_that_is_stopped_by_hand_stays_off(host):
+    running(host, "a", mem=256)
+    host.define("a", mem=512)
+    host.reload()
+    job = host.call("/org/microvm1", MANAGER, "Apply", "asa{sv}", "0", *options(restart=True, canary=True))[0]
+    wait_for("the new one", lambda: host.vm("a", "State") == "running" and host.vm("a", "MemoryBytes") == 512 << 20)
+    assert "another apply is going on, now with the restart of a" in refused(host)
+    assert host.ctl("stop", "--force", "a").returncode == 0
+    wait_for("the end of the apply", lambda: f"Apply {job} is failed" in host.read_log())
+    assert host.vm("a", "State") == "inactive"
+    assert Applied(host).result == "done"
+
+
+def test_undeclared_are_pruned_only_when_asked(host):
+    running(host, "a", "b", "c", "gone", volumes=[{"image": "d.img", "size": 8}])
+    os.unlink(host.path("vms/gone.json"))
+    item = plan(host)["gone"]
+    assert item[0] == "undeclared", item
+    assert Applied(host).steps == [] and host.vm("gone", "State") == "running"
+    assert Applied(host, prune="yes").done() == [("gone", "stop")]
+    wait_for("it is gone", lambda: "gone" not in host.ctl("list").stdout)
+    assert os.path.exists(host.path("state/vm/gone/d.img")), "volumes stay"
+
+
+def test_prune_fears_mistakes(host):
+    running(host, "a", "b", "c")
+    for name in "ab":
+        os.unlink(host.path(f"vms/{name}.json"))
+    host.reload()
+    refusal = refused(host, prune="yes")
+    assert "2 of 3 microVMs would go" in refusal, refusal
+    assert '"yes" or "all"' in refused(host, prune="maybe")
+    os.unlink(host.path("vms/c.json"))
+    host.reload()
+    for prune in ("yes", "all"):
+        assert "there is no definition at all" in refused(host, prune=prune)
+    os.rename(host.definitions, host.path("elsewhere"))
+    host.reload()
+    assert "there is no definition at all" in refused(host, prune="all")
+    assert [host.vm(name, "State") for name in "abc"] == ["running"] * 3
+    os.rename(host.path("elsewhere"), host.definitions)
+    host.define("c")
+    host.reload()
+    assert sorted(Applied(host, prune="all").done()) == [("a", "stop"), ("b", "stop")]
+    assert host.vm("c", "State") == "running"
+
+
+def test_purge_takes_the_named_files(host):
+    running(host, "a", "b", "c", "gone", volumes=[{"image": "d.img", "size": 8}])
+    for name in ("gone",):
+        os.unlink(host.path(f"vms/{name}.json"))
+    host.reload()
+    files = host.call("/org/microvm1/vm/gone", VM, "ListFiles")[0]
+    assert host.path("state/vm/gone/d.img") in files and host.path("state/vm/gone/state.json") in files, files
+    for bad in (host.path("state/vm/a/d.img"), host.path("state/vm/gone/../a/d.img"), "/etc/passwd", host.path("state/vm/gone/")):
+        assert "no file of a microVM that is to go" in host.error("/org/microvm1", MANAGER, "ApplyAndPurge", "asasa{sv}", "0", "1",
+                                                                  bad, *options(prune="yes"))
+    assert "only go with what is pruned" in host.error("/org/microvm1", MANAGER, "ApplyAndPurge", "asasa{sv}", "0", "1", files[0], "0")
+    assert host.vm("gone", "State") == "running"
+    host.write("state/vm/gone/late", "not named")
+    assert Applied(host, method="ApplyAndPurge", files=files, prune="yes").result == "done"
+    wait_for("the files are gone", lambda: os.listdir(host.path("state/vm/gone")) == ["late"])
+    assert os.path.exists(host.path("state/vm/a/d.img"))
+
+
+def test_forget_volume(host):
+    running(host, "a", volumes=[{"image": "d.img", "size": 8}])
+    host.ctl("stop", "--force", "a")
+    os.unlink(host.path("state/vm/a/d.img"))
+    run = host.ctl("start", "a")
+    assert run.returncode == 1 and "forget-volume" in run.stderr, run.stderr
+    path = "/org/microvm1/vm/a"
+    assert "d.img" in host.error(path, VM, "ForgetVolume", "s", "other.img")
+    host.call(path, VM, "ForgetVolume", "s", "d.img")
+    assert host.ctl("start", "a").returncode == 0 and os.path.exists(host.path("state/vm/a/d.img"))
+
+
+def test_others_may_not(host):
+    running(host, "a")
+    everyone = ("setpriv", "--reuid", "65534", "--clear-groups")
+    if os.getuid() != 0:
+        return
+    for path, interface, method, *words in (("/org/microvm1", MANAGER, "Plan", "asa{sv}", "0", "0"),
+                                            ("/org/microvm1", MANAGER, "Apply", "asa{sv}", "0", "0"),
+                                            ("/org/microvm1", MANAGER, "ApplyAndPurge", "asasa{sv}", "0", "0", "0"),
+                                            ("/org/microvm1/vm/a", VM, "ListFiles"),
+                                            ("/org/microvm1/vm/a", VM, "ForgetVolume", "s", "d.img")):
+        error = host.error(path, interface, method, *words, prefix=everyone)
+        assert "Not allowed" in error or "denied" in error.lower(), (method, error)
+
+
+def make_host():
+    host = Host()
+    host.start()
+    return host
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), make_host))

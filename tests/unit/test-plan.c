@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What apply would do, from what is in memory. */
+#include "base/file.h"
+#include "base/log.h"
+#include "manager-plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+typedef struct World {
+    char directory[64];
+    char *definitions;
+    sd_event *event;
+    Manager *manager;
+    HostPlan plan;
+} World;
+
+static int setup(void **context)
+{
+    World *world = calloc(1, sizeof(*world));
+    ManagerSettings settings = {.n_directories = 1};
+    HostConfig config = {0};
+    ManagerObserver observer = {0};
+
+    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
+    assert_non_null(mkdtemp(world->directory));
+    assert_true(asprintf(&world->definitions, "%s/vms", world->directory) > 0);
+    assert_int_equal(mkdir(world->definitions, 0755), 0);
+    assert_int_equal(sd_event_new(&world->event), 0);
+    settings.config_path = "/nonexistent/host.json";
+    settings.directories[0] = world->definitions;
+    settings.state_dir = settings.runtime_dir = world->directory;
+    config.libvirt_uri = strdup("test:///default");
+    assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    *context = world;
+    return 0;
+}
+
+static int teardown(void **context)
+{
+    World *world = *context;
+
+    host_plan_clear(&world->plan);
+    manager_free(world->manager);
+    sd_event_unref(world->event);
+    remove_tree(world->directory);
+    free(world->definitions);
+    free(world);
+    return 0;
+}
+
+static void define(World *world, const char *name, const char *text)
+{
+    _cleanup_free_ char *path = NULL;
+    ReloadChanges changes = {0};
+    char *error = NULL;
+
+    assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
+    if (text)
+        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
+    else
+        assert_int_equal(unlink(path), 0);
+    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
+    reload_changes_clear(&changes);
+}
+
+static MicroVM *run(World *world, const char *name)
+{
+    MicroVM *vm = manager_find(world->manager, name);
+
+    vm_spec_unref(vm->booted);
+    vm->booted = vm_spec_ref(vm->spec);
+    vm->record.state = MICROVM_RUNNING;
+    vm->record.decided = true;
+    return vm;
+}
+
+static const HostPlanItem *plan(World *world, const char *name)
+{
+    _cleanup_free_ char *error = NULL;
+
+    host_plan_clear(&world->plan);
+    assert_int_equal(manager_plan(world->manager, &(Selection){0}, &world->plan, &error), 0);
+    for (size_t i = 0; i < world->plan.count; i++)
+        if (streq(world->plan.items[i].name, name))
+            return &world->plan.items[i];
+    return NULL;
+}
+
+static void expect(World *world, MicrovmPlan action, const char *words, size_t changes)
+{
+    const HostPlanItem *item = plan(world, "web");
+
+    assert_non_null(item);
+    assert_string_equal(microvm_plan_to_string(item->action), microvm_plan_to_string(action));
+    assert_int_equal(item->changes.count, changes);
+    if (words && (!item->reason || !strstr(item->reason, words)))
+        fail_msg("no \"%s\" in \"%s\"", words, item->reason ? item->reason : "");
+    assert_true(words || !item->reason);
+}
+
+#define WEB "{\"kernel\": \"/k\""
+
+static void test_running(void **context)
+{
+    World *world = *context;
+    MicroVM *vm;
+
+    define(world, "web", WEB "}");
+    vm = run(world, "web");
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    define(world, "web", WEB ", \"description\": \"x\"}");
+    expect(world, MICROVM_PLAN_LIVE, "changed", 1);
+    assert_int_equal(vm->outdated, OUTDATED(MICROVM_OUTDATED_DEFINITION));
+    define(world, "web", WEB ", \"description\": \"x\", \"mem\": 64}");
+    expect(world, MICROVM_PLAN_RESTART, "changed", 2);
+    /* What is live is taken over, the rest waits. */
+    assert_int_equal(vm_apply_live(vm), 0);
+    expect(world, MICROVM_PLAN_RESTART, "changed", 1);
+    define(world, "web", WEB ", \"description\": \"x\"}");
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    assert_int_equal(vm->outdated, 0);
+    vm_set_outdated_files(vm, OUTDATED(MICROVM_OUTDATED_KERNEL) | OUTDATED(MICROVM_OUTDATED_HYPERVISOR));
+    expect(world, MICROVM_PLAN_OUTDATED, "another kernel, hypervisor by now", 0);
+    define(world, "web", WEB ", \"description\": \"y\"}");
+    expect(world, MICROVM_PLAN_OUTDATED, "another kernel", 1);
+    define(world, "web", WEB ", \"mem\": 64}");
+    expect(world, MICROVM_PLAN_RESTART, "changed", 2);
+    define(world, "web", "{");
+    expect(world, MICROVM_PLAN_INVALID, "web.json:1:", 0);
+    define(world, "web", NULL);
+    expect(world, MICROVM_PLAN_UNDECLARED, "gone", 0);
+    vm->record.state = MICROVM_INACTIVE;
+}
+
+static void test_not_running(void **context)
+{
+    World *world = *context;
+    MicroVM *vm;
+
+    define(world, "web", WEB "}");
+    expect(world, MICROVM_PLAN_START, "new", 0);
+    define(world, "web", WEB ", \"autostart\": false}");
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    define(world, "web", "{");
+    expect(world, MICROVM_PLAN_INVALID, "web.json:1:", 0);
+    /* A mended one is still new. */
+    define(world, "web", WEB "}");
+    expect(world, MICROVM_PLAN_START, "new", 0);
+    vm = manager_find(world->manager, "web");
+    vm->record.decided = true;
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    vm->record.state = MICROVM_FAILED;
+    vm->record.decided = false;
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    vm->record.state = MICROVM_BACKOFF;
+    define(world, "web", WEB ", \"mem\": 64}");
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    vm->record.state = MICROVM_INACTIVE;
+    define(world, "web", NULL);
+    assert_null(plan(world, "web"));
+}
+
+static void test_selection(void **context)
+{
+    World *world = *context;
+    char *error = NULL;
+    char *a[] = {(char *)"a", NULL}, *nobody[] = {(char *)"a", (char *)"nobody", NULL};
+    char *both[] = {(char *)"tier=web", (char *)"blue", NULL}, *other[] = {(char *)"tier=db", NULL},
+         *prefix[] = {(char *)"tie", NULL};
+    static const struct {
+        bool named;
+        int labels; /* 0: none, 1: both, 2: other, 3: prefix */
+        size_t count;
+    } cases[] = {{false, 0, 2}, {true, 0, 1}, {false, 1, 1}, {true, 1, 1}, {false, 2, 0}, {false, 3, 0}};
+
+    define(world, "a", WEB ", \"labels\": {\"tier\": \"web\", \"blue\": \"\"}}");
+    define(world, "b", WEB ", \"labels\": {\"tier\": \"web\"}}");
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        char **labels[] = {NULL, both, other, prefix};
+        host_plan_clear(&world->plan);
+        assert_int_equal(manager_plan(world->manager,
+                                      &(Selection){cases[i].named ? a : NULL, labels[cases[i].labels]},
+                                      &world->plan, &error),
+                         0);
+        assert_int_equal(world->plan.count, cases[i].count);
+    }
+    host_plan_clear(&world->plan);
+    assert_int_equal(manager_plan(world->manager, &(Selection){.names = nobody}, &world->plan, &error),
+                     -ENOENT);
+    assert_non_null(strstr(error, "nobody"));
+    free(error);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_running),
+        TEST(test_not_running),
+        TEST(test_selection),
+    };
+
+    setenv("MICROVMD_LOG_LEVEL", "crit", 1);
+    log_setup();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
