@@ -79,7 +79,7 @@ def bench_latency(host):
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     with tempfile.TemporaryDirectory(prefix="microvmd-bench.") as embed:
-        guest = os.environ.get("MICROVMD_GUEST") or os.path.join(embed, "guest")
+        guest = os.path.abspath(os.environ.get("MICROVMD_GUEST") or os.path.join(embed, "guest"))
         if not os.path.exists(guest + "/vmlinuz"):
             subprocess.run([os.path.join(SOURCE, "tests/guest/make-guest.sh"), guest], check=True, stdout=subprocess.DEVNULL)
         host = make_host(embed, guest)
