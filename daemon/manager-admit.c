@@ -3,22 +3,9 @@
 #include "manager.h"
 
 #include "base/log.h"
-
-#include <stdarg.h>
+#include "base/say.h"
 
 #define HOST_STATE_FRESH_USEC UINT64_C(1000000)
-
-static int say(char **ret_text, int result, const char *format, ...) _printf_(3, 4);
-static int say(char **ret_text, int result, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_text, format, arguments) < 0)
-        *ret_text = NULL;
-    va_end(arguments);
-    return result;
-}
 
 /* Whether it was asked lately that the host is shutting down; if not, it is asked now, and the answer tells
  * the held. */
@@ -40,15 +27,17 @@ int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
     const DriverSlot *slot = vm->driver ? &manager->drivers[vm->driver->kind] : NULL;
 
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say(ret_error, -EUCLEAN, "nothing starts on this host until its configuration is mended. %s",
-                   manager->role_reason ? manager->role_reason : "");
+        return say_why(ret_error, -EUCLEAN,
+                       "nothing starts on this host until its configuration is mended. %s",
+                       manager->role_reason ? manager->role_reason : "");
     if (manager->host_stopping) {
         /* Whoever said so may have been wrong; then the next try goes through. */
         (void)host_state_known(manager);
-        return say(ret_error, -ESHUTDOWN, "the host is shutting down: nothing starts any more");
+        return say_why(ret_error, -ESHUTDOWN, "the host is shutting down: nothing starts any more");
     }
     if (slot && slot->answered && !slot->online && !slot->ever_online)
-        return say(ret_error, -EHOSTDOWN, "%s", slot->reason ? slot->reason : "its driver can't be reached");
+        return say_why(ret_error, -EHOSTDOWN, "%s",
+                       slot->reason ? slot->reason : "its driver can't be reached");
     return 0;
 }
 
@@ -107,8 +96,8 @@ static int pull_in(Manager *manager, MicroVM *vm, char **ret_reason)
         if (!other || vm_pull_in(other, vm, &error) >= 0)
             continue;
         if (required)
-            return say(ret_reason, -ECANCELED, "it requires %s, which can't be started: %s", name,
-                       error ? error : "out of memory");
+            return say_why(ret_reason, -ECANCELED, "it requires %s, which can't be started: %s", name,
+                           error ? error : "out of memory");
         log_vm_info(vm->name, "It wants %s, which can't be started: %s", name,
                     error ? error : "out of memory");
     }
@@ -125,11 +114,11 @@ static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
         const MicroVM *other = manager_find(manager, spec->requires[i]);
         MicrovmState state = other ? other->record.state : MICROVM_INACTIVE;
         if (!other)
-            return say(ret_reason, -ECANCELED, "it requires %s, and no microVM is called so",
-                       spec->requires[i]);
+            return say_why(ret_reason, -ECANCELED, "it requires %s, and no microVM is called so",
+                           spec->requires[i]);
         if (!state_is_up(state) && !vm_is_coming(other) && state != MICROVM_BACKOFF)
-            return say(ret_reason, -ECANCELED, "it requires %s, which is %s: %s", other->name,
-                       microvm_state_to_string(state), other->record.reason);
+            return say_why(ret_reason, -ECANCELED, "it requires %s, which is %s: %s", other->name,
+                           microvm_state_to_string(state), other->record.reason);
     }
     for (size_t i = 0; i < spec->n_after; i++) {
         _cleanup_free_ char *name = strndup(spec->after[i], strcspn(spec->after[i], ":"));
@@ -137,7 +126,7 @@ static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
         /* Who was tried once and failed is not waited for, but by those that can't do without. */
         if (other &&
             (vm_is_coming(other) || (other->record.state == MICROVM_BACKOFF && requires(spec, other->name))))
-            return say(ret_reason, 0, "waits for %s to run", other->name);
+            return say_why(ret_reason, 0, "waits for %s to run", other->name);
     }
     return 1;
 }
@@ -150,28 +139,29 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
     int r;
 
     if (vm->definition_error)
-        return say(ret_reason, -EBADMSG, "%s", vm->definition_error);
+        return say_why(ret_reason, -EBADMSG, "%s", vm->definition_error);
     if (!vm->spec)
-        return say(ret_reason, -EBADMSG, "it has no definition any more");
+        return say_why(ret_reason, -EBADMSG, "it has no definition any more");
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say(ret_reason, 0, "held: the host's configuration enables guest mode, or disables host mode");
+        return say_why(ret_reason, 0,
+                       "held: the host's configuration enables guest mode, or disables host mode");
     if (manager->host_stopping)
-        return say(ret_reason, 0, "held: the host is shutting down");
+        return say_why(ret_reason, 0, "held: the host is shutting down");
     slot = &manager->drivers[vm->spec->driver];
     vm->driver = slot->driver;
     vm->driver_online = slot->online;
     if (slot->answered && !slot->online)
-        return say(ret_reason, 0, "held: its driver is away: %s",
-                   slot->reason ? slot->reason : "no reason given");
+        return say_why(ret_reason, 0, "held: its driver is away: %s",
+                       slot->reason ? slot->reason : "no reason given");
     if (!slot->synced)
-        return say(ret_reason, 0, "held: the driver is asked what runs already");
+        return say_why(ret_reason, 0, "held: the driver is asked what runs already");
     if (!host_known)
-        return say(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
+        return say_why(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
     r = vm->pulls_in ? pull_in(manager, vm, ret_reason) : 0;
     if (r >= 0)
         r = check_order(manager, vm, ret_reason);
     if (r > 0 && concurrent_starts(manager) >= max_concurrent_starts(manager))
-        return say(ret_reason, 0, "held: enough others are starting");
+        return say_why(ret_reason, 0, "held: enough others are starting");
     return r;
 }
 

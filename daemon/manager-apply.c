@@ -8,10 +8,10 @@
 #include "manager-apply.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "base/strv.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 
 typedef enum StepState {
     STEP_PENDING,
@@ -47,18 +47,6 @@ struct Apply {
     char *failure; /* the first, in one sentence */
     sd_event_source *wake, *watch;
 };
-
-static int say(char **ret_text, int result, const char *format, ...) _printf_(3, 4);
-static int say(char **ret_text, int result, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_text, format, arguments) < 0)
-        *ret_text = NULL;
-    va_end(arguments);
-    return result;
-}
 
 Apply *apply_free(Apply *apply)
 {
@@ -99,8 +87,8 @@ static void step_over(Apply *apply, ApplyStep *step, MicrovmApply outcome, const
     if (outcome == MICROVM_APPLY_FAILED) {
         apply->failures++;
         if (!apply->failure)
-            say(&apply->failure, 0, "%s of %s failed: %s", microvm_job_verb_to_string(step->verb), step->name,
-                text ? text : "no reason given");
+            say_why(&apply->failure, 0, "%s of %s failed: %s", microvm_job_verb_to_string(step->verb),
+                    step->name, text ? text : "no reason given");
         if (step->verb == MICROVM_JOB_RESTART)
             apply->halted = true;
         if (step->verb == MICROVM_JOB_STOP && vm)
@@ -116,8 +104,8 @@ static void finish(Apply *apply)
     _cleanup_free_ char *text = NULL;
 
     if (apply->failures > 1)
-        say(&text, 0, "%zu steps failed; the first: %s", apply->failures,
-            apply->failure ? apply->failure : "");
+        say_why(&text, 0, "%zu steps failed; the first: %s", apply->failures,
+                apply->failure ? apply->failure : "");
     else if (apply->failures > 0)
         text = TAKE_PTR(apply->failure);
     log_full(apply->failures > 0 ? LOG_ERR : LOG_INFO, NULL, 0, "Apply %" PRIu64 " is %s%s%s", apply->id,
@@ -273,12 +261,12 @@ static void fell_back(Apply *apply, ApplyStep *step)
     for (size_t i = 0; i < apply->n_steps; i++)
         restarts += apply->steps[i].verb == MICROVM_JOB_RESTART;
     tell(apply, step->name, "rollback", done ? MICROVM_APPLY_DONE : MICROVM_APPLY_FAILED, step->reason);
-    say(&text, 0, "with its new definition it did not stay up (%s); %s%s%s", step->why ? step->why : "",
-        done ? "it runs again with the one that it had" : "nor could it be brought back: ",
-        done           ? ""
-        : step->reason ? step->reason
-                       : "",
-        restarts > 1 ? "; nothing else was restarted" : "");
+    say_why(&text, 0, "with its new definition it did not stay up (%s); %s%s%s", step->why ? step->why : "",
+            done ? "it runs again with the one that it had" : "nor could it be brought back: ",
+            done           ? ""
+            : step->reason ? step->reason
+                           : "",
+            restarts > 1 ? "; nothing else was restarted" : "");
     step_over(apply, step, MICROVM_APPLY_FAILED, text);
 }
 
@@ -424,7 +412,7 @@ static void apply_live(Apply *apply)
         if (r < 0) {
             apply->failures++;
             if (!apply->failure)
-                say(&apply->failure, 0, "%s: %s", vm->name, strerror(-r));
+                say_why(&apply->failure, 0, "%s: %s", vm->name, strerror(-r));
         }
         tell(apply, vm->name, "live", r < 0 ? MICROVM_APPLY_FAILED : MICROVM_APPLY_DONE,
              r < 0 ? strerror(-r) : NULL);
@@ -488,9 +476,9 @@ static int say_busy(const Apply *apply, char **ret_error)
 {
     for (size_t i = 0; i < apply->n_steps; i++)
         if (apply->steps[i].state != STEP_PENDING && apply->steps[i].state != STEP_OVER)
-            return say(ret_error, -EBUSY, "another apply is going on, now with the %s of %s",
-                       microvm_job_verb_to_string(apply->steps[i].verb), apply->steps[i].name);
-    return say(ret_error, -EBUSY, "another apply is going on");
+            return say_why(ret_error, -EBUSY, "another apply is going on, now with the %s of %s",
+                           microvm_job_verb_to_string(apply->steps[i].verb), apply->steps[i].name);
+    return say_why(ret_error, -EBUSY, "another apply is going on");
 }
 
 int manager_apply(Manager *manager, const Selection *selection, const ApplyOptions *options, uint64_t *ret_id,

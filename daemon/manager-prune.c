@@ -3,21 +3,8 @@
 #include "manager-apply.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "supervise/purge.h"
-
-#include <stdarg.h>
-
-static int refuse(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
-static int refuse(char **ret_error, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_error, format, arguments) < 0)
-        *ret_error = NULL;
-    va_end(arguments);
-    return error;
-}
 
 /* Definitions that can't be found are no wish that their microVMs go. */
 int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, char **ret_error)
@@ -32,19 +19,21 @@ int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, 
         return 0;
     for (size_t i = 0; i < manager->settings.n_directories; i++)
         if (access(manager->settings.directories[i], R_OK | X_OK) < 0 && errno != ENOENT)
-            return refuse(ret_error, -EDOM, "nothing is pruned: %s can't be read: %s",
-                          manager->settings.directories[i], strerror(errno));
+            return say_why(ret_error, -EDOM, "nothing is pruned: %s can't be read: %s",
+                           manager->settings.directories[i], strerror(errno));
     if (declared == 0)
-        return refuse(ret_error, -EDOM,
-                      "nothing is pruned: there is no definition at all (%s...), which looks like a mistake; "
-                      "stop them by "
-                      "name: microvmctl stop",
-                      manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
+        return say_why(
+            ret_error, -EDOM,
+            "nothing is pruned: there is no definition at all (%s...), which looks like a mistake; "
+            "stop them by "
+            "name: microvmctl stop",
+            manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
     if (prune != PRUNE_ALL && going * 3 > manager->n_vms)
-        return refuse(ret_error, -EDOM,
-                      "nothing is pruned: %zu of %zu microVMs would go, more than a third; if that is meant: "
-                      "--prune=all",
-                      going, manager->n_vms);
+        return say_why(
+            ret_error, -EDOM,
+            "nothing is pruned: %zu of %zu microVMs would go, more than a third; if that is meant: "
+            "--prune=all",
+            going, manager->n_vms);
     return 0;
 }
 
@@ -61,7 +50,7 @@ int apply_check_purge(Manager *manager, const HostPlan *plan, char **purge, char
                     (*file)[length + 1];
         }
         if (!found || strstr(*file, "/../") || strstr(*file, "/./") || strstr(*file, "//"))
-            return refuse(ret_error, -EINVAL, "%s is no file of a microVM that is to go", *file);
+            return say_why(ret_error, -EINVAL, "%s is no file of a microVM that is to go", *file);
     }
     return 0;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host/accel.h"
 
+#include "base/say.h"
+
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 #include <time.h>
 #if defined(__x86_64__)
@@ -105,19 +106,6 @@ void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts)
     facts.tsc_khz = measure_tsc_khz();
 #endif
     *ret_facts = facts;
-}
-
-static char *say(const char *format, ...) _printf_(1, 2);
-static char *say(const char *format, ...)
-{
-    va_list arguments;
-    char *text;
-
-    va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
-    va_end(arguments);
-    return text;
 }
 
 /* Why KVM can't be used; NULL: it can. */

@@ -2,11 +2,11 @@
 #include "host/config.h"
 
 #include "base/file.h"
+#include "base/say.h"
 #include "spec/table.h"
 #include "spec/take.h"
 
 #include <dirent.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 
 enum {
@@ -152,19 +152,6 @@ static const char why[] =
     "A system is a host of microVMs or a microVM guest, never both: guest optimisations switch off what a "
     "host needs\n"
     "(on NixOS system.switch.enable: switch-to-configuration is gone, and the host can't be rebuilt).";
-
-static char *say(const char *format, ...) _printf_(1, 2);
-static char *say(const char *format, ...)
-{
-    va_list arguments;
-    char *text;
-
-    va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
-    va_end(arguments);
-    return text;
-}
 
 /* A key that says which role the system has: what a wrong one leads to, and how a right one is written. */
 typedef struct RoleKey {

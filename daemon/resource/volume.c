@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "resource/volume.h"
 
+#include "base/say.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -16,18 +17,6 @@ char *volume_path(const VolumeSpec *volume, const char *state_dir)
     if (volume->image[0] == '/')
         return strdup(volume->image);
     return asprintf(&path, "%s/%s", state_dir, volume->image) < 0 ? NULL : path;
-}
-
-static int fail(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
-static int fail(char **ret_error, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_error, format, arguments) < 0)
-        *ret_error = NULL;
-    va_end(arguments);
-    return error;
 }
 
 /* Runs a program with standard error in a pipe; returns 0, or a negative errno with its last words. */
@@ -122,10 +111,10 @@ static int make_file_system(const VolumeSpec *volume, const char *partial, const
     r = run_program(argv, output, sizeof(output));
     free(argv);
     if (r == -ENOENT)
-        return fail(ret_error, r, "volume %s can't be made: %s is not installed (package %s)", path, program,
-                    makers[volume->fs_type].package);
+        return say_why(ret_error, r, "volume %s can't be made: %s is not installed (package %s)", path,
+                       program, makers[volume->fs_type].package);
     if (r < 0)
-        return fail(ret_error, r, "volume %s can't be made: %s failed: %s", path, program, output);
+        return say_why(ret_error, r, "volume %s can't be made: %s failed: %s", path, program, output);
     return 0;
 }
 
@@ -138,12 +127,12 @@ static int volume_create(const VolumeSpec *volume, const char *path, char **ret_
         return -ENOMEM;
     r = make_file(partial, volume->size_mib);
     if (r < 0)
-        r = fail(ret_error, r, "volume %s (%" PRIu64 " MiB) can't be made: %s", path, volume->size_mib,
-                 strerror(-r));
+        r = say_why(ret_error, r, "volume %s (%" PRIu64 " MiB) can't be made: %s", path, volume->size_mib,
+                    strerror(-r));
     if (r == 0)
         r = make_file_system(volume, partial, path, ret_error);
     if (r == 0 && rename(partial, path) < 0)
-        r = fail(ret_error, -errno, "volume %s can't be made: %s", path, strerror(errno));
+        r = say_why(ret_error, -errno, "volume %s can't be made: %s", path, strerror(errno));
     if (r < 0)
         unlink(partial);
     return r;
@@ -168,15 +157,15 @@ static int check_stands_alone(const char *path, char **ret_error)
     bool leans = false;
 
     if (fd < 0 || pread(fd, header, sizeof(header), 0) < 0)
-        return fail(ret_error, -errno, "volume %s can't be read: %s", path, strerror(errno));
+        return say_why(ret_error, -errno, "volume %s can't be read: %s", path, strerror(errno));
     if (memcmp(header, magic, sizeof(magic)) != 0)
-        return fail(ret_error, -EINVAL, "volume %s is no qcow2 image; mend its \"imageType\"", path);
+        return say_why(ret_error, -EINVAL, "volume %s is no qcow2 image; mend its \"imageType\"", path);
     for (size_t i = 0; i < 8; i++)
         leans |= header[BACKING_OFFSET + i] != 0;
     if (header[7] >= 3)
         leans |= header[FEATURES + 7] & EXTERNAL_DATA;
     if (leans)
-        return fail(
+        return say_why(
             ret_error, -EINVAL,
             "volume %s leans on another file (qemu-img info shows which), whose owner would be changed; "
             "make one that stands alone: qemu-img convert -O qcow2",
@@ -191,20 +180,22 @@ int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **
 
     if (stat(path, &st) == 0) {
         if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-            return fail(ret_error, -EINVAL, "volume %s is neither a regular file nor a block device", path);
+            return say_why(ret_error, -EINVAL, "volume %s is neither a regular file nor a block device",
+                           path);
         return volume->image_type == IMAGE_QCOW2 ? check_stands_alone(path, ret_error) : 0;
     }
     if (errno != ENOENT)
-        return fail(ret_error, -errno, "volume %s can't be looked at: %s", path, strerror(errno));
+        return say_why(ret_error, -errno, "volume %s can't be looked at: %s", path, strerror(errno));
     if (seen)
-        return fail(ret_error, -ENOENT,
-                    "volume %s was there before and is gone; put it back (a new, empty one is never made in "
-                    "its place), or give it up: microvmctl forget-volume NAME %s",
-                    path, volume->image);
+        return say_why(
+            ret_error, -ENOENT,
+            "volume %s was there before and is gone; put it back (a new, empty one is never made in "
+            "its place), or give it up: microvmctl forget-volume NAME %s",
+            path, volume->image);
     if (!volume->auto_create)
-        return fail(ret_error, -ENOENT,
-                    "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",
-                    path);
+        return say_why(ret_error, -ENOENT,
+                       "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",
+                       path);
     r = volume_create(volume, path, ret_error);
     return r < 0 ? r : 1;
 }

@@ -4,21 +4,9 @@
 #include "supervise/vm.h"
 
 #include "base/log.h"
+#include "base/say.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-
-static int refuse(char **ret_error, int error, const char *format, ...) _printf_(3, 4);
-static int refuse(char **ret_error, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_error, format, arguments) < 0)
-        *ret_error = NULL;
-    va_end(arguments);
-    return error;
-}
 
 /*
  * The job for `verb`: the one there is if it is the same, else a new one, before which the old one gives way.
@@ -41,12 +29,12 @@ static uint64_t take_job(MicroVM *vm, MicrovmJobVerb verb)
 static int may_start(MicroVM *vm, char **ret_error)
 {
     if (vm->definition_error)
-        return refuse(ret_error, -EBADMSG, "%s", vm->definition_error);
+        return say_why(ret_error, -EBADMSG, "%s", vm->definition_error);
     if (!vm->spec)
-        return refuse(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started",
-                      vm->name);
+        return say_why(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started",
+                       vm->name);
     if (vm->record.state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT)
-        return refuse(
+        return say_why(
             ret_error, -ECANCELED,
             "%s was started too often; find out why (microvmctl status %s, microvmctl logs %s), then run "
             "\"microvmctl reset-failed %s\"",
@@ -136,8 +124,8 @@ bool vm_is_coming(const MicroVM *vm)
 static int may_stop(MicroVM *vm, char **ret_error)
 {
     if (state_is_alive(vm->record.state) && !vm->driver_online)
-        return refuse(ret_error, -EHOSTDOWN, "%s can't be stopped now: %s", vm->name,
-                      vm->driver_reason ? vm->driver_reason : "its driver is away");
+        return say_why(ret_error, -EHOSTDOWN, "%s can't be stopped now: %s", vm->name,
+                       vm->driver_reason ? vm->driver_reason : "its driver is away");
     return 0;
 }
 
@@ -227,11 +215,11 @@ int vm_request_fallback(MicroVM *vm, VmSpec *spec, uint64_t *ret_job, char **ret
 static int must_run(MicroVM *vm, const char *verb, char **ret_error)
 {
     if (!state_is_up(vm->record.state) && vm->record.state != MICROVM_STOPPING)
-        return refuse(ret_error, -ESRCH, "%s is %s: there is nothing to %s", vm->name,
-                      microvm_state_to_string(vm->record.state), verb);
+        return say_why(ret_error, -ESRCH, "%s is %s: there is nothing to %s", vm->name,
+                       microvm_state_to_string(vm->record.state), verb);
     if (!vm->driver_online)
-        return refuse(ret_error, -EHOSTDOWN, "%s: %s", vm->name,
-                      vm->driver_reason ? vm->driver_reason : "its driver is away");
+        return say_why(ret_error, -EHOSTDOWN, "%s: %s", vm->name,
+                       vm->driver_reason ? vm->driver_reason : "its driver is away");
     return 0;
 }
 
@@ -244,8 +232,8 @@ int vm_request_kill(MicroVM *vm, int signal, char **ret_error)
         return r;
     r = vm->driver->ops->kill(vm->driver, vm->name, vm->record.generation, signal);
     if (r < 0)
-        return refuse(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal,
-                      vm->name, strerror(-r));
+        return say_why(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal,
+                       vm->name, strerror(-r));
     log_vm_info(vm->name, "Sent signal %d to its hypervisor (pid %d), as asked.", signal, (int)vm->pid);
     return 0;
 }
@@ -258,17 +246,17 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, 
     if (r < 0)
         return r;
     if (vm->record.state == MICROVM_STOPPING || vm->settling)
-        return refuse(ret_error, -ESRCH, "%s is stopping", vm->name);
+        return say_why(ret_error, -ESRCH, "%s is stopping", vm->name);
     if (vm->pause_waiter.done)
-        return refuse(ret_error, -EBUSY, "%s is being paused or resumed already", vm->name);
+        return say_why(ret_error, -EBUSY, "%s is being paused or resumed already", vm->name);
     if ((vm->record.state == MICROVM_PAUSED) == pause) {
         done(0, NULL, userdata);
         return 0;
     }
     r = vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, pause);
     if (r < 0)
-        return refuse(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed",
-                      strerror(-r));
+        return say_why(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed",
+                       strerror(-r));
     vm->pause_waiter.done = done;
     vm->pause_waiter.userdata = userdata;
     vm->pause_waiter.pause = pause;
@@ -317,7 +305,7 @@ int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error)
         if (r >= 0)
             r = console_new(vm->host->event, fd, on_console_idle, vm, &vm->console);
         if (r < 0)
-            return refuse(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r));
+            return say_why(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r));
     }
     return console_attach(vm->console, ret_fd);
 }

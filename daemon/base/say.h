@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sentences for people. */
+#ifndef BASE_SAY_H
+#define BASE_SAY_H
+
+#include "base/macro.h"
+
+/* A new sentence, the caller's; NULL: out of memory. */
+char *say(const char *format, ...) _printf_(1, 2);
+
+/* The same in *ret_text, and `result` back: "return say_why(ret_error, -ENOENT, ...)". */
+int say_why(char **ret_text, int result, const char *format, ...) _printf_(3, 4);
+
+#endif
