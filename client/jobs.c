@@ -9,6 +9,11 @@
 
 #define TICK_USEC (USEC_PER_SEC / 2) /* of the line of progress */
 
+enum {
+    UNANSWERED_MAX =
+        64, /* dbus-daemon lets a caller wait for 128 replies at a time, and refuses the others */
+};
+
 static void job_over(Job *job, int code)
 {
     if (job->over)
@@ -79,6 +84,7 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_er
     int r;
 
     job->call = sd_bus_slot_unref(job->call);
+    jobs->unanswered--;
     if (job->over)
         return 0;
     if (error) {
@@ -142,7 +148,18 @@ static int ask(Job *job)
     r = append_options(jobs->ctl, strcmp(jobs->member, "Start") != 0, call);
     if (r >= 0) /* no timeout of ours: a person may be typing a password */
         r = sd_bus_call_async(jobs->ctl->bus, &job->call, call, on_answer, job, UINT64_MAX);
+    jobs->unanswered += r >= 0;
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r)) : MICROVM_EXIT_OK;
+}
+
+/* Asks for those that are left, as far as may be. An exit code. */
+static int ask_more(Jobs *jobs)
+{
+    int code = MICROVM_EXIT_OK;
+
+    while (jobs->asked < jobs->count && jobs->unanswered < UNANSWERED_MAX && code == MICROVM_EXIT_OK)
+        code = ask(&jobs->items[jobs->asked++]);
+    return code;
 }
 
 /* --- waiting --- */
@@ -172,18 +189,19 @@ static void show_progress(const Jobs *jobs, uint64_t since)
 /* Once all calls are answered, nobody has to type any more. */
 static void release_agent(Jobs *jobs)
 {
-    for (size_t i = 0; i < jobs->count; i++)
-        if (jobs->items[i].call)
-            return;
-    ctl_stop_asking(jobs->ctl);
+    if (jobs->asked == jobs->count && jobs->unanswered == 0)
+        ctl_stop_asking(jobs->ctl);
 }
 
 static int wait_for_all(Jobs *jobs)
 {
     uint64_t since = now_monotonic_usec();
-    int r = 0;
+    int code, r = 0;
 
     while (jobs->open > 0 && !jobs->daemon_gone) {
+        code = ask_more(jobs);
+        if (code != MICROVM_EXIT_OK)
+            return code;
         r = sd_bus_process(jobs->ctl->bus, NULL);
         if (r < 0)
             break;
@@ -269,8 +287,6 @@ int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
     code = subscribe(jobs);
     if (code == MICROVM_EXIT_OK)
         ctl_ask_password(ctl);
-    for (size_t i = 0; i < jobs->count && code == MICROVM_EXIT_OK; i++)
-        code = ask(&jobs->items[i]);
     if (code == MICROVM_EXIT_OK)
         code = wait_for_all(jobs);
     for (size_t i = 0; i < jobs->count; i++) {

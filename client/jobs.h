@@ -22,7 +22,8 @@ typedef struct Jobs {
     const char *member; /* Start, Stop, Restart */
     bool wait;
     Job *items;
-    size_t count, open; /* open: those that are not over */
+    size_t count, open;       /* open: those that are not over */
+    size_t asked, unanswered; /* how many of them were asked for, from the first on */
     bool daemon_gone;
 } Jobs;
 

@@ -87,6 +87,19 @@ def test_no_op_jobs_are_done(host):
     assert re.search(r"JobRemoved.*'stop', 'done'", monitor.communicate()[0])
 
 
+def test_more_at_once_than_the_bus_lets_wait(host):
+    """dbus-daemon lets a caller wait for 128 replies; a host's shutdown must stop all the same."""
+    names = [f"vm{i}" for i in range(200)]
+    for name in names:
+        host.define(name)
+    host.reload()
+    run = host.ctl("start", *names)
+    assert run.returncode == 0, run.stderr[-1000:]
+    assert host.ctl("list", "--no-legend").stdout.count("running") == 200
+    run = host.ctl("stop", "--all", "--force")
+    assert run.returncode == 0, run.stderr[-1000:]
+
+
 def test_errors_have_names_and_sentences(host):
     path = "/org/microvm1/vm/a"
     assert "nothing to pause" in host.error(path, VM, "Pause", "a{sv}", "0")
