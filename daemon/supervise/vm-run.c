@@ -364,6 +364,8 @@ static void started(MicroVM *vm, const DriverEvent *event)
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000, (double)event->call_usec / 1000);
     vm_clean(vm, vm->record.accel == ACCEL_KVM && !vm->had_kvm);
     vm_event(vm, VM_EVENT_LAUNCHED, "the guest is running");
+    if (event->run.paused) /* somebody was quicker than the answer to our call */
+        vm_event(vm, VM_EVENT_PAUSED, "the guest is paused");
 }
 
 static void answer_pause(MicroVM *vm, int error, const char *text)

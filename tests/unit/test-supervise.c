@@ -451,6 +451,19 @@ static void test_late_console_is_waited_for(void **context)
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_GUEST_PANIC);
 }
 
+/* Paused by somebody before the answer to our start came. */
+static void test_started_paused(void **context)
+{
+    define("");
+    start();
+    wait_for(MICROVM_STARTING);
+    vm_driver_event(world->vm, &(DriverEvent){.type = DRIVER_STARTED,
+                                              .name = "web",
+                                              .generation = world->generation,
+                                              .run = {.pid = 4242, .paused = true}});
+    assert_int_equal(state(), MICROVM_PAUSED);
+}
+
 static void test_start_limit(void **context)
 {
     _cleanup_free_ char *error = NULL;
@@ -945,6 +958,7 @@ int main(void)
         TEST(test_guest_reboot_and_poweroff),
         TEST(test_panic_is_read_from_the_console),
         TEST(test_late_console_is_waited_for),
+        TEST(test_started_paused),
         TEST(test_start_limit),
         TEST(test_failed_preparation_says_why),
         TEST(test_stale_events_are_dropped),

@@ -225,6 +225,7 @@ static void found(LibvirtDriver *driver, DomainFacts *facts)
         return;
     }
     run->announced = true;
+    run->paused = facts->paused;
     run_take_facts(run, facts);
     event.name = run->name;
     driver_say(driver, &event);

@@ -83,7 +83,6 @@ void run_take_facts(Run *run, DomainFacts *facts)
     safe_close(run->pidfd);
     run->pidfd = TAKE_FD(facts->pidfd);
     run->pid = facts->pid;
-    run->paused = facts->paused;
 }
 
 /* --- operations --- */

@@ -46,34 +46,43 @@ static int read_generation(virDomainPtr domain, sd_id128_t *ret_generation)
     }
 }
 
+/* All but the generation. Name and UUID are in the handle; what has to be asked for may fail, and the run is
+ * no less there. */
+static int describe(virDomainPtr domain, const char *pid_directory, DomainFacts *facts)
+{
+    _cleanup_free_ char *xml = NULL;
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    if (virDomainGetUUIDString(domain, uuid) < 0)
+        return -EIO;
+    facts->name = strdup(virDomainGetName(domain));
+    facts->uuid = strdup(uuid);
+    if (!facts->name || !facts->uuid) {
+        domain_facts_clear(facts);
+        return -ENOMEM;
+    }
+    xml = virDomainGetXMLDesc(domain, 0);
+    if (xml) {
+        facts->accel = domain_accel(xml);
+        facts->console = domain_console_path(xml);
+    }
+    if (process_find(pid_directory, facts->name, uuid, &facts->pid, &facts->pidfd) < 0)
+        facts->pidfd = -EBADF; /* shown as 0, and signals can't be sent; everything else works */
+    return 0;
+}
+
 int domain_facts_read(virDomainPtr domain, const char *pid_directory, DomainFacts *ret_facts)
 {
     DomainFacts facts = {.pidfd = -EBADF, .accel = ACCEL_AUTO};
-    _cleanup_free_ char *xml = NULL;
-    char uuid[VIR_UUID_STRING_BUFLEN];
     int state = VIR_DOMAIN_NOSTATE, r;
 
     r = read_generation(domain, &facts.generation);
+    if (r >= 0)
+        r = describe(domain, pid_directory, &facts);
     if (r < 0)
         return r;
-    /* Name and UUID are in the handle; what has to be asked for may fail, and the run is no less there. */
-    if (virDomainGetUUIDString(domain, uuid) < 0)
-        return -EIO;
-    facts.name = strdup(virDomainGetName(domain));
-    facts.uuid = strdup(uuid);
-    if (!facts.name || !facts.uuid) {
-        domain_facts_clear(&facts);
-        return -ENOMEM;
-    }
     if (virDomainGetState(domain, &state, NULL, 0) >= 0)
         facts.paused = state == VIR_DOMAIN_PAUSED;
-    xml = virDomainGetXMLDesc(domain, 0);
-    if (xml) {
-        facts.accel = domain_accel(xml);
-        facts.console = domain_console_path(xml);
-    }
-    if (process_find(pid_directory, facts.name, uuid, &facts.pid, &facts.pidfd) < 0)
-        facts.pidfd = -EBADF; /* shown as 0, and signals can't be sent; everything else works */
     *ret_facts = facts;
     return 0;
 }
@@ -156,9 +165,9 @@ static int run_start(Call *call)
     call->usec = now_usec() - before;
     if (!domain)
         return start_failed(call);
-    /* It has started, whatever can be found out of it; it may even have ended. */
-    if (domain_facts_read(domain, call->pid_directory, &call->facts) < 0)
-        call->facts = (DomainFacts){.pidfd = -EBADF};
+    /* It has started, whatever can be found out of it; it may even have ended. Whose it is need not be asked,
+     * and whether somebody pauses it is told by events. */
+    describe(domain, call->pid_directory, &call->facts);
     virDomainFree(domain);
     return 0;
 }
