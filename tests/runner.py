@@ -112,10 +112,11 @@ def judge(output, status, limit):
 
 
 def run(argv, environment, limit):
-    """Returns the output and the exit status, None when it had to be ended."""
-    with tempfile.TemporaryFile() as output:
+    """Returns the output, the errors and the exit status, None when it had to be ended. They are kept apart, so that
+    nobody's complaint can get into the middle of a line that is judged."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(argv, cwd=SOURCE, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
+                                   stderr=errors, start_new_session=True)
         try:
             status = process.wait(limit)
         except BaseException as error:
@@ -134,7 +135,8 @@ def run(argv, environment, limit):
                 raise
             status = None
         output.seek(0)
-        return output.read().decode(errors="replace"), status
+        errors.seek(0)
+        return output.read().decode(errors="replace"), errors.read().decode(errors="replace"), status
 
 
 def main():
@@ -165,7 +167,7 @@ def main():
             print(f"{title:52}", end="", flush=True)
             limit = LIMIT.get(group, LIMIT_OTHER)
             start = time.monotonic()
-            output, status = run(argv, environment, limit)
+            output, errors, status = run(argv, environment, limit)
             outcome = judge(output, status, limit)
             passed += outcome.passed
             failed += [(title, test) for test in outcome.failed]
@@ -177,7 +179,8 @@ def main():
                 words.append(f"{len(outcome.skipped)} skipped")
             print(", ".join(words), f"  {time.monotonic() - start:.1f} s", flush=True)
             if outcome.failed:
-                print("\n".join("    | " + line for line in output.splitlines()[-400:]), flush=True)
+                lines = output.splitlines()[-400:] + ["--- standard error:"] + errors.splitlines()[-200:]
+                print("\n".join("    | " + line for line in lines), flush=True)
 
     if failed:
         print("\nFailed:")

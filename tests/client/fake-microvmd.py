@@ -158,7 +158,11 @@ class MicroVM(dbus.service.Object):
             end.shutdown(socket.SHUT_RDWR)
             time.sleep(0.5)  # the bus learns of a death later than whoever holds the other end of a socket
             os._exit(1)
-        end.send(b"<" + keys + b">")
+        try:
+            end.send(b"<" + keys + b">")
+        except BrokenPipeError:  # it has just left
+            end.close()
+            return False
         return True
 
     @dbus.service.method(MICROVM, "a{sv}", "h")
