@@ -103,7 +103,7 @@ static int compose(const Ctl *ctl, char **ret_content)
     }
     if (code != MICROVM_EXIT_OK)
         return code;
-    text = cJSON_Print(definition);
+    text = json_pretty(definition);
     return text && asprintf(ret_content, "%s\n", text) >= 0 ? MICROVM_EXIT_OK : fail_oom();
 }
 

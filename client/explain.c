@@ -144,7 +144,7 @@ static const struct {
     {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl status %s"},
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
-    {MICROVM_ERROR_RESOURCE_BUSY, "Try again when it is free. See: microvmctl status %s"},
+    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl status %s"},
     {MICROVM_ERROR_PRUNE_REFUSED, "What there is: microvmctl plan"},
     {MICROVM_ERROR_START_LIMIT,
      "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},

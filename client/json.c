@@ -180,7 +180,7 @@ int json_print(JsonMode mode, const cJSON *json)
     _cleanup_free_ char *text = NULL;
 
     if (json)
-        text = mode == JSON_PRETTY ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+        text = mode == JSON_PRETTY ? json_pretty(json) : cJSON_PrintUnformatted(json);
     if (!text)
         return fail_oom();
     put_json(text);

@@ -26,6 +26,9 @@ int json_from_message(sd_bus_message *message, cJSON **ret_json);
 /* An exit code. */
 int json_print(JsonMode mode, const cJSON *json);
 
+/* As text with two spaces a level, the caller's; NULL: out of memory. */
+char *json_pretty(const cJSON *json);
+
 /* Members of an object of properties; "", 0, false when absent. */
 const char *json_text(const cJSON *object, const char *key);
 uint64_t json_number(const cJSON *object, const char *key);

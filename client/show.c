@@ -34,11 +34,11 @@ static int print_property(const Ctl *ctl, const cJSON *item)
     return MICROVM_EXIT_OK;
 }
 
-/* A definition is JSON already: it is printed as it is, or as a member of the list that --json asks for. */
+/* A definition is JSON already: it is printed by itself, or as a member of the list that --json asks for. */
 static int show_definition(Ctl *ctl, const VmRow *row, cJSON *list)
 {
     _cleanup_message_ sd_bus_message *reply = NULL;
-    _cleanup_free_ char *shown = NULL;
+    _cleanup_free_ char *pretty = NULL, *shown = NULL;
     const char *text;
     cJSON *parsed;
     int code, r;
@@ -50,15 +50,18 @@ static int show_definition(Ctl *ctl, const VmRow *row, cJSON *list)
     r = sd_bus_message_read(reply, "s", &text);
     if (r < 0)
         return ctl_bad_answer(r);
-    if (ctl->json == JSON_OFF) {
-        shown = on_terminal() ? escape(text, ESCAPE_TEXT) : strdup(text);
-        return shown && puts(shown) >= 0 ? MICROVM_EXIT_OK : MICROVM_EXIT_FAILURE;
-    }
     parsed = cJSON_Parse(text);
     if (!parsed)
         return fail(MICROVM_EXIT_FAILURE, "%s: microvmd's definition is no JSON.", row->name);
-    cJSON_AddItemToArray(list, parsed);
-    return MICROVM_EXIT_OK;
+    if (ctl->json != JSON_OFF) {
+        cJSON_AddItemToArray(list, parsed);
+        return MICROVM_EXIT_OK;
+    }
+    pretty = json_pretty(parsed);
+    cJSON_Delete(parsed);
+    if (pretty && on_terminal())
+        shown = escape(pretty, ESCAPE_TEXT);
+    return (shown || pretty) && puts(shown ? shown : pretty) >= 0 ? MICROVM_EXIT_OK : MICROVM_EXIT_FAILURE;
 }
 
 /* A name of a property that there is not is a mistake, and said. */

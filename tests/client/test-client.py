@@ -327,6 +327,7 @@ def test_show(it):
     assert json.loads(expect(it, 0, "show", "web", "-pVCPUs", "--json").stdout) == [{"VCPUs": 2}]
     assert expect(it, 0, "show", "--all", "--value", "-pName").stdout.split() == [
         "web", "db", "slow", "stuck", "bad", "guest", "locked", "evil", "t@1.x-y"]
+    assert expect(it, 0, "show", "--definition", "web").stdout == '{\n  "kernel": "/vmlinuz",\n  "mem": 512\n}\n'
 
 
 def test_cat(it):
