@@ -204,6 +204,17 @@ static const char *is_moot(const ApplyStep *step, const MicroVM *vm)
                                                                                  : "it does not run any more";
 }
 
+/* Whoever is next is tried first, where the one that was meant for it needs no restart any more. */
+static void hand_on_canary(Apply *apply, ApplyStep *step)
+{
+    step->canary = false;
+    for (ApplyStep *next = step + 1; next < apply->steps + apply->n_steps; next++)
+        if (next->verb == step->verb && next->state == STEP_PENDING) {
+            next->canary = true;
+            return;
+        }
+}
+
 static void begin(Apply *apply, ApplyStep *step)
 {
     MicroVM *vm = manager_find(apply->manager, step->name);
@@ -212,6 +223,8 @@ static void begin(Apply *apply, ApplyStep *step)
     int r;
 
     if (moot) {
+        if (step->canary)
+            hand_on_canary(apply, step);
         step_over(apply, step, MICROVM_APPLY_SKIPPED, moot);
         return;
     }

@@ -6,6 +6,33 @@
 #include "base/say.h"
 #include "supervise/purge.h"
 
+#include <dirent.h>
+
+static int is_definition(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return entry->d_name[0] != '.' && dot && streq(dot, ".json");
+}
+
+/* Whether there are any definitions where that of `vm` was: an unmounted file system has none. */
+static bool has_neighbours(const Manager *manager, const MicroVM *vm)
+{
+    _cleanup_free_ char *directory = strdup(vm->former_path ? vm->former_path : "");
+    char *slash = directory ? strrchr(directory, '/') : NULL;
+    struct dirent **entries;
+    int n;
+
+    if (slash)
+        *slash = '\0';
+    n = scandir(slash ? directory : manager->settings.directories[0], &entries, is_definition, NULL);
+    for (int i = 0; i < n; i++)
+        free(entries[i]);
+    if (n >= 0)
+        free(entries);
+    return n > 0;
+}
+
 /* Definitions that can't be found are no wish that their microVMs go. */
 int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, char **ret_error)
 {
@@ -28,6 +55,16 @@ int apply_check_prune(Manager *manager, const HostPlan *plan, ApplyPrune prune, 
             "stop them by "
             "name: microvmctl stop",
             manager->settings.n_directories > 0 ? manager->settings.directories[0] : "");
+    for (size_t i = 0; i < plan->count; i++) {
+        const MicroVM *vm = manager_find(manager, plan->items[i].name);
+        if (plan->items[i].action != MICROVM_PLAN_UNDECLARED || !vm || has_neighbours(manager, vm))
+            continue;
+        return say_why(
+            ret_error, -EDOM,
+            "nothing is pruned: the directory that had the definition of %s is missing or empty (%s), which "
+            "looks like a mistake; stop it by name: microvmctl stop %s",
+            vm->name, vm->former_path ? vm->former_path : manager->settings.directories[0], vm->name);
+    }
     if (prune != PRUNE_ALL && going * 3 > manager->n_vms)
         return say_why(
             ret_error, -EDOM,

@@ -91,6 +91,12 @@ int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *us
     Forgetting *forgetting;
     int r = -ENOMEM;
 
+    if (state_is_alive(vm->record.state)) {
+        if (asprintf(ret_error, "%s is %s, maybe with that volume; stop it first", vm->name,
+                     microvm_state_to_string(vm->record.state)) < 0)
+            *ret_error = NULL;
+        return -EBUSY;
+    }
     /* What prepares a start, or cleans up after one, has the memory in its hands. */
     if (vm->record.state == MICROVM_PREPARING || vm->chores > 0) {
         if (asprintf(ret_error, "%s is %s; try again in a moment", vm->name,

@@ -101,6 +101,7 @@ MicroVM *vm_free(MicroVM *vm)
     vm_drop_purge(vm);
     free(vm->definition_error);
     free(vm->definition_path);
+    free(vm->former_path);
     free(vm->driver_reason);
     free(vm->end_text);
     free(vm->state_dir);
@@ -167,6 +168,10 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
         vm_save(vm);
     }
     vm_spec_unref(before);
+    if (vm->definition_path || path) {
+        free(vm->former_path);
+        vm->former_path = path ? NULL : TAKE_PTR(vm->definition_path);
+    }
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
     if (path)

@@ -51,6 +51,7 @@ struct MicroVM {
     VmSpec *spec;            /* what its definition says now; NULL: none, or a broken one */
     char *definition_error;  /* why the definition can't be used; NULL: it can, or there is none */
     char *definition_path;   /* NULL: undeclared */
+    char *former_path;       /* where the definition was before it went; NULL: it is there, or not known */
     VmSpec *booted;          /* what the present run was started with, but for what apply made live */
     VmSpec *fallback;        /* what starts go by instead of `spec`, after a roll-back; NULL: none */
     unsigned outdated;       /* OUTDATED() bits of the present run */

@@ -828,7 +828,7 @@ def test_verbs_that_define(host):
     editor = host.path("editor")
     host.write("editor", "#!/bin/sh\nsed -i \"s/300/$SIZE/\" \"$1\"\n")
     os.chmod(editor, 0o755)
-    assert "+\t\"mem\":\t400" in ctl(0, "edit", "web", EDITOR=editor, VISUAL="", SIZE="400")
+    assert "+  \"mem\": 400" in ctl(0, "edit", "web", EDITOR=editor, VISUAL="", SIZE="400")
     assert "web" in ctl(0, "list", "--outdated", "--no-legend")
     host.write("editor", "#!/bin/sh\nsed -i s/400/-1/ \"$1\"\n")
     assert "json:3:" in ctl(1, "edit", "web", EDITOR=editor, VISUAL="")

@@ -264,12 +264,25 @@ def test_prune_fears_mistakes(host):
     os.rename(host.definitions, host.path("elsewhere"))
     host.reload()
     assert "there is no definition at all" in refused(host, prune="all")
+    # What another directory has does not make it less of a mistake.
+    os.makedirs(host.transient, exist_ok=True)
+    with open(os.path.join(host.transient, "low.json"), "w") as file:
+        json.dump({"kernel": host.kernel, "autostart": False}, file)
+    host.reload()
+    for prune in ("yes", "all"):
+        assert "missing or empty" in refused(host, prune=prune)
     assert [host.vm(name, "State") for name in "abc"] == ["running"] * 3
+    os.unlink(os.path.join(host.transient, "low.json"))
     os.rename(host.path("elsewhere"), host.definitions)
     host.define("c")
     host.reload()
     assert sorted(Applied(host, prune="all").done()) == [("a", "stop"), ("b", "stop")]
     assert host.vm("c", "State") == "running"
+
+
+def test_volume_in_use_is_not_given_up(host):
+    running(host, "a", volumes=[{"image": "d.img", "size": 8}])
+    assert "stop it first" in host.error("/org/microvm1/vm/a", VM, "ForgetVolume", "s", "d.img")
 
 
 def test_purge_takes_the_named_files(host):
