@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs all test suites and sums them up.
 
-usage: runner.py [-k TEXT] BUILD...
+usage: runner.py [-k TEXT] [-j N] BUILD...
 
 A suite is a program that prints TAP: every test-* program in BUILD/tests, and every executable test-*.sh and
 test-*.py below tests/. A build for fuzzing (preset "fuzz") has fuzz-* programs instead: only they are run on it, each by
 tests/fuzz/fuzz.py. A suite gets MICROVMD_BUILD (the build tree), MICROVMD_GUEST (a directory with vmlinuz and
-initrd) and MICROVMD_CACHE. All suites run on each build; -k runs only those whose name contains TEXT.
+initrd) and MICROVMD_CACHE. All suites run on each build, N (2) at the same time; -k runs only those whose name contains TEXT.
 The last line is "N passed, N failed" with ", N skipped" when there are any; it exits 1 if any test failed.
 """
 
 import argparse
+import concurrent.futures
 import os
 import re
 import signal
@@ -111,76 +112,105 @@ def judge(output, status, limit):
     return outcome
 
 
+running = set()  # the processes of suites
+
+
+def end(process):
+    """It gets the time to clean up, then its whole group goes."""
+    for number, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(seconds)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            pass
+    process.wait()
+
+
+def on_signal(number, frame):
+    for process in list(running):
+        end(process)
+    os._exit(128 + number)
+
+
 def run(argv, environment, limit):
     """Returns the output, the errors and the exit status, None when it had to be ended. They are kept apart, so that
     nobody's complaint can get into the middle of a line that is judged."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(argv, cwd=SOURCE, env=environment, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=errors, start_new_session=True)
+        running.add(process)
         try:
             status = process.wait(limit)
-        except BaseException as error:
-            # It gets the time to clean up, then its whole group goes.
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        except subprocess.TimeoutExpired:
+            end(process)
             status = None
+        running.discard(process)
         output.seek(0)
         errors.seek(0)
         return output.read().decode(errors="replace"), errors.read().decode(errors="replace"), status
 
 
+def environment_of(build):
+    return dict(
+        os.environ,
+        CMOCKA_MESSAGE_OUTPUT="TAP",
+        MICROVMD_BUILD=build,
+        MICROVMD_GUEST=os.environ.get("MICROVMD_GUEST", os.path.join(SOURCE, "build", "guest")),
+        ASAN_OPTIONS="fast_unwind_on_malloc=0:" + os.environ.get("ASAN_OPTIONS", ""),
+        LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0:" + os.environ.get("LSAN_OPTIONS", ""),
+        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
+        # GLib locks with futexes of its own: what libraries do to their memory looks like races.
+        TSAN_OPTIONS="halt_on_error=1:ignore_noninstrumented_modules=1:" + os.environ.get("TSAN_OPTIONS", ""),
+    )
+
+
+def run_suite(title, group, argv, environment):
+    """Returns the outcome, and what is to be printed of it."""
+    limit = LIMIT.get(group, LIMIT_OTHER)
+    start = time.monotonic()
+    output, errors, status = run(argv, environment, limit)
+    outcome = judge(output, status, limit)
+    words = [f"{outcome.passed:4} passed"]
+    if outcome.failed:
+        words.append(f"{len(outcome.failed)} FAILED")
+    if outcome.skipped:
+        words.append(f"{len(outcome.skipped)} skipped")
+    lines = [f"{title:52}" + ", ".join(words) + f"   {time.monotonic() - start:.1f} s"]
+    if outcome.failed:
+        shown = output.splitlines()[-400:] + ["--- standard error:"] + errors.splitlines()[-200:]
+        lines += ["    | " + line for line in shown]
+    return outcome, "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-k", metavar="TEXT", default="")
+    parser.add_argument("-j", metavar="N", type=int, default=2)
     parser.add_argument("build", nargs="+")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
 
-    passed, failed, skipped = 0, [], []
-    for build in arguments.build:
-        build = os.path.abspath(build)
-        environment = dict(
-            os.environ,
-            CMOCKA_MESSAGE_OUTPUT="TAP",
-            MICROVMD_BUILD=build,
-            MICROVMD_GUEST=os.environ.get("MICROVMD_GUEST", os.path.join(SOURCE, "build", "guest")),
-            ASAN_OPTIONS="fast_unwind_on_malloc=0:" + os.environ.get("ASAN_OPTIONS", ""),
-            LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0:" + os.environ.get("LSAN_OPTIONS", ""),
-            UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
-            # GLib locks with futexes of its own: what libraries do to their memory looks like races.
-            TSAN_OPTIONS="halt_on_error=1:ignore_noninstrumented_modules=1:" + os.environ.get("TSAN_OPTIONS", ""),
-        )
+    suites = []
+    for build in map(os.path.abspath, arguments.build):
+        environment = environment_of(build)
         for group, name, argv in discover(build):
             title = f"{os.path.basename(build)} {group}/{name}"
-            if arguments.k not in title:
-                continue
-            print(f"{title:52}", end="", flush=True)
-            limit = LIMIT.get(group, LIMIT_OTHER)
-            start = time.monotonic()
-            output, errors, status = run(argv, environment, limit)
-            outcome = judge(output, status, limit)
+            if arguments.k in title:
+                suites.append((title, group, argv, environment))
+
+    passed, failed, skipped = 0, [], []
+    with concurrent.futures.ThreadPoolExecutor(arguments.j) as pool:
+        futures = {pool.submit(run_suite, *suite): suite[0] for suite in suites}
+        for future in concurrent.futures.as_completed(futures):
+            outcome, text = future.result()
+            title = futures[future]
+            print(text, flush=True)
             passed += outcome.passed
             failed += [(title, test) for test in outcome.failed]
             skipped += [(title, test, reason) for test, reason in outcome.skipped]
-            words = [f"{outcome.passed:4} passed"]
-            if outcome.failed:
-                words.append(f"{len(outcome.failed)} FAILED")
-            if outcome.skipped:
-                words.append(f"{len(outcome.skipped)} skipped")
-            print(", ".join(words), f"  {time.monotonic() - start:.1f} s", flush=True)
-            if outcome.failed:
-                lines = output.splitlines()[-400:] + ["--- standard error:"] + errors.splitlines()[-200:]
-                print("\n".join("    | " + line for line in lines), flush=True)
 
     if failed:
         print("\nFailed:")

@@ -294,18 +294,19 @@ static int append_member(Merger *m, cJSON *object, const char *pointer, const So
     const cJSON *child;
     size_t n = 0;
     cJSON *list;
-    int r;
+    int there, r;
 
     if (!to || !from)
         return -ENOMEM;
     list = list_to_append(m, object, key, to, &source, &r);
     if (!list)
         return r;
+    there = cJSON_GetArraySize(list); /* counts them, so once */
     cJSON_ArrayForEach (child, above) {
         _cleanup_free_ char *inner = join(from, child, n), *at = NULL;
         Source element = {upper->document, child, inner};
         n++;
-        if (!inner || asprintf(&at, "%s/%d", to, cJSON_GetArraySize(list)) < 0)
+        if (!inner || asprintf(&at, "%s/%d", to, there++) < 0)
             return -ENOMEM;
         r = add_child(list, NULL, copy_value(m, at, &element));
         if (r < 0)

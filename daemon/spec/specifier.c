@@ -107,9 +107,11 @@ static int expand_text(const Expander *e, cJSON *json, const char *pointer)
     return 0;
 }
 
+/* What is passed on as it is, and where a percent sign has its own meaning. */
 static bool is_literal(const KeyRow *row)
 {
-    return row->type == KEY_JSON || row->type == KEY_REFUSED || row->take == take_script;
+    return row->type == KEY_JSON || row->type == KEY_REFUSED || row->type == KEY_PERCENT ||
+           row->take == take_script;
 }
 
 static int expand_value(const Expander *e, cJSON *json, const char *pointer, const KeyTable *table,

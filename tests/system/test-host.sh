@@ -32,7 +32,7 @@ tap "systemctl start microvmd, ready and on the bus" test_start
 test_schedule()
 {
     local pid threads
-    pid=$(unit_property microvmd.service MainPID)
+    pid=$(host systemctl show -P MainPID microvmd.service)
     threads=$(host ps -T -o spid=,cls= -p "$pid")
     grep -x " *$pid  *RR" <<<"$threads"
     [ "$(grep -c RR <<<"$threads")" = 1 ]

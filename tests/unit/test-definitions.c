@@ -218,8 +218,38 @@ static void test_large_text(void **context)
     fputc('}', stream);
     fclose(stream);
     assert_int_equal(definition_load_text("web", keys, &plain, &many, &spec), -EBADMSG);
+    keys = (free(keys), NULL);
+    stream = open_memstream(&keys, &size);
+    fputs("{\"kernel\":\"/k\",\"kernelParams+\":[1", stream);
+    for (int i = 0; i < 90000; i++)
+        fputs(",1", stream);
+    fputs("]}", stream);
+    fclose(stream);
+    assert_int_equal(definition_load_text("web", keys, &plain, &problems, &spec),
+                     -EBADMSG);               /* not in minutes */
     assert_true(problem_list_is_full(&many)); /* a suggestion for each would take seconds */
     assert_non_null(strstr(many.items[0].text, "did you mean"));
+}
+
+/* As a daemon reads them, through layers and specifiers: only what no driver can do is said of them. */
+static void test_good_files(void **context)
+{
+    static const char *const paths[] = {SOURCE_DIR "/tests/data/good/full.json",
+                                        SOURCE_DIR "/tests/data/good/every-key.json"};
+
+    for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
+        _cleanup_problems_ ProblemList problems = {0};
+        _cleanup_free_ char *text = NULL;
+        VmSpec *spec = NULL;
+        size_t size;
+        assert_int_equal(read_file(paths[i], SPEC_FILE_MAX, &text, &size), 0);
+        definition_load_text("web", text, &plain, &problems, &spec);
+        for (size_t k = 0; k < problems.count; k++)
+            if (problems.items[k].severity == PROBLEM_ERROR &&
+                !strstr(problems.items[k].text, "not possible with"))
+                fail_msg("%s: %s", paths[i], problems.items[k].text);
+        vm_spec_unref(spec);
+    }
 }
 
 int main(void)
@@ -231,6 +261,7 @@ int main(void)
         IN_SCRATCH(test_names),
         cmocka_unit_test(test_capabilities),
         IN_SCRATCH(test_one_good_among_the_broken),
+        cmocka_unit_test(test_good_files),
         IN_SCRATCH(test_large_text),
     };
 
