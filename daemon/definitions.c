@@ -6,6 +6,13 @@
 #include "layers.h"
 #include "spec/spec-table.h"
 
+#include <sys/stat.h>
+#include <time.h>
+
+enum {
+    BEING_WRITTEN_SEC = 1,
+};
+
 static void definition_clear(Definition *definition)
 {
     free(definition->name);
@@ -313,6 +320,35 @@ static const char *own_file(const Definition *definition)
 }
 
 /* 1: there is one, in *definition; 0: there is none. */
+/* An empty file masks; but who writes a file in place has emptied it first, and will have written a moment
+ * later. */
+static bool is_being_written(const char *path)
+{
+    struct timespec now;
+    struct stat st;
+
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > 0)
+        return false;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec - st.st_mtim.tv_sec <= BEING_WRITTEN_SEC;
+}
+
+/* What was there before goes on to count. 1, or -ENOMEM. */
+static int keep(const Loader *loader, const Definition *before, Definition *definition)
+{
+    problem_add(loader->problems, PROBLEM_WARNING, before->path, "", 0, 0,
+                "it has just been emptied, as by somebody who writes it: what it said before still counts; "
+                "if it is to "
+                "mask the microVM, reload again");
+    definition->name = strdup(before->name);
+    definition->path = strdup(before->path);
+    definition->spec = vm_spec_ref(before->spec);
+    definition->error = before->error ? strdup(before->error) : NULL;
+    if (!definition->name || !definition->path || (before->error && !definition->error))
+        return -ENOMEM;
+    return layer_files_add(&definition->files, before->path, true) < 0 ? -ENOMEM : 1;
+}
+
 static int load_definition(const Loader *loader, const char *name, Definition *definition)
 {
     const Definition *before = loader->before ? definitions_find(loader->before, name) : NULL;
@@ -320,6 +356,8 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
     int r;
 
     r = find_files(loader, name, &problems, &definition->files);
+    if (r == -ENOENT && before && is_being_written(before->path))
+        return keep(loader, before, definition);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     definition->name = strdup(name);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "manager.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -187,10 +188,30 @@ static void test_directories_and_masks(void **context)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+/* Who writes in place empties first: at that moment nothing is undeclared. A mask is there to stay. */
+static void test_written_in_place(void **context)
+{
+    static const char good[] = "{\"kernel\": \"/k\"}";
+    World *world = *context;
+    _cleanup_free_ char *path = definition_path(world, "web");
+    struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+
+    write_definition(world, "web", good, strlen(good));
+    assert_int_equal(reload(world), 1);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(reload(world), 0);
+    assert_false(vm_is_undeclared(manager_find(world->manager, "web")));
+    assert_non_null(manager_find(world->manager, "web")->spec);
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+    assert_int_equal(reload(world), 1);
+    assert_null(manager_find(world->manager, "web"));
+}
+
 int main(int argc, char *argv[])
 {
     const struct CMUnitTest tests[] = {
         TEST(test_reloads_leave_nothing),
+        TEST(test_written_in_place),
         TEST(test_order_and_lookup),
         TEST(test_directories_and_masks),
     };
