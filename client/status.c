@@ -69,10 +69,13 @@ static void print_outdated(Ctl *ctl, const VmRow *row, const cJSON *p)
 
 static void print_definition(const cJSON *p)
 {
-    const char *path = json_text(p, "DefinitionPath");
+    const char *path = json_text(p, "DefinitionPath"), *error = json_text(p, "DefinitionError");
 
     print_line("Definition", "%s%s", *path ? path : "none",
                json_flag(p, "Undeclared") ? " (undeclared: the file is gone, what runs goes on)" : "");
+    /* Of one that failed for it, the reason says so already. */
+    if (*error && strcmp(error, json_text(p, "StateReason")) != 0)
+        print_line("Invalid", "%s", error);
     print_line("Autostart", "%s", json_flag(p, "Autostart") ? "yes" : "no");
 }
 

@@ -164,6 +164,11 @@ static const char *get_definition_path(const MicroVM *vm)
     return vm->definition_path;
 }
 
+static const char *get_definition_error(const MicroVM *vm)
+{
+    return vm->definition_error;
+}
+
 /* 'g': the generation, whose text is made on the fly; 'o': reasons, a list of words; 'l': labels. */
 static const struct {
     const char *name;
@@ -199,6 +204,7 @@ static const struct {
     {"OutdatedReasons", 'o', NULL, NULL},
     {"Undeclared", 'b', NULL, get_undeclared},
     {"DefinitionPath", 's', get_definition_path, NULL},
+    {"DefinitionError", 's', get_definition_error, NULL},
     {"Labels", 'l', NULL, NULL},
 };
 
@@ -318,6 +324,7 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("OutdatedReasons", "as"),
     PROPERTY("Undeclared", "b"),
     PROPERTY("DefinitionPath", "s"),
+    PROPERTY("DefinitionError", "s"),
     PROPERTY("Labels", "a{ss}"),
     JOB_METHOD("Start"),
     JOB_METHOD("Stop"),

@@ -303,6 +303,8 @@ def test_reload_while_running(host):
     host.write("vms/a.json", "{ broken")
     host.reload()
     assert host.vm("a", "State") == "running", "a broken definition touches nothing that runs"
+    assert "a.json:1:3" in host.vm("a", "DefinitionError") and "Invalid: " in host.ctl("status", "a").stdout
+    assert host.vm("b_2dc", "DefinitionError") == ""
     assert host.ctl("stop", "--force", "b-c").returncode == 0
     wait_for("b-c is gone", lambda: host.busctl("call", NAME, "/org/microvm1", MANAGER, "GetMicroVM", "s", "b-c",
                                                 check=False).returncode != 0)
