@@ -79,24 +79,31 @@ int define_state(Ctl *ctl, const char *name, char **ret_state)
     return *ret_state ? MICROVM_EXIT_OK : fail_oom();
 }
 
-int define_remove(Ctl *ctl, const char *name, const char *drop_in, bool purge, bool dry_run,
-                  cJSON **ret_paths)
+int define_remove_drop_in(Ctl *ctl, const DefineCall *call)
 {
-    _cleanup_message_ sd_bus_message *message = NULL, *reply = NULL;
+    _cleanup_message_ sd_bus_message *message = NULL;
     int code, r;
 
     code = ctl_new_call(ctl, NULL, "Undefine", &message);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = sd_bus_message_append(message, "s", name);
-    if (r >= 0 && drop_in)
-        r = sd_bus_message_append(message, "a{sv}", 1, "drop-in", "s", drop_in);
-    else if (r >= 0)
-        r = sd_bus_message_append(message, "a{sv}", 2, "purge", "b", purge, "dry-run", "b", dry_run);
+    r = sd_bus_message_append(message, "s", call->name);
+    if (r >= 0)
+        r = append_options(message, call);
     if (r < 0)
         return fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r));
     ctl_ask_password(ctl);
-    code = ctl_send(ctl, message, name, &reply);
+    return ctl_send(ctl, message, call->name, NULL);
+}
+
+int define_remove(Ctl *ctl, const char *name, bool purge, bool dry_run, cJSON **ret_paths)
+{
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    int code, r;
+
+    ctl_ask_password(ctl);
+    code = ctl_call(ctl, NULL, name, "Undefine", &reply, "sa{sv}", name, 2, "purge", "b", purge, "dry-run",
+                    "b", dry_run);
     if (code != MICROVM_EXIT_OK)
         return code;
     r = json_from_message(reply, ret_paths);

@@ -41,8 +41,9 @@ int define_call(Ctl *ctl, const DefineCall *call);
 /* "enabled", "disabled", "masked"...; NULL, and no word: there is none. An exit code. */
 int define_state(Ctl *ctl, const char *name, char **ret_state);
 /* Undefine; *ret_paths: a list of what was removed, or would be. An exit code. */
-int define_remove(Ctl *ctl, const char *name, const char *drop_in, bool purge, bool dry_run,
-                  cJSON **ret_paths);
+int define_remove(Ctl *ctl, const char *name, bool purge, bool dry_run, cJSON **ret_paths);
+/* The same for the drop-in of `call`, if it is as expected. An exit code. */
+int define_remove_drop_in(Ctl *ctl, const DefineCall *call);
 /* "yes" from a terminal; anything else is no. */
 bool define_ask(const char *question);
 

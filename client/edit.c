@@ -204,16 +204,13 @@ static bool is_blank(const char *text)
 /* An emptied drop-in is none. An empty definition would mask others, which is another wish. */
 static int install(Ctl *ctl, const Edit *edit, const char *text)
 {
-    _cleanup_json_ cJSON *paths = NULL;
     const DefineCall call = {.name = edit->name,
                              .content = text,
                              .file = edit->copy,
                              .drop_in = edit->drop_in,
                              .expected = edit->old ? edit->old : ""};
 
-    return edit->drop_in && is_blank(text)
-               ? define_remove(ctl, edit->name, edit->drop_in, false, false, &paths)
-               : define_call(ctl, &call);
+    return edit->drop_in && is_blank(text) ? define_remove_drop_in(ctl, &call) : define_call(ctl, &call);
 }
 
 /* An exit code; *ret_again: the person wants to try again. */

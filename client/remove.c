@@ -34,7 +34,7 @@ static int ask(Ctl *ctl, const VmRows *rows)
                     "--purge removes volumes for good. Without a terminal to ask at, say --yes.");
     for (size_t i = 0; i < rows->count; i++) {
         _cleanup_json_ cJSON *paths = NULL;
-        code = define_remove(ctl, rows->items[i].name, NULL, purge, true, &paths);
+        code = define_remove(ctl, rows->items[i].name, purge, true, &paths);
         if (code != MICROVM_EXIT_OK)
             return code;
         if (!terminal)
@@ -82,7 +82,7 @@ int verb_remove(Ctl *ctl)
         return worst;
     for (size_t i = 0; i < rows.count; i++) {
         _cleanup_json_ cJSON *paths = NULL;
-        code = define_remove(ctl, rows.items[i].name, NULL, ctl->given & OPTION_PURGE, false, &paths);
+        code = define_remove(ctl, rows.items[i].name, ctl->given & OPTION_PURGE, false, &paths);
         worst = code != MICROVM_EXIT_OK ? code : worst;
         if (code == MICROVM_EXIT_OK && json != JSON_OFF)
             json_print(json, paths);

@@ -301,12 +301,23 @@ class Manager(dbus.service.Object):
         if name == "locked":
             raise denied(member, "define")
 
+    def compare(self, name, options):
+        """With --definitions: is the file what the caller expects?"""
+        if not arguments.definitions or "expected" not in options:
+            return
+        drop_in = f".d/{options['drop-in']}" if "drop-in" in options else ""
+        path = f"{self.directories[0]}/{name}.json{drop_in}"
+        now = open(path).read() if os.path.exists(path) else ""
+        if now != options["expected"]:
+            raise Error("ResourceBusy", f"{path} has been changed by somebody else meanwhile; look at it anew")
+
     @dbus.service.method(MANAGER, "ssa{sv}", "a(sssuu)")
     def Define(self, name, content, options):
         log(name, "Define", content, plain(options))
         self.check(name, "Define")
         if name == "busy":
             raise Error("ResourceBusy", "busy.json has been changed by somebody else meanwhile; look at it anew")
+        self.compare(name, options)
         return self.Validate(content)
 
     @dbus.service.method(MANAGER, "ssa{sv}", "o")
@@ -324,6 +335,7 @@ class Manager(dbus.service.Object):
         if vm.properties["State"] not in ("inactive", "failed") and not options.get("dry-run") and "drop-in" not in options:
             raise Error("ResourceBusy", f"{name} is {vm.properties['State']}; stop it first")
         if "drop-in" in options:
+            self.compare(name, options)
             return dbus.Array([], signature="s")
         return dbus.Array([f"/etc/microvmd/vms/{name}.json"] + ["/state/data\x1b.img"] * bool(options.get("purge")), signature="s")
 

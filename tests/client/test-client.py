@@ -756,7 +756,9 @@ def test_edit_makes_drop_ins(it):
     expect(it, 0, "edit", "db", **editor(it, 'sed -i s/8/9/ "$1"'))
     assert defined(it) == ("db", there.replace("8", "9"), {"drop-in": "override.json", "expected": there})
     expect(it, 0, "edit", "db", **editor(it, 'echo >"$1"'))
-    assert it.calls("Undefine")[-1] == ["db", "Undefine", {"drop-in": "override.json"}], "an emptied one is none"
+    assert it.calls("Undefine")[-1] == ["db", "Undefine", {"drop-in": "override.json", "expected": there}], "an emptied one is none"
+    other = f"{etc}/db.json.d/override.json"
+    expect(it, 1, "edit", "db", **editor(it, f'echo "{{}}" >{other}; echo >"$1"'), err="changed by somebody else")
     os.rename(f"{etc}/web.json", f"{it.folder}/elsewhere")
     os.symlink(f"{it.folder}/elsewhere", f"{etc}/web.json")
     expect(it, 0, "edit", "web", **editor(it, """echo '{ "vcpu": 4 }' >$1"""))
