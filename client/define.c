@@ -54,6 +54,23 @@ int define_call(Ctl *ctl, const DefineCall *call)
     return code == MICROVM_EXIT_OK && tally.errors > 0 ? MICROVM_EXIT_FAILURE : code;
 }
 
+int define_directory(Ctl *ctl, char **ret_directory)
+{
+    _cleanup_json_ cJSON *manager = NULL;
+    const char *directory;
+    int code;
+
+    code = ctl_get_all(ctl, NULL, NULL, &manager);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    directory = cJSON_GetStringValue(
+        cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(manager, "DefinitionDirectories"), 0));
+    if (!directory)
+        return fail(MICROVM_EXIT_FAILURE, "microvmd was started without a directory for definitions.");
+    *ret_directory = strdup(directory);
+    return *ret_directory ? MICROVM_EXIT_OK : fail_oom();
+}
+
 int define_state(Ctl *ctl, const char *name, char **ret_state)
 {
     _cleanup_message_ sd_bus_message *message = NULL, *reply = NULL;

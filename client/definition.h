@@ -38,6 +38,8 @@ typedef struct DefineCall {
 
 /* Installs it, or tells all that is wrong with it (MICROVM_EXIT_FAILURE). An exit code. */
 int define_call(Ctl *ctl, const DefineCall *call);
+/* Where microvmd writes definitions: the first of its directories. An exit code. */
+int define_directory(Ctl *ctl, char **ret_directory);
 /* "enabled", "disabled", "masked"...; NULL, and no word: there is none. An exit code. */
 int define_state(Ctl *ctl, const char *name, char **ret_state);
 /* Undefine; *ret_paths: a list of what was removed, or would be. An exit code. */

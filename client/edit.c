@@ -78,22 +78,21 @@ static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const cha
 static int look(Ctl *ctl, Edit *edit)
 {
     _cleanup_rows_ VmRows rows = {0};
-    _cleanup_json_ cJSON *vm = NULL, *manager = NULL;
-    const char *path, *directory;
+    _cleanup_json_ cJSON *vm = NULL;
+    _cleanup_free_ char *directory = NULL;
+    const char *path;
     int code;
 
     code = ctl_one_name(ctl, "edit", &rows);
     if (code == MICROVM_EXIT_OK)
         code = ctl_get_all(ctl, rows.items[0].path, rows.items[0].name, &vm);
     if (code == MICROVM_EXIT_OK)
-        code = ctl_get_all(ctl, NULL, NULL, &manager);
+        code = define_directory(ctl, &directory);
     if (code != MICROVM_EXIT_OK)
         return code;
     edit->name = ctl->names[0];
     path = json_text(vm, "DefinitionPath");
-    directory = cJSON_GetStringValue(
-        cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(manager, "DefinitionDirectories"), 0));
-    if (!*path || !directory)
+    if (!*path)
         return fail(MICROVM_EXIT_FAILURE, "%s has no definition any more.", edit->name);
     return choose_target(ctl, edit, path, directory);
 }

@@ -7,23 +7,66 @@
 
 #define AUTOSTART_FILE "50-autostart.json"
 
+static const char *const autostart_contents[] = {"{ \"autostart\": false }\n", "{ \"autostart\": true }\n"};
+
+/* The drop-in's content, "" where there is none. What is not ours is not ours to change. */
+static int read_autostart(Ctl *ctl, const VmRow *row, const char *directory, char **ret_content)
+{
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    _cleanup_free_ char *wanted = NULL;
+    const char *path, *content, *found = "";
+    int code, r;
+
+    if (asprintf(&wanted, "%s/%s.json.d/" AUTOSTART_FILE, directory, row->name) < 0)
+        return fail_oom();
+    code = ctl_call(ctl, row->path, row->name, "Cat", &reply, "a{sv}", 0);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = sd_bus_message_enter_container(reply, 'a', "(ss)");
+    while (r >= 0 && (r = sd_bus_message_read(reply, "(ss)", &path, &content)) > 0)
+        if (strcmp(path, wanted) == 0)
+            found = content;
+    if (r < 0)
+        return ctl_bad_answer(r);
+    if (*found && strcmp(found, autostart_contents[0]) != 0 && strcmp(found, autostart_contents[1]) != 0)
+        return fail(MICROVM_EXIT_FAILURE,
+                    "%s was not written by enable or disable; it stays. Edit \"autostart\" in it, then: "
+                    "microvmctl reload",
+                    wanted);
+    *ret_content = strdup(found);
+    return *ret_content ? MICROVM_EXIT_OK : fail_oom();
+}
+
+static int set_autostart_of(Ctl *ctl, const VmRow *row, const char *directory, bool autostart)
+{
+    _cleanup_free_ char *before = NULL;
+    DefineCall call = {.name = row->name,
+                       .content = autostart_contents[autostart],
+                       .file = AUTOSTART_FILE,
+                       .drop_in = AUTOSTART_FILE,
+                       .prune = true};
+    int code;
+
+    code = read_autostart(ctl, row, directory, &before);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    call.expected = before;
+    return define_call(ctl, &call);
+}
+
 static int set_autostart(Ctl *ctl, bool autostart)
 {
     _cleanup_(jobs_clear)
     Jobs jobs = {0};
     _cleanup_rows_ VmRows rows = {0};
+    _cleanup_free_ char *directory = NULL;
     int code;
 
     code = ctl_targets(ctl, false, &rows);
-    for (size_t i = 0; i < rows.count && code == MICROVM_EXIT_OK; i++) {
-        const DefineCall call = {.name = rows.items[i].name,
-                                 .content =
-                                     autostart ? "{ \"autostart\": true }\n" : "{ \"autostart\": false }\n",
-                                 .file = AUTOSTART_FILE,
-                                 .drop_in = AUTOSTART_FILE,
-                                 .prune = true};
-        code = define_call(ctl, &call);
-    }
+    if (code == MICROVM_EXIT_OK)
+        code = define_directory(ctl, &directory);
+    for (size_t i = 0; i < rows.count && code == MICROVM_EXIT_OK; i++)
+        code = set_autostart_of(ctl, &rows.items[i], directory, autostart);
     if (code == MICROVM_EXIT_OK && (ctl->given & OPTION_NOW))
         code = jobs_run(ctl, autostart ? "Start" : "Stop", &rows, &jobs);
     return code;

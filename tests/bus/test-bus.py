@@ -825,6 +825,11 @@ def test_verbs_that_define(host):
     assert ctl(0, "is-enabled", "web") == "enabled\n"
     ctl(0, "disable", "web")
     assert not os.path.exists(host.path("vms/web.json.d")), "enable and disable leave nothing behind"
+    os.mkdir(host.path("vms/web.json.d"))
+    host.write("vms/web.json.d/50-autostart.json", '{ "autostart": false, "mem": 300 } // mine\n')
+    assert "not written by enable" in ctl(1, "enable", "web")
+    assert "mine" in read(host.path("vms/web.json.d/50-autostart.json"))
+    shutil.rmtree(host.path("vms/web.json.d"))
     ctl(0, "enable", "--now", "web")
     assert host.vm("web", "State") == "running"
     editor = host.path("editor")
@@ -839,6 +844,12 @@ def test_verbs_that_define(host):
     host.write("editor", "#!/bin/sh\necho '{ \"mem\": 77 }' >\"$1\"\n")
     ctl(0, "edit", "low", EDITOR=editor, VISUAL="")
     assert read(host.path("vms/low.json.d/override.json")) == '{ "mem": 77 }\n' and host.vm("low", "MemoryBytes") == 77 << 20
+    host.write("editor", f"#!/bin/sh\necho '{{}}' >{host.path('vms/low.json.d/override.json')}; echo >\"$1\"\n")
+    assert "by somebody else" in ctl(1, "edit", "low", EDITOR=editor, VISUAL="")
+    assert read(host.path("vms/low.json.d/override.json")) == "{}\n", "an emptied drop-in takes no other's with it"
+    host.write("editor", "#!/bin/sh\necho >\"$1\"\n")
+    ctl(0, "edit", "low", EDITOR=editor, VISUAL="")
+    assert not os.path.exists(host.path("vms/low.json.d"))
     ctl(0, "mask", "low")
     assert ctl(1, "is-enabled", "low") == "masked\n"
     ctl(0, "unmask", "low")

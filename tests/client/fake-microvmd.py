@@ -220,8 +220,15 @@ class MicroVM(dbus.service.Object):
     def Cat(self, options):
         self.check("Cat", "inspect")
         text = "\x1b[2J" if self.name == "evil" else '{ "kernel": "/vmlinuz" }'
-        return dbus.Array([(f"/etc/microvmd/vms/{self.name}.json", text + "\n"),
-                           (f"/etc/microvmd/vms/{self.name}.json.d/10.json", '{ "mem": 512 }')], signature="(ss)")
+        files = [(f"/etc/microvmd/vms/{self.name}.json", text + "\n"),
+                 (f"/etc/microvmd/vms/{self.name}.json.d/10.json", '{ "mem": 512 }')]
+        for directory in self.manager.directories:
+            path = f"{directory}/{self.name}.json.d/50-autostart.json"
+            if os.path.exists(path):
+                with open(path) as file:
+                    files.append((path, file.read()))
+                break
+        return dbus.Array(files, signature="(ss)")
 
     @dbus.service.method(PROPERTIES, "s", "a{sv}")
     def GetAll(self, interface):

@@ -820,15 +820,30 @@ def test_remove(it):
 
 def test_enable(it):
     expect(it, 0, "enable", "web", "slow")
-    assert it.calls("Define") == [[name, "Define", '{ "autostart": true }\n', {"drop-in": "50-autostart.json", "prune": True}]
+    assert it.calls("Define") == [[name, "Define", '{ "autostart": true }\n', {"drop-in": "50-autostart.json", "expected": "", "prune": True}]
                                   for name in ("web", "slow")]
     assert it.calls("Start") == []
     expect(it, 0, "disable", "--now", "web")
     assert defined(it)[1] == '{ "autostart": false }\n' and [call[0] for call in it.calls("Stop")] == ["web"]
     expect(it, 0, "enable", "--now", "web")
     assert [call[0] for call in it.calls("Start")] == ["web"]
-    expect(it, 77, "enable", "locked", err=["org.microvm1.define", "sudo"])
+    expect(it, 77, "enable", "locked", err=["org.microvm1.inspect", "sudo"])
     expect(it, 4, "enable", "nobody")
+
+
+def test_enable_keeps_what_is_not_its_own(it):
+    with_definitions(it)
+    for ours in ('{ "autostart": true }\n', '{ "autostart": false }\n'):
+        write(it, "etc/web.json.d/50-autostart.json", ours)
+        expect(it, 0, "enable", "web")
+        assert defined(it)[2]["expected"] == ours
+    for verb in ("enable", "disable"):
+        write(it, "etc/web.json.d/50-autostart.json", '// mine\n{ "autostart": true, "mem": 700 }\n')
+        expect(it, 1, verb, "web", "--now", err=["etc/web.json.d/50-autostart.json was not written by enable", "Edit"])
+    write(it, "lib/db.json.d/50-autostart.json", '{ "autostart": true, "mem": 700 }\n')
+    expect(it, 0, "disable", "db")
+    assert defined(it)[2]["expected"] == "", "a package's file is hidden by ours, not changed"
+    assert len(it.calls("Define")) == 3 and it.calls("Start") == it.calls("Stop") == []
 
 
 def test_mask(it):
