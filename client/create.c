@@ -118,7 +118,7 @@ static int read_content(const Ctl *ctl, char **ret_content)
     if (r < 0)
         return fail(MICROVM_EXIT_FAILURE, "%s can't be read: %s", ctl->from, strerror(-r));
     if (strlen(*ret_content) != size)
-        return fail(MICROVM_EXIT_FAILURE, "%s holds a NUL byte, so it is no JSON.", ctl->from);
+        return fail_nul(ctl->from);
     return MICROVM_EXIT_OK;
 }
 

@@ -70,6 +70,11 @@ int definition_read(const char *path, char **ret_text, size_t *ret_size)
     return 0;
 }
 
+int fail_nul(const char *path)
+{
+    return fail(MICROVM_EXIT_FAILURE, "%s holds a NUL byte, so it is no JSON.", path);
+}
+
 void problem_tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
                   const char *text, uint32_t line, uint32_t column)
 {

@@ -43,7 +43,7 @@ static int read_text(const char *path, char **ret_text)
     if (r < 0)
         return fail(r == -EACCES ? MICROVM_EXIT_NOT_ALLOWED : MICROVM_EXIT_FAILURE, "%s can't be read: %s",
                     path, strerror(-r));
-    return MICROVM_EXIT_OK;
+    return strlen(*ret_text) == size ? MICROVM_EXIT_OK : fail_nul(path);
 }
 
 /* People's own files are edited as they are; for packages' files, and for links to somewhere, there is a
@@ -212,33 +212,56 @@ static int install(Ctl *ctl, const Edit *edit, const char *text)
     return edit->drop_in && is_blank(text) ? define_remove_drop_in(ctl, &call) : define_call(ctl, &call);
 }
 
+static bool is_same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Why it is not installed may be that the file is another one by now: the next try starts from that. */
+static void look_again(Ctl *ctl, Edit *edit)
+{
+    _cleanup_free_ char *now = NULL;
+    char *old = edit->old;
+
+    if (read_text(edit->target, &now) != MICROVM_EXIT_OK || is_same(now, old)) {
+        fprintf(stderr, "%s is as it was. Your text is in %s\n", edit->target, edit->copy);
+        return;
+    }
+    edit->old = now;
+    now = old;
+    fprintf(stderr, "%s was %s by somebody else meanwhile. Your text, which is not installed, is in %s\n",
+            edit->target, edit->old ? "changed" : "removed", edit->copy);
+    show_diff(ctl, edit);
+}
+
 /* An exit code; *ret_again: the person wants to try again. */
-static int edit_once(Ctl *ctl, const Edit *edit, bool *ret_again)
+static int edit_once(Ctl *ctl, Edit *edit, bool *ret_again)
 {
     _cleanup_free_ char *text = NULL;
     int code;
 
     *ret_again = false;
     code = run_editor(edit);
-    if (code == MICROVM_EXIT_OK)
-        code = read_text(edit->copy, &text);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (!text || strcmp(text, edit->start) == 0) {
+    code = read_text(edit->copy, &text);
+    if (code == MICROVM_EXIT_OK && (!text || strcmp(text, edit->start) == 0)) {
         unlink(edit->copy);
         if (!ctl->quiet)
             puts("Nothing changed.");
         return MICROVM_EXIT_OK;
     }
-    show_diff(ctl, edit);
-    code = install(ctl, edit, text);
+    if (code == MICROVM_EXIT_OK) {
+        show_diff(ctl, edit);
+        code = install(ctl, edit, text);
+    }
     if (code == MICROVM_EXIT_OK) {
         unlink(edit->copy);
         if (!ctl->quiet)
             printf("Changed %s. A microVM that runs goes on as it was started.\n", edit->target);
         return code;
     }
-    fprintf(stderr, "%s is as it was. Your text is in %s\n", edit->target, edit->copy);
+    look_again(ctl, edit);
     *ret_again = isatty(STDIN_FILENO) && define_ask("Edit it again?");
     return code;
 }

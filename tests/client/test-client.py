@@ -779,6 +779,10 @@ def test_edit_loses_nothing(it):
     assert len(left(it)) == 1
     expect(it, 4, "edit", "wbe", **editor(it, ":"), err='did you mean "web"')
     expect(it, 2, "edit", "web", "db", err="one microVM")
+    os.unlink(left(it)[0])
+    expect(it, 1, "edit", "web", **editor(it, r"""printf '{ "mem": 1 }\n\0{' >$1"""), err=["holds a NUL byte", "as it was"])
+    with open(left(it)[0]) as file:
+        assert file.read() == '{ "mem": 1 }\n\0{' and not any('"mem": 1 ' in call[2] for call in it.calls("Define")[2:])
     # At a terminal it can be mended.
     env = editor(it, f"""[ -e {it.folder}/second ] && echo '{{ "mem": 7 }}' >"$1" || echo '{{ "kernal": 1 }}' >"$1"; >{it.folder}/second""")
     terminal = Terminal(it, "edit", "web", **env)
@@ -787,6 +791,24 @@ def test_edit_loses_nothing(it):
     terminal.wait_for(b"Changed")
     assert terminal.end() == 0
     assert defined(it)[1] == '{ "mem": 7 }\n'
+
+
+def test_edit_after_somebody_else(it):
+    etc, vendor = with_definitions(it)
+    theirs, mine = '{ "mem": 600 }\n', '{ "mem": 700 }\n'
+    env = editor(it, f"""[ -e {it.folder}/second ] || echo '{{ "mem": 600 }}' >{etc}/web.json
+echo '{{ "mem": 700 }}' >$1; >{it.folder}/second""")
+    result = expect(it, 1, "edit", "web", **env, err=["changed by somebody else", "Your text"])
+    assert "as it was" not in result.stderr and '-{ "mem": 600 }\n+{ "mem": 700 }' in result.stdout, result
+    os.unlink(left(it)[0])
+    os.unlink(f"{it.folder}/second")
+    write(it, "etc/web.json", "{}\n")
+    terminal = Terminal(it, "edit", "web", **env)
+    terminal.wait_for(b"Edit it again? [y/N]")
+    terminal.send(b"y\n")
+    terminal.wait_for(b"Changed")
+    assert terminal.end() == 0 and left(it) == []
+    assert defined(it) == ("web", mine, {"expected": theirs}), "his is not overwritten before it was seen"
 
 
 def test_edit_over_there(it):
