@@ -859,6 +859,20 @@ def test_verbs_that_define(host):
     assert ctl(4, "is-enabled", "web") == "not-found\n"
 
 
+def test_verbs_on_what_is_undeclared(host):
+    host.define("c")
+    host.reload()
+    assert host.ctl("start", "c").returncode == 0
+    os.unlink(host.path("vms/c.json"))
+    host.reload()
+    assert state_of(host, "c") == "undeclared"
+    run = host.ctl("remove", "c", "--yes", "--purge", "--force")
+    assert run.returncode == 1 and "--prune --purge c" in run.stderr and host.vm("c", "State") == "running", run
+    run = host.ctl("remove", "c", "--yes", "--force")
+    assert run.returncode == 0 and "Removed c" in run.stdout, run
+    assert "No microVM" in host.error(ROOT, MANAGER, "GetDefinitionState", "s", "c")
+
+
 def make_host():
     host = Host()
     host.define("a")

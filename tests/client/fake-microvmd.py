@@ -33,6 +33,7 @@ arguments.add_argument("--systemd")
 arguments.add_argument("--log")
 arguments.add_argument("--only")
 arguments.add_argument("--definitions")
+arguments.add_argument("--undeclared", help="this one has no definition any more")
 arguments.add_argument("--no-microvmd", action="store_true")
 arguments = arguments.parse_args()
 
@@ -107,6 +108,8 @@ class MicroVM(dbus.service.Object):
             if verb == "Stop" and options.get("host-shutdown") and self.name == "db":
                 self.properties["LastStop"] = "forced"
             self.properties["State"] = state
+            if verb == "Stop" and self.name == arguments.undeclared:
+                self.manager.vms.remove(self)
             self.manager.JobRemoved(number, self.name, verb.lower(), result, reason)
             return False
 
@@ -339,11 +342,15 @@ class Manager(dbus.service.Object):
         log(name, "Undefine", plain(options))
         self.check(name, "Undefine")
         vm = self.find(name)
+        if name == arguments.undeclared or name == "guest":
+            raise Error("org.freedesktop.DBus.Error.NotSupported", "Its definition is not in /etc/microvmd/vms; mask it instead")
         if vm.properties["State"] not in ("inactive", "failed") and not options.get("dry-run") and "drop-in" not in options:
             raise Error("ResourceBusy", f"{name} is {vm.properties['State']}; stop it first")
         if "drop-in" in options:
             self.compare(name, options)
             return dbus.Array([], signature="s")
+        if not options.get("dry-run") and name not in self.vendor:
+            self.vms.remove(vm)
         return dbus.Array([f"/etc/microvmd/vms/{name}.json"] + ["/state/data\x1b.img"] * bool(options.get("purge")), signature="s")
 
     @dbus.service.method(MANAGER, "s", "")
@@ -359,6 +366,9 @@ class Manager(dbus.service.Object):
     def GetDefinitionState(self, name):
         if name == "hidden":
             return "masked"
+        if name == arguments.undeclared:
+            self.find(name)
+            return "undeclared"
         return {"slow": "disabled", "bad": "invalid"}.get(self.find(name).name, "enabled")
 
     @dbus.service.method("org.freedesktop.DBus.ObjectManager", "", "a{oa{sa{sv}}}")

@@ -823,10 +823,13 @@ def test_remove(it):
     assert [call[0] for call in it.calls("Stop")] == ["web"], "stopped first, and only what runs"
     assert [call[2] for call in it.calls("Undefine")][-2:] == [{"purge": False, "dry-run": False}] * 2, result
     expect(it, 2, "remove", "db", "--purge", err="--yes")
-    result = expect(it, 0, "remove", "db", "--purge", "--yes", "--force", out="/state/data\\x1b.img")
+    result = expect(it, 0, "remove", "db", "--purge", "--yes", "--force", out="/state/data\\x1b.img",
+                    err="/usr/lib/microvmd/vms/db.json counts now")
     assert it.calls("Stop")[-1][2] == {"force": True}
-    assert json.loads(expect(it, 0, "remove", "slow", "--json").stdout) == ["/etc/microvmd/vms/slow.json"]
-    expect(it, 77, "remove", "locked", "--yes", err="org.microvm1.manage")
+    assert json.loads(expect(it, 0, "remove", "t@1.x-y", "--json").stdout) == ["/etc/microvmd/vms/t@1.x-y.json"]
+    expect(it, 77, "remove", "locked", "--yes", err="org.microvm1.define")
+    expect(it, 1, "remove", "evil", "guest", "--yes", err="mask it instead")
+    assert [call[0] for call in it.calls("Stop")] == ["web", "db"], "what can't be removed is not stopped first"
     expect(it, 4, "remove", "nobody", err="No microVM")
     expect(it, 2, "remove", err="missing")
     terminal = Terminal(it, "remove", "stuck", "--purge")
@@ -838,6 +841,15 @@ def test_remove(it):
     terminal.wait_for(b"(Volumes stay.) [y/N]")
     terminal.send(b"y\n")
     assert terminal.end() == 0 and b"Removed stuck" in terminal.seen
+
+
+def test_remove_undeclared(it):
+    it.stop()
+    it.start("--undeclared", "web")
+    expect(it, 1, "remove", "web", "--yes", "--purge", err="microvmctl apply --prune --purge web")
+    assert it.calls("Stop") == []
+    expect(it, 0, "remove", "web", "--yes", out="Removed web; it had no definition any more.\n")
+    assert len(it.calls("Stop")) == 1 and it.calls("Undefine") == []
 
 
 def test_enable(it):
