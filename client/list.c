@@ -45,16 +45,19 @@ static int add_row(Table *table, const VmRow *row)
     return table_add(table, cells, row->state);
 }
 
-static void print_count(const VmRows *rows)
+/* Of `total`, only those that were asked for are in `rows`. */
+static void print_count(const VmRows *rows, size_t total)
 {
     size_t running = 0;
 
     for (size_t i = 0; i < rows->count; i++)
         running += strcmp(rows->items[i].state, "running") == 0;
-    if (rows->count == 0)
+    if (total == 0)
         puts(
             "\nNo microVMs are defined. Write /etc/microvmd/vms/NAME.json, see microvm-definition(5), then:\n"
             "microvmctl reload");
+    else if (rows->count == 0)
+        printf("\nNone of %zu microVM%s.\n", total, total == 1 ? "" : "s");
     else
         printf("\n%s%zu microVM%s, %zu running.%s\n", paint_dim(), rows->count, rows->count == 1 ? "" : "s",
                running, paint_off());
@@ -119,9 +122,11 @@ int verb_list(Ctl *ctl)
     _cleanup_(table_freep)
     Table *table = NULL;
     _cleanup_rows_ VmRows rows = {0};
+    size_t total;
     int code;
 
     code = ctl_targets(ctl, true, &rows);
+    total = rows.count;
     if (code == MICROVM_EXIT_OK)
         code = choose(ctl, &rows);
     if (code != MICROVM_EXIT_OK)
@@ -136,7 +141,7 @@ int verb_list(Ctl *ctl)
     if (rows.count > 0)
         table_print(table, !ctl->no_legend);
     if (!ctl->no_legend)
-        print_count(&rows);
+        print_count(&rows, total);
     pager_close();
     return MICROVM_EXIT_OK;
 }

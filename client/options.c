@@ -207,7 +207,10 @@ static int take_number(const char *option, long least, long most, long *ret_valu
     long value = strtol(optarg, &end, 10);
 
     if (!*optarg || *end || value < least || value > most)
-        return usage(option, optarg, least < 0 ? "0 (this boot) or negative (the ones before)" : "a number");
+        return usage(option, optarg,
+                     least < 0   ? "0 (this boot) or negative (the ones before)"
+                     : least > 0 ? "a number, at least 1"
+                                 : "a number");
     *ret_value = value;
     return MICROVM_EXIT_OK;
 }

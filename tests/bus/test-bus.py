@@ -866,6 +866,9 @@ def test_verbs_on_what_is_undeclared(host):
     os.unlink(host.path("vms/c.json"))
     host.reload()
     assert state_of(host, "c") == "undeclared"
+    for verb in ("enable", "disable"):
+        run = host.ctl(verb, "c")
+        assert run.returncode == 1 and "There is no definition of c any more" in run.stderr, run
     run = host.ctl("remove", "c", "--yes", "--purge", "--force")
     assert run.returncode == 1 and "--prune --purge c" in run.stderr and host.vm("c", "State") == "running", run
     run = host.ctl("remove", "c", "--yes", "--force")

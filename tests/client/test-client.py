@@ -420,7 +420,8 @@ def test_apply(it):
     told = json.loads(expect(it, 0, "apply", "db", "--json=short").stdout)
     assert told["Result"] == "done" and told["Steps"] == [{"Name": "db", "Action": "live", "How": "done", "Text": ""}], told
     expect(it, 0, "apply", "stuck", "--no-block")
-    for words in (["--canary"], ["--outdated"], ["--max-parallel=2"], ["--purge"], ["--prune=some"], ["--max-parallel=0"],
+    expect(it, 2, "apply", "web", "--restart", "--max-parallel=0", err="at least 1")
+    for words in (["--canary"], ["--outdated"], ["--max-parallel=2"], ["--purge"], ["--prune=some"],
                   ["--restart", "--canary=soon"]):
         expect(it, 2, "apply", *words, err="microvmctl")
     expect(it, 1, "apply", "stuck", "--prune", err=["2 of 3 microVMs would go", "microvmctl plan"])
@@ -658,8 +659,9 @@ def test_list_filters(it):
     assert len(expect(it, 0, "list", "--outdated", "--no-legend", out="web").stdout.splitlines()) == 1
     assert len(expect(it, 0, "list", "-l", "tier=front", "--no-legend", out="web").stdout.splitlines()) == 1
     assert expect(it, 0, "list", "-ltier=back", "--no-legend").stdout == ""
+    assert expect(it, 0, "list", "-ltier=back").stdout.strip() == "None of 9 microVMs."
     assert json.loads(expect(it, 0, "list", "--failed", "--outdated", "--json").stdout) == []
-    assert len(it.calls("GetManagedObjects")) == 4, "one call each, however many there are"
+    assert len(it.calls("GetManagedObjects")) == 5, "one call each, however many there are"
     expect(it, 0, "list", "-l", "tier", out="web")
     expect(it, 2, "list", "-l", "=front", err="NAME=VALUE")
 
@@ -862,7 +864,7 @@ def test_enable(it):
     expect(it, 0, "enable", "--now", "web")
     assert [call[0] for call in it.calls("Start")] == ["web"]
     expect(it, 77, "enable", "locked", err=["org.microvm1.inspect", "sudo"])
-    expect(it, 4, "enable", "nobody")
+    expect(it, 4, "enable", "nobody", err="No microVM is called")
 
 
 def test_enable_keeps_what_is_not_its_own(it):
