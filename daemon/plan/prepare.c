@@ -92,16 +92,16 @@ Plan *plan_free(Plan *plan)
     return NULL;
 }
 
-static int run_volume(const Step *step, VmMemory *memory, char **ret_error)
+static int run_volume(const Step *step, const char *vm, VmMemory *memory, char **ret_error)
 {
     const char *image = step->volume->image;
     int r;
 
-    r = volume_ensure(step->volume, step->to, vm_memory_has_volume(memory, image), ret_error);
+    r = volume_ensure(step->volume, vm, step->to, vm_memory_has_volume(memory, image), ret_error);
     return r < 0 ? r : vm_memory_add_volume(memory, image);
 }
 
-static int run_step(const Step *step, VmMemory *memory, PlanResult *result, char **ret_error)
+static int run_step(const Step *step, const char *vm, VmMemory *memory, PlanResult *result, char **ret_error)
 {
     FileStamp stamp;
     int r;
@@ -111,7 +111,7 @@ static int run_step(const Step *step, VmMemory *memory, PlanResult *result, char
         r = mkdir_parents(step->to, step->mode);
         break;
     case STEP_VOLUME:
-        return run_volume(step, memory, ret_error);
+        return run_volume(step, vm, memory, ret_error);
     case STEP_COPY:
         r = copy_file_stamped(step->from, step->to, step->mode, &stamp);
         if (r >= 0 && streq(step->what, "kernel"))
@@ -154,7 +154,7 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     }
     remembered = memory.n_volumes;
     for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
-        r = run_step(&plan->steps[i], &memory, &result, ret_error);
+        r = run_step(&plan->steps[i], plan->spec->name, &memory, &result, ret_error);
     /* Also after a failure: a volume that was made before it has been there from now on. */
     if (!same_volumes(&memory, remembered)) {
         int written = vm_memory_write(plan->state_dir, &memory);

@@ -173,7 +173,7 @@ static int check_stands_alone(const char *path, char **ret_error)
     return 0;
 }
 
-int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **ret_error)
+int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error)
 {
     struct stat st;
     int r;
@@ -190,8 +190,8 @@ int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **
         return say_why(
             ret_error, -ENOENT,
             "volume %s was there before and is gone; put it back (a new, empty one is never made in "
-            "its place), or give it up: microvmctl forget-volume NAME %s",
-            path, volume->image);
+            "its place), or give it up: microvmctl forget-volume %s %s",
+            path, vm, volume->image);
     if (!volume->auto_create)
         return say_why(ret_error, -ENOENT,
                        "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",

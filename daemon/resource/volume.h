@@ -11,9 +11,9 @@ char *volume_path(const VolumeSpec *volume, const char *state_dir);
 /*
  * Makes sure that the image is there; blocks (file work, mkfs), so not on the loop. `seen`: it has been there
  * before, so that its absence is an error and never a reason for an empty disk. A new one is made complete
- * under another name and then renamed: there is no half-made volume. Returns 1 when it was made, 0 when it
- * was there, or a negative errno with the sentence in *ret_error.
+ * under another name and then renamed: there is no half-made volume. `vm` is for messages. Returns 1 when it
+ * was made, 0 when it was there, or a negative errno with the sentence in *ret_error.
  */
-int volume_ensure(const VolumeSpec *volume, const char *path, bool seen, char **ret_error);
+int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error);
 
 #endif

@@ -46,7 +46,7 @@ static void test_label_and_arguments(void **context)
     _cleanup_free_ char *path = in_scratch(context, "data.img"), *error = NULL, *told = NULL;
     struct stat st;
 
-    if (volume_ensure(&volume, path, false, &error) != 1)
+    if (volume_ensure(&volume, "web", path, false, &error) != 1)
         fail_msg("%s", error);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 16 << 20);
@@ -55,7 +55,11 @@ static void test_label_and_arguments(void **context)
     assert_non_null(strstr(told, "Filesystem volume name:   my data"));
     assert_non_null(strstr(told, "Reserved block count:     0"));
     assert_null(strstr(told, "has_journal"));
-    assert_int_equal(volume_ensure(&volume, path, true, &error), 0);
+    assert_int_equal(volume_ensure(&volume, "web", path, true, &error), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(volume_ensure(&volume, "web", path, true, &error), -ENOENT);
+    assert_non_null(strstr(error, volume.image));
+    assert_non_null(strstr(error, "microvmctl forget-volume web "));
 }
 
 /* Each kind is made, or the sentence names the package that has its mkfs. */
@@ -68,7 +72,7 @@ static void test_all_kinds(void **context)
                              .fs_type = type,
                              .label = (char *)"X"};
         _cleanup_free_ char *path = in_scratch(context, fs_type_to_string(type)), *error = NULL;
-        int r = volume_ensure(&volume, path, false, &error);
+        int r = volume_ensure(&volume, "web", path, false, &error);
         if (r != 1 && (r != -ENOENT || !strstr(error, "is not installed (package ")))
             fail_msg("%s: %s", fs_type_to_string(type), error);
         assert_int_equal(access(path, F_OK) == 0, r == 1);
@@ -87,7 +91,7 @@ static void test_failure(void **context)
     _cleanup_free_ char *path = in_scratch(context, "x.img"), *error = NULL,
                         *partial = in_scratch(context, "x.img.partial");
 
-    assert_int_equal(volume_ensure(&volume, path, false, &error), -EIO);
+    assert_int_equal(volume_ensure(&volume, "web", path, false, &error), -EIO);
     assert_non_null(strstr(error, "mkfs.ext4 failed"));
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(access(partial, F_OK), -1);
@@ -116,14 +120,14 @@ static void test_qcow2_stands_alone(void **context)
         uint8_t before = image[cases[i].at];
         image[cases[i].at] = cases[i].value;
         assert_int_equal(write_file_atomic(path, image, sizeof(image), 0600), 0);
-        assert_int_equal(volume_ensure(&volume, path, false, &error), cases[i].error ? -EINVAL : 0);
+        assert_int_equal(volume_ensure(&volume, "web", path, false, &error), cases[i].error ? -EINVAL : 0);
         assert_true(cases[i].error ? error && strstr(error, cases[i].error) : !error);
         image[cases[i].at] = before;
     }
     assert_int_equal(truncate(path, 3), 0);
     {
         _cleanup_free_ char *error = NULL;
-        assert_int_equal(volume_ensure(&volume, path, false, &error), -EINVAL);
+        assert_int_equal(volume_ensure(&volume, "web", path, false, &error), -EINVAL);
         assert_non_null(error);
     }
 }
