@@ -6,6 +6,7 @@
 #include "util.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -48,9 +49,11 @@ void source_show(const char *text, size_t size, unsigned line, unsigned column)
 
     if (!found)
         return;
-    copy = strndup(found, length);
+    copy = malloc(length + 1); /* there may be a NUL in it */
     if (!copy)
         return;
+    memcpy(copy, found, length);
+    copy[length] = '\0';
     for (size_t i = 0; i < length; i++)
         if (copy[i] == '\t' || copy[i] == '\0')
             copy[i] = ' ';
