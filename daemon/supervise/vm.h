@@ -73,7 +73,8 @@ struct MicroVM {
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
     char *end_text;
-    uint64_t launch_usec; /* CLOCK_MONOTONIC of the start request, for the log */
+    uint64_t launch_usec;   /* of the start request, for the log */
+    uint64_t prepared_usec; /* when its driver was asked, likewise */
     sd_event_source *stop_timer, *restart_timer, *settle_timer, *log_timer;
     Console *console;
     struct {

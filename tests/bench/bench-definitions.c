@@ -34,7 +34,7 @@ static void put(const char *directory, unsigned number, unsigned vcpu)
         text, sizeof(text),
         "{\n"
         "  \"kernel\": \"/boot/vmlinuz\", \"initrd\": \"/boot/initrd.img\",\n"
-        "  \"vcpu\": %u, \"mem\": \"1G\", \"kernelParams\": [\"quiet\", \"panic=-1\"],\n"
+        "  \"vcpu\": %u, \"mem\": \"8M\", \"kernelParams\": [\"quiet\", \"panic=-1\"],\n"
         "  \"volumes\": [{\"image\": \"root.img\", \"size\": \"2G\"}, \"/srv/vm%u.img\"],\n"
         "  \"interfaces\": [{\"type\": \"user\", \"id\": \"vm%u\", \"mac\": \"02:00:00:00:%02x:%02x\"}],\n"
         "  \"restart\": {\"policy\": \"always\"},\n"
