@@ -13,11 +13,12 @@ host_boot || tap_bail "the throwaway host does not boot"
 host useradd --no-create-home alice
 host useradd --no-create-home --groups microvm bob
 host useradd --no-create-home carol
-# What an administrator would write: carol may define, but not reach beyond what is declared.
+# What an administrator would write: carol may define and look (enable and disable read what they change), but not
+# reach beyond what is declared.
 mkdir -p "$HOST_ROOT/etc/polkit-1/rules.d"
 cat >"$HOST_ROOT/etc/polkit-1/rules.d/40-carol.rules" <<'END'
 polkit.addRule(function(action, subject) {
-    if (action.id == "org.microvm1.define" && subject.user == "carol" && action.lookup("microvm").indexOf("carol-") == 0) {
+    if ((action.id == "org.microvm1.define" || action.id == "org.microvm1.inspect") && subject.user == "carol" && action.lookup("microvm").indexOf("carol-") == 0) {
         return polkit.Result.YES;
     }
     return polkit.Result.NOT_HANDLED;
