@@ -436,6 +436,9 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
         .job_removed = on_job_removed,
         .userdata = manager,
     };
+    if (asprintf(&manager->spare_dir, "%s/daemon/boot", settings->runtime_dir) < 0)
+        return -ENOMEM;
+    manager->host.spare_dir = manager->spare_dir;
     r = workers_new(event, "files", FILE_WORKERS, &manager->host.files);
     if (r >= 0)
         r = workers_new(event, "writer", 1, &manager->writer);
@@ -490,6 +493,7 @@ Manager *manager_free(Manager *manager)
         vm_free(manager->vms[i]);
     free(manager->vms);
     safe_close(manager->lock_fd);
+    free(manager->spare_dir);
     free(manager->role_reason);
     free(manager->problems_logged);
     definitions_clear(&manager->definitions);

@@ -53,6 +53,7 @@ struct Manager {
     MicrovmHostRole role;
     char *role_reason; /* why it is not "host" */
     VmHost host;
+    char *spare_dir; /* of `host` */
     Workers *writer; /* one thread: of definitions */
     MicroVM **vms;   /* sorted by name */
     size_t n_vms;

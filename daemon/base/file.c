@@ -305,7 +305,7 @@ static int copy_content(int from, int to)
     return n < 0 ? -errno : 0;
 }
 
-static FileStamp stamp_of(const struct stat *st)
+FileStamp file_stamp_of(const struct stat *st)
 {
     return (FileStamp){.device = st->st_dev,
                        .inode = st->st_ino,
@@ -320,7 +320,7 @@ int file_stamp(const char *path, FileStamp *ret_stamp)
 
     if (stat(path, &st) < 0)
         return -errno;
-    *ret_stamp = stamp_of(&st);
+    *ret_stamp = file_stamp_of(&st);
     return 0;
 }
 
@@ -345,7 +345,7 @@ int copy_file_stamped(const char *from, const char *to, mode_t mode, FileStamp *
         return target;
     r = finish_temporary(copy_content(source, target), temporary, to);
     if (r >= 0)
-        *ret_source = stamp_of(&st);
+        *ret_source = file_stamp_of(&st);
     return r;
 }
 

@@ -54,6 +54,7 @@ typedef struct FileStamp {
     uint64_t device, inode, size, mtime_nsec;
 } FileStamp;
 
+FileStamp file_stamp_of(const struct stat *st);
 int file_stamp(const char *path, FileStamp *ret_stamp);
 static inline bool file_stamp_is_null(const FileStamp *stamp)
 {

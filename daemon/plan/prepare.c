@@ -4,10 +4,12 @@
 #include "base/file.h"
 #include "resource/console-log.h"
 #include "resource/memory.h"
+#include "resource/spare-copies.h"
 #include "resource/volume.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static int add_step(Plan *plan, StepKind kind, const char *what, const char *from, char *to, mode_t mode,
                     const VolumeSpec *volume)
@@ -35,7 +37,8 @@ char *credential_copy_path(const char *runtime_dir, const char *name)
     return asprintf(&path, "%s/credential.%s", runtime_dir, name) < 0 ? NULL : path;
 }
 
-int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan)
+int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, const char *spare_dir,
+             Plan **ret_plan)
 {
     enum {
         FIXED_STEPS = 5
@@ -49,8 +52,9 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan 
     plan->spec = vm_spec_ref(spec);
     plan->state_dir = strdup(state_dir);
     plan->runtime_dir = strdup(runtime_dir);
+    plan->spare_dir = strdup(spare_dir);
     plan->steps = calloc(FIXED_STEPS + spec->n_volumes + spec->n_credentials, sizeof(*plan->steps));
-    if (!plan->state_dir || !plan->runtime_dir || !plan->steps)
+    if (!plan->state_dir || !plan->runtime_dir || !plan->spare_dir || !plan->steps)
         return -ENOMEM;
 
     /* Others may pass through (the hypervisor's user must reach its files), but not look around. */
@@ -61,9 +65,9 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan 
         r = add_step(plan, STEP_VOLUME, "volume", NULL, volume_path(&spec->volumes[i], state_dir), 0600,
                      &spec->volumes[i]);
     if (r >= 0 && spec->kernel)
-        r = add_step(plan, STEP_COPY, "kernel", spec->kernel, join(runtime_dir, "kernel"), 0600, NULL);
+        r = add_step(plan, STEP_BOOT_FILE, "kernel", spec->kernel, join(runtime_dir, "kernel"), 0600, NULL);
     if (r >= 0 && spec->initrd)
-        r = add_step(plan, STEP_COPY, "initrd", spec->initrd, join(runtime_dir, "initrd"), 0600, NULL);
+        r = add_step(plan, STEP_BOOT_FILE, "initrd", spec->initrd, join(runtime_dir, "initrd"), 0600, NULL);
     for (size_t i = 0; i < spec->n_credentials && r >= 0; i++)
         r = add_step(plan, STEP_COPY, "credential", spec->credentials[i].value,
                      credential_copy_path(runtime_dir, spec->credentials[i].name), 0600, NULL);
@@ -87,6 +91,7 @@ Plan *plan_free(Plan *plan)
     free(plan->steps);
     free(plan->state_dir);
     free(plan->runtime_dir);
+    free(plan->spare_dir);
     vm_spec_unref(plan->spec);
     free(plan);
     return NULL;
@@ -101,9 +106,17 @@ static int run_volume(const Step *step, const char *vm, VmMemory *memory, char *
     return r < 0 ? r : vm_memory_add_volume(memory, image);
 }
 
-static int run_step(const Step *step, const char *vm, VmMemory *memory, PlanResult *result, char **ret_error)
+static int run_boot_file(const Step *step, const char *spare_dir, PlanResult *result)
 {
-    FileStamp stamp;
+    FileStamp *stamp = streq(step->what, "kernel") ? &result->kernel : &result->initrd;
+    int r = spare_copy_take(spare_dir, step->from, step->to, stamp);
+
+    return r < 0 ? copy_file_stamped(step->from, step->to, step->mode, stamp) : r;
+}
+
+static int run_step(const Plan *plan, const Step *step, VmMemory *memory, PlanResult *result,
+                    char **ret_error)
+{
     int r;
 
     switch (step->kind) {
@@ -111,13 +124,12 @@ static int run_step(const Step *step, const char *vm, VmMemory *memory, PlanResu
         r = mkdir_parents(step->to, step->mode);
         break;
     case STEP_VOLUME:
-        return run_volume(step, vm, memory, ret_error);
+        return run_volume(step, plan->spec->name, memory, ret_error);
     case STEP_COPY:
-        r = copy_file_stamped(step->from, step->to, step->mode, &stamp);
-        if (r >= 0 && streq(step->what, "kernel"))
-            result->kernel = stamp;
-        else if (r >= 0 && streq(step->what, "initrd"))
-            result->initrd = stamp;
+        r = copy_file(step->from, step->to, step->mode);
+        break;
+    case STEP_BOOT_FILE:
+        r = run_boot_file(step, plan->spare_dir, result);
         break;
     case STEP_NEW_BOOT:
         r = console_log_new_boot(step->to);
@@ -154,7 +166,7 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     }
     remembered = memory.n_volumes;
     for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
-        r = run_step(&plan->steps[i], plan->spec->name, &memory, &result, ret_error);
+        r = run_step(plan, &plan->steps[i], &memory, &result, ret_error);
     /* Also after a failure: a volume that was made before it has been there from now on. */
     if (!same_volumes(&memory, remembered)) {
         int written = vm_memory_write(plan->state_dir, &memory);
@@ -176,8 +188,15 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
 void plan_undo(const Plan *plan)
 {
     for (size_t i = plan->n_steps; i-- > 0;)
-        if (plan->steps[i].kind == STEP_COPY)
+        if (plan->steps[i].kind == STEP_COPY || plan->steps[i].kind == STEP_BOOT_FILE)
             unlink(plan->steps[i].to);
+}
+
+void plan_stock_up(const Plan *plan)
+{
+    for (size_t i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].kind == STEP_BOOT_FILE)
+            (void)spare_copy_make(plan->spare_dir, plan->steps[i].from, time(NULL));
 }
 
 static bool has_param(const VmSpec *spec, const char *prefix)

@@ -12,6 +12,7 @@ typedef enum StepKind {
     STEP_VOLUME,    /* to: path of the image; volume */
     STEP_COPY,      /* from, to: a private copy, because libvirt changes the owner of what it is given, and
                        the user that runs the hypervisor may not be able to read the original */
+    STEP_BOOT_FILE, /* the same of a kernel or initrd, which may have been made ahead */
 } StepKind;
 
 typedef struct Step {
@@ -25,11 +26,14 @@ typedef struct Step {
 typedef struct Plan {
     VmSpec *spec;
     char *state_dir, *runtime_dir; /* of this microVM */
+    char *spare_dir;               /* copies of kernels and initrds made ahead, for all microVMs */
     Step *steps;
     size_t n_steps;
 } Plan;
 
-int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, Plan **ret_plan);
+/* `runtime_dir` and `spare_dir` must be on one file system. */
+int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, const char *spare_dir,
+             Plan **ret_plan);
 Plan *plan_free(Plan *plan);
 DEFINE_CLEANUP(Plan *, plan_free)
 
@@ -50,6 +54,10 @@ char *credential_copy_path(const char *runtime_dir, const char *name);
 
 /* Removes what a run leaves in its runtime directory once the hypervisor has read it, or never will. */
 void plan_undo(const Plan *plan);
+
+/* Makes spare copies for the next start of the kind; one that can't be made is copied at that start. Blocks.
+ */
+void plan_stock_up(const Plan *plan);
 
 /*
  * Kernel command line: the defaults (console=ttyS0 where there is such a console), root= where there is a

@@ -72,7 +72,7 @@ void vm_prepare(MicroVM *vm)
         preparation->vm = vm;
         vm_spec_unref(vm->booted);
         vm->booted = vm_spec_ref(vm_next_spec(vm));
-        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, &preparation->plan);
+        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, vm->host->spare_dir, &preparation->plan);
     }
     if (r >= 0)
         r = workers_submit(vm->host->files, &work);
@@ -88,7 +88,7 @@ void vm_prepare(MicroVM *vm)
 typedef struct Chore {
     MicroVM *vm;
     Plan *plan;
-    bool remember_kvm;
+    bool launched, remember_kvm;
 } Chore;
 
 static void chore_free(void *argument)
@@ -107,6 +107,8 @@ static void chore_run(void *argument)
     int r = 0;
 
     plan_undo(chore->plan);
+    if (chore->launched)
+        plan_stock_up(chore->plan);
     if (!chore->remember_kvm)
         return;
     r = vm_memory_read(chore->plan->state_dir, &memory);
@@ -130,7 +132,7 @@ static void chore_done(void *argument)
     vm->host->changed(vm, vm->host->userdata);
 }
 
-void vm_clean(MicroVM *vm, bool remember_kvm)
+void vm_clean(MicroVM *vm, bool launched)
 {
     /* After a restart of the daemon during the first preparation there is only the definition to go by. */
     VmSpec *spec = vm->booted ? vm->booted : vm->spec;
@@ -143,8 +145,9 @@ void vm_clean(MicroVM *vm, bool remember_kvm)
     if (chore) {
         Work work = {chore_run, chore_done, chore_free, chore};
         chore->vm = vm;
-        chore->remember_kvm = remember_kvm;
-        r = plan_new(spec, vm->state_dir, vm->runtime_dir, &chore->plan);
+        chore->launched = launched;
+        chore->remember_kvm = launched && vm->record.accel == ACCEL_KVM && !vm->had_kvm;
+        r = plan_new(spec, vm->state_dir, vm->runtime_dir, vm->host->spare_dir, &chore->plan);
         if (r >= 0)
             r = workers_submit(vm->host->files, &work);
         if (r >= 0)

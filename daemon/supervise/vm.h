@@ -26,6 +26,7 @@ typedef struct VmHost {
     Workers *files;        /* for file work */
     const char *state_dir; /* of all: STATE_DIR/vm/NAME is one's own */
     const char *runtime_dir;
+    const char *spare_dir;   /* see plan_new() */
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     uint64_t last_job_id;
     /*
@@ -123,7 +124,7 @@ void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 /* vm-prepare.c: file work before and after a run */
 void vm_prepare(MicroVM *vm);
 void vm_never_launched(MicroVM *vm); /* a start ends, or begins anew, for which no driver has been asked */
-void vm_clean(MicroVM *vm, bool remember_kvm);
+void vm_clean(MicroVM *vm, bool launched); /* launched: it runs, so that more is to be done */
 
 /* vm-run.c: the life of a run */
 void vm_admit(MicroVM *vm);                                  /* in waiting: asks the host whether to go on */

@@ -143,7 +143,7 @@ int fuzz_xml(const uint8_t *data, size_t size)
 
     if (!spec)
         return 0;
-    MUST(plan_new(spec, "/var/vm/web", "/run/vm/web", &plan) == 0);
+    MUST(plan_new(spec, "/var/vm/web", "/run/vm/web", "/run/daemon/boot", &plan) == 0);
     for (size_t i = 0; i < plan->n_steps; i++)
         MUST(plan->steps[i].to && plan->steps[i].to[0] == '/');
     cmdline = kernel_command_line(spec, size % 2 ? 1000 : 0);

@@ -40,7 +40,7 @@ static void test_credentials(void **context)
     assert_int_equal(stat(secret, &before), 0);
     spec.credentials = &pair;
     spec.n_credentials = 1;
-    assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
+    assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
     assert_int_equal(plan_run(plan, &result, &error), 0);
     copy = credential_copy_path(runtime, pair.name);
     assert_int_equal(read_file(copy, 64, &text, &size), 0);
@@ -71,7 +71,7 @@ static void test_missing_credential(void **context)
     snprintf(state_dir, sizeof(state_dir), "%s", scratch_path(scratch, "state"));
     spec.credentials = pairs;
     spec.n_credentials = 2;
-    assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
+    assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
     assert_int_equal(plan_run(plan, &result, &error), -ENOENT);
     assert_string_equal(error, "credential /nonexistent/secret: No such file or directory");
     copy = credential_copy_path(runtime, "a");
@@ -91,7 +91,7 @@ static void test_boot_from_disk(void **context)
 
     snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
     snprintf(state_dir, sizeof(state_dir), "%s", scratch_path(scratch, "state"));
-    assert_int_equal(plan_new(&spec, state_dir, runtime, &plan), 0);
+    assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
     for (size_t i = 0; i < plan->n_steps; i++)
         assert_int_not_equal(plan->steps[i].kind, STEP_COPY);
     assert_int_equal(plan_run(plan, &result, &error), 0);

@@ -158,6 +158,7 @@ static int setup(void **context)
         .event = world->event,
         .state_dir = world->state_dir,
         .runtime_dir = world->runtime_dir,
+        .spare_dir = world->runtime_dir,
         .ask_again_usec = 20000,
         .admit = on_admit,
         .changed = on_changed,
