@@ -132,6 +132,8 @@ static const struct {
     const char *mark, *paint, *word, *doing; /* doing: "N to start" */
 } actions[] = {
     {MICROVM_PLAN_START, "+", "running", "new", "to start"},
+    {MICROVM_PLAN_RETRY, "+", "running", "failed", "to start again"},
+    {MICROVM_PLAN_FAILED, "x", "failed", "failed", "at its start limit (microvmctl reset-failed)"},
     {MICROVM_PLAN_LIVE, "~", "starting", "changed", "to change while it runs"},
     {MICROVM_PLAN_RESTART, "~", "starting", "changed", "to restart (--restart)"},
     {MICROVM_PLAN_OUTDATED, "!", "starting", "outdated", "to restart for new files (--restart --outdated)"},

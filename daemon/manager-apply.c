@@ -180,7 +180,7 @@ static int ask(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
     } else {
         r = manager_may_start(apply->manager, vm, ret_error);
         if (r >= 0 && step->verb == MICROVM_JOB_START)
-            r = vm_request_start(vm, &job, ret_error);
+            r = vm_request_autostart(vm, &job, ret_error);
         else if (r >= 0)
             r = vm_request_restart(vm, &stop, &job, ret_error);
     }
@@ -199,7 +199,7 @@ static const char *is_moot(const ApplyStep *step, const MicroVM *vm)
     if (!vm->spec)
         return "its definition can't be used any more";
     if (step->verb == MICROVM_JOB_START)
-        return vm->record.decided ? "somebody else has started or stopped it" : NULL;
+        return plan_start(vm) == MICROVM_PLAN_NONE ? "somebody else has started or stopped it" : NULL;
     return state_is_up(vm->record.state) || vm->record.state == MICROVM_STARTING ? NULL
                                                                                  : "it does not run any more";
 }
@@ -471,7 +471,8 @@ static int add_steps(Apply *apply, const HostPlan *plan)
         const HostPlanItem *item = &plan->items[i];
         if (item->action == MICROVM_PLAN_UNDECLARED && apply->options.prune != PRUNE_NO)
             r = add_step(apply, item->name, MICROVM_JOB_STOP);
-        else if (item->action == MICROVM_PLAN_START)
+        else if (item->action == MICROVM_PLAN_START || item->action == MICROVM_PLAN_RETRY ||
+                 item->action == MICROVM_PLAN_FAILED) /* whose refusal says what helps */
             r = add_step(apply, item->name, MICROVM_JOB_START);
         else if (apply->options.restart &&
                  (item->action == MICROVM_PLAN_RESTART ||

@@ -2,6 +2,7 @@
 #include "manager-plan.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "microvm/names.h"
 
 /* --- looking at files --- */
@@ -188,6 +189,34 @@ static int plan_running(MicroVM *vm, HostPlanItem *item)
     return item->reason ? 0 : -ENOMEM;
 }
 
+MicrovmPlan plan_start(const MicroVM *vm)
+{
+    MicrovmState state = vm->record.state;
+
+    if (!vm->spec || !vm->spec->autostart)
+        return MICROVM_PLAN_NONE;
+    if (state == MICROVM_INACTIVE && !vm->record.decided)
+        return MICROVM_PLAN_START;
+    if (!vm->record.wanted || (state != MICROVM_INACTIVE && state != MICROVM_FAILED))
+        return MICROVM_PLAN_NONE;
+    return state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT ? MICROVM_PLAN_FAILED
+                                                                                      : MICROVM_PLAN_RETRY;
+}
+
+static int plan_not_running(const MicroVM *vm, HostPlanItem *item)
+{
+    item->action = plan_start(vm);
+    if (item->action == MICROVM_PLAN_NONE)
+        return 0;
+    if (item->action == MICROVM_PLAN_START)
+        item->reason = strdup("it is new in this boot, and to be started by itself");
+    else if (item->action == MICROVM_PLAN_RETRY)
+        item->reason = say("%s; would start again", vm->record.reason);
+    else
+        item->reason = strdup(vm->record.reason);
+    return item->reason ? 0 : -ENOMEM;
+}
+
 static int plan_one(MicroVM *vm, HostPlanItem *item)
 {
     *item = (HostPlanItem){.name = strdup(vm->name)};
@@ -204,12 +233,7 @@ static int plan_one(MicroVM *vm, HostPlanItem *item)
     }
     if (state_is_alive(vm->record.state))
         return plan_running(vm, item);
-    if (vm->record.state == MICROVM_INACTIVE && vm->spec->autostart && !vm->record.decided) {
-        item->action = MICROVM_PLAN_START;
-        item->reason = strdup("it is new in this boot, and to be started by itself");
-        return item->reason ? 0 : -ENOMEM;
-    }
-    return 0;
+    return plan_not_running(vm, item);
 }
 
 int manager_plan(Manager *manager, const Selection *selection, HostPlan *ret_plan, char **ret_error)

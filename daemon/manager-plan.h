@@ -31,6 +31,9 @@ typedef struct Selection {
 /* Pure: from what is in memory. -ENOENT: a name is unknown (*ret_error says which), -ENOMEM. */
 int manager_plan(Manager *manager, const Selection *selection, HostPlan *ret_plan, char **ret_error);
 
+/* Whether apply would start what does not run: NONE, START, RETRY or FAILED. */
+MicrovmPlan plan_start(const MicroVM *vm);
+
 typedef void (*manager_looked_fn)(int error, void *userdata);
 
 /*

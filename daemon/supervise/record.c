@@ -99,7 +99,8 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
-         cJSON_AddBoolToObject(object, "decided", record->decided);
+         cJSON_AddBoolToObject(object, "decided", record->decided) &&
+         cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
     if (!text)
         return -ENOMEM;
@@ -172,6 +173,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
                   .hypervisor = read_identity(object, "hypervisor")},
         /* Records of the first version do not say; who has run has been started. */
         .decided = get_bool(object, "decided") || get_u64(object, "startTimestamp") > 0,
+        .wanted = get_bool(object, "wanted"),
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);

@@ -32,7 +32,8 @@ typedef struct VmRecord {
     char *definition; /* that the run was started with, as JSON; NULL: none */
     char *fallback;   /* that starts go by instead of the definition, after a roll-back; NULL: none */
     BootFiles files;  /* that the run was started with */
-    bool decided;     /* somebody has started or stopped it in this boot: apply does not start it by itself */
+    bool decided;     /* somebody has started or stopped it in this boot: to apply it is not new */
+    bool wanted;      /* it was started last, by whomever, and neither stopped since nor off by itself */
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);

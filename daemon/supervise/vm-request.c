@@ -74,7 +74,7 @@ static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t
         r = take_fallback(vm, fallback);
     if (r < 0)
         return r;
-    vm->record.decided = true;
+    vm->record.decided = vm->record.wanted = true;
     if (vm->job.id != 0 && vm->job.verb == MICROVM_JOB_RESTART)
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
@@ -102,6 +102,11 @@ static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char 
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
 {
     return request_start(vm, NULL, ret_job, ret_error);
+}
+
+int vm_request_autostart(MicroVM *vm, uint64_t *ret_job, char **ret_error)
+{
+    return request_start(vm, vm->fallback, ret_job, ret_error);
 }
 
 int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
@@ -166,8 +171,9 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
     vm->record.again = vm->pulls_in = false;
-    if (!vm->record.decided) {
+    if (!vm->record.decided || vm->record.wanted) {
         vm->record.decided = true;
+        vm->record.wanted = false;
         vm_save(vm);
     }
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
@@ -192,7 +198,7 @@ static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *opt
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
-    vm->record.decided = true;
+    vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
     vm->record.again = true;
     begin_stop(vm, options, fallback ? "going back to the definition that it ran with" : "restart asked for");
@@ -263,16 +269,21 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, 
     return 0;
 }
 
-void vm_request_reset_failed(MicroVM *vm)
+void vm_reset_failed(MicroVM *vm, const char *reason)
 {
     vm->record.history = (RestartHistory){0};
     vm->record.n_restarts = 0;
     if (vm->record.state == MICROVM_FAILED || vm->record.state == MICROVM_BACKOFF) {
         vm->record.result = MICROVM_RESULT_SUCCESS;
-        vm_event(vm, VM_EVENT_RESET_FAILED, "not running; its failure was reset");
+        vm_event(vm, VM_EVENT_RESET_FAILED, "%s", reason);
     } else {
         vm_save(vm);
     }
+}
+
+void vm_request_reset_failed(MicroVM *vm)
+{
+    vm_reset_failed(vm, "not running; its failure was reset");
 }
 
 void vm_autostart(MicroVM *vm)
@@ -281,7 +292,7 @@ void vm_autostart(MicroVM *vm)
 
     if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
         return;
-    vm->record.decided = true;
+    vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/say.h"
 #include "base/strv.h"
 #include "microvm/names.h"
 #include "spec/diff.h"
@@ -156,6 +157,17 @@ int vm_apply_live(MicroVM *vm)
     return 0;
 }
 
+/* Who gave up gets a new chance. */
+static void take_new_chance(MicroVM *vm)
+{
+    _cleanup_free_ char *reason = NULL;
+
+    if (vm->record.result == MICROVM_RESULT_CONFIG)
+        vm_reset_failed(vm, "not running; its definition was mended");
+    else if ((reason = say("its definition changed since it failed: %s", vm->record.reason)))
+        vm_reset_failed(vm, reason);
+}
+
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error)
 {
     bool changed = !vm->spec != !spec || (spec && !vm_spec_equal(vm->spec, spec));
@@ -177,13 +189,13 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     if (path)
         vm_drop_purge(vm);
     update_outdated(vm);
-    /* Who gave up gets a new chance with a new definition; a broken one is shown as what it is. */
+    /* A broken one is shown as what it is. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
         vm->record.result = MICROVM_RESULT_CONFIG;
         vm_event(vm, VM_EVENT_BROKEN, "%s", error);
     } else if (spec && changed && vm->record.state == MICROVM_FAILED && before != spec &&
                (before || vm->record.result == MICROVM_RESULT_CONFIG)) {
-        vm_request_reset_failed(vm);
+        take_new_chance(vm);
     }
     vm->host->changed(vm, vm->host->userdata);
 }
@@ -331,6 +343,8 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
     /* The wish to start again after an end is fulfilled, or given up, as soon as there is nothing to end. */
     if (!state_is_alive(transition.next))
         vm->record.again = false;
+    if (event == VM_EVENT_ENDED_OFF)
+        vm->record.wanted = false;
     cancel_timers(vm);
     update_outdated(vm);
     if (transition.next != before)

@@ -118,6 +118,8 @@ void vm_save(MicroVM *vm);
 void vm_drop_purge(MicroVM *vm);
 /* From now on starts go by the definition again. */
 void vm_drop_fallback(MicroVM *vm);
+/* Forgets that it failed, and how often; `reason` is what is said of it from then on. */
+void vm_reset_failed(MicroVM *vm, const char *reason);
 /* Finishes the job, if there is one. */
 void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 
@@ -149,6 +151,8 @@ typedef struct StopOptions {
 } StopOptions;
 
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error);
+/* The same because its definition says so: what it was rolled back to stays what it starts from. */
+int vm_request_autostart(MicroVM *vm, uint64_t *ret_job, char **ret_error);
 /* Starts it with a job of its own because `by` requires or wants it; what runs or is coming is left alone. */
 int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error);
 /* Whether it is on its way to running, of which a delayed restart is no part. */

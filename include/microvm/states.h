@@ -75,6 +75,8 @@ MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROV
 #define MICROVM_PLAN_LIST(X)                                                                                 \
     X(MICROVM_PLAN_NONE, "none")                                                                             \
     X(MICROVM_PLAN_START, "start")       /* new, and to be started by itself */                              \
+    X(MICROVM_PLAN_RETRY, "retry")       /* it failed, and is to be started again */                         \
+    X(MICROVM_PLAN_FAILED, "failed")     /* the same, but it has reached its start limit */                  \
     X(MICROVM_PLAN_LIVE, "live")         /* what changed takes effect without a restart */                   \
     X(MICROVM_PLAN_RESTART, "restart")   /* its definition changed so that it needs one */                   \
     X(MICROVM_PLAN_OUTDATED, "outdated") /* it runs with another kernel, initrd, hypervisor... */            \

@@ -130,6 +130,47 @@ def test_new_ones_start_once(host):
     assert plan(host)["new"][0] == "none" and plan(host)["off"][0] == "none", "also after a restart of the daemon"
 
 
+def test_failed_ones_start_again(host):
+    host.define("web", autostart=True, kernel="/nonexistent")
+    applied = Applied(host)
+    assert applied.result == "failed" and "/nonexistent" in applied.reason, applied.reason
+    action, reason, _ = plan(host)["web"]
+    assert action == "retry" and "/nonexistent" in reason and "would start again" in reason, (action, reason)
+    assert Applied(host).result == "failed", "nothing was mended"
+    host.define("web", autostart=True, mem=256)
+    host.stop()
+    host.start()  # a new daemon knows, too
+    action, reason, _ = plan(host)["web"]
+    assert action == "retry" and host.vm("web", "State") != "running", (action, reason)
+    assert Applied(host).done() == [("web", "start")] and host.vm("web", "State") == "running"
+    assert plan(host)["web"] == ("none", "", [])
+
+
+def test_failed_ones_that_were_stopped_stay_off(host):
+    host.define("web", autostart=True, kernel="/nonexistent")
+    Applied(host)
+    assert host.ctl("stop", "web").returncode == 0
+    assert plan(host)["web"][0] == "none"
+    host.define("web", autostart=True)
+    assert plan(host)["web"][0] == "none" and Applied(host).steps == []
+
+
+def test_start_limit_holds_until_something_is_new(host):
+    host.define("web", autostart=True, machineId="6695eb01-f6a4-8304-79aa-97f2502e193f", restart={"delay": 0, "startLimit": 1})
+    Applied(host)
+    wait_for("the limit", lambda: host.vm("web", "Result") == "start-limit")
+    action, reason, _ = plan(host)["web"]
+    assert action == "failed" and "reset-failed" in reason, (action, reason)
+    applied = Applied(host)
+    assert applied.result == "failed" and "reset-failed" in applied.reason, applied.reason
+    assert host.ctl("reset-failed", "web").returncode == 0
+    assert plan(host)["web"][0] == "retry"
+    Applied(host)
+    wait_for("the limit", lambda: host.vm("web", "Result") == "start-limit")
+    host.define("web", autostart=True)
+    assert plan(host)["web"][0] == "retry" and Applied(host).done() == [("web", "start")]
+
+
 def test_live_changes_need_no_restart(host):
     running(host, "a", stop={"timeout": 90})
     generation = host.vm("a", "Generation")

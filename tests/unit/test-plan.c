@@ -157,12 +157,43 @@ static void test_not_running(void **context)
     vm->record.state = MICROVM_FAILED;
     vm->record.decided = false;
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    vm->record.decided = true;
+    define(world, "web", WEB ", \"mem\": 32}");
     vm->record.state = MICROVM_BACKOFF;
     define(world, "web", WEB ", \"mem\": 64}");
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
     vm->record.state = MICROVM_INACTIVE;
     define(world, "web", NULL);
     assert_null(plan(world, "web"));
+}
+
+static void test_failed(void **context)
+{
+    World *world = *context;
+    MicroVM *vm;
+
+    define(world, "web", WEB "}");
+    vm = manager_find(world->manager, "web");
+    vm->record.state = MICROVM_FAILED;
+    vm->record.result = MICROVM_RESULT_RESOURCES;
+    vm->record.decided = vm->record.wanted = true;
+    assert_int_equal(free_and_strdup(&vm->record.reason, "kernel /k: No such file"), 0);
+    expect(world, MICROVM_PLAN_RETRY, "kernel /k: No such file; would start again", 0);
+    vm->record.result = MICROVM_RESULT_START_LIMIT;
+    expect(world, MICROVM_PLAN_FAILED, "kernel /k: No such file", 0);
+    /* A new definition is a new chance, a broken one in between or not. */
+    define(world, "web", "{");
+    expect(world, MICROVM_PLAN_INVALID, "web.json:1:", 0);
+    define(world, "web", WEB ", \"mem\": 64}");
+    expect(world, MICROVM_PLAN_RETRY, "its definition was mended; would start again", 0);
+    vm->record.state = MICROVM_FAILED;
+    vm->record.result = MICROVM_RESULT_START_LIMIT;
+    assert_int_equal(free_and_strdup(&vm->record.reason, "it crashed"), 0);
+    define(world, "web", WEB ", \"mem\": 32}");
+    assert_int_equal(vm->record.state, MICROVM_INACTIVE);
+    expect(world, MICROVM_PLAN_RETRY, "changed since it failed: it crashed; would start again", 0);
+    define(world, "web", WEB ", \"autostart\": false}");
+    expect(world, MICROVM_PLAN_NONE, NULL, 0);
 }
 
 static void test_selection(void **context)
@@ -203,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_running),
         TEST(test_not_running),
+        TEST(test_failed),
         TEST(test_selection),
     };
 
