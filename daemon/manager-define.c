@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "resource/definition-writer.h"
+#include "resource/files.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -140,7 +141,7 @@ static bool is_idle(const MicroVM *vm)
 
 static int make_purge(Change *change)
 {
-    return definition_tree_remove(change->state_dir, &change->error);
+    return files_remove(change->state_dir, change->paths, &change->error);
 }
 
 /* Only now, when it can't be started any more. */
@@ -303,11 +304,11 @@ static int make_undefine(Change *change)
     int r = 0;
 
     for (char **root = change->roots; *root && r >= 0; root++)
-        r = definition_tree_list(*root, &change->paths, &change->n_paths);
+        r = files_list(*root, &change->paths, &change->n_paths, &change->error);
     if (r >= 0 && change->state_dir)
-        r = definition_tree_list(change->state_dir, &change->paths, &change->n_paths);
+        r = files_list(change->state_dir, &change->paths, &change->n_paths, &change->error);
     for (char **root = change->roots; *root && r >= 0 && !change->dry_run; root++)
-        r = definition_tree_remove(*root, &change->error);
+        r = files_remove(*root, change->paths, &change->error);
     return r;
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What may go with an apply, and what goes with a microVM. */
-#include "manager-apply.h"
+#include "manager-apply-steps.h"
 
 #include "base/log.h"
 #include "base/say.h"
-#include "supervise/purge.h"
+#include "base/strv.h"
+#include "resource/files.h"
 
 #include <dirent.h>
 
@@ -92,10 +93,59 @@ int apply_check_purge(Manager *manager, const HostPlan *plan, char **purge, char
     return 0;
 }
 
-void manager_purge(Manager *manager, MicroVM *vm)
-{
-    int r = purge_files(manager->host.files, vm->state_dir, vm->purge);
+/* --- the files of what is gone --- */
 
+typedef struct Purge {
+    Manager *manager;
+    char *name, *state_dir;
+    char **files;
+    int error;
+    char *text;
+} Purge;
+
+static void purge_free(void *argument)
+{
+    Purge *purge = argument;
+
+    free(purge->name);
+    free(purge->state_dir);
+    free(purge->text);
+    strv_free(purge->files);
+    free(purge);
+}
+
+static void purge_run(void *argument)
+{
+    Purge *purge = argument;
+
+    purge->error = files_remove(purge->state_dir, purge->files, &purge->text);
+}
+
+static void purge_done(void *argument)
+{
+    Purge *purge = argument;
+
+    if (purge->error >= 0)
+        log_full(LOG_NOTICE, purge->name, 0, "Its files in %s are removed, as asked.", purge->state_dir);
+    if (purge->manager->apply)
+        apply_purged(purge->manager->apply, purge->name, purge->error, purge->text);
+    purge_free(purge);
+}
+
+int apply_purge(Apply *apply, ApplyStep *step)
+{
+    Purge *purge = calloc(1, sizeof(*purge));
+    int r = -ENOMEM;
+
+    if (!purge)
+        return -ENOMEM;
+    purge->manager = apply->manager;
+    purge->name = strdup(step->name);
+    purge->state_dir = strdup(step->state_dir);
+    purge->files = strv_copy(step->files);
+    if (purge->name && purge->state_dir && purge->files)
+        r = workers_submit(apply->manager->host.files, &(Work){purge_run, purge_done, purge_free, purge});
     if (r < 0)
-        log_full(LOG_WARNING, vm->name, r, "Its files stay in %s: %m", vm->state_dir);
+        purge_free(purge);
+    return r;
 }

@@ -80,11 +80,11 @@ static void forget(Manager *manager, size_t index)
             (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
     remove_tree(vm->runtime_dir);
-    if (vm->purge)
-        manager_purge(manager, vm);
-    log_vm_info(vm->name, "Gone: it has no definition and does not run.%s%s",
-                vm->purge ? " Its files were given up in " : " Its volumes stay in ", vm->state_dir);
+    log_vm_info(vm->name, "Gone: it has no definition and does not run. Its state directory is %s.",
+                vm->state_dir);
     vm_free(vm);
+    if (manager->apply)
+        apply_wake(manager->apply);
 }
 
 /* --- after each event --- */

@@ -37,8 +37,8 @@ typedef struct ManagerObserver {
     /* Asks, asynchronously, whether the host is shutting down; manager_host_state() is to follow. */
     void (*query_host_state)(void *userdata);
     void (*ready)(Manager *manager, void *userdata); /* adopted from every driver that answers in time */
-    /* A step of an apply ("stop", "start", "restart", "rollback", "live"); its end. */
-    void (*apply_progress)(uint64_t id, const char *name, const char *action, MicrovmApply how,
+    /* A step of an apply; its end. */
+    void (*apply_progress)(uint64_t id, const char *name, MicrovmStep step, MicrovmApply how,
                            const char *text, void *userdata);
     void (*apply_removed)(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
     void *userdata;

@@ -7,7 +7,6 @@
 #include "base/strv.h"
 #include "manager-apply.h"
 #include "microvm/names.h"
-#include "supervise/purge.h"
 
 /* --- late answers --- */
 
@@ -217,12 +216,26 @@ int bus_method_apply_and_purge(BusServer *server, sd_bus_message *message, Micro
     return apply(server, message, true, error);
 }
 
-void bus_apply_progress(uint64_t id, const char *name, const char *action, MicrovmApply how, const char *text,
+int bus_method_cancel_apply(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    uint64_t id;
+    int r;
+
+    r = sd_bus_message_read(message, "t", &id);
+    if (r < 0)
+        return r;
+    r = manager_cancel_apply(server->manager, id, &text);
+    return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, NULL);
+}
+
+void bus_apply_progress(uint64_t id, const char *name, MicrovmStep step, MicrovmApply how, const char *text,
                         void *userdata)
 {
     BusServer *server = userdata;
     int r = sd_bus_emit_signal(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE, "ApplyProgress",
-                               "tssss", id, name, action, microvm_apply_to_string(how), text);
+                               "tssss", id, name, microvm_step_to_string(step), microvm_apply_to_string(how),
+                               text);
 
     if (r < 0)
         log_vm_warning(name, "How the apply goes could not be told: %s", strerror(-r));
@@ -272,15 +285,18 @@ int bus_method_forget_volume(BusServer *server, sd_bus_message *message, MicroVM
     return 1;
 }
 
-static void listed(int result, char **files, void *userdata)
+static void listed(int result, const char *text, char *const *files, void *userdata)
 {
     sd_bus_message *message = userdata, *reply = NULL;
 
+    if (result < 0) {
+        answer_error(message, result, text);
+        sd_bus_message_unref(message);
+        return;
+    }
+    result = sd_bus_message_new_method_return(message, &reply);
     if (result >= 0)
-        result = sd_bus_message_new_method_return(message, &reply);
-    if (result >= 0)
-        result = sd_bus_message_append_strv(reply, files);
-    strv_free(files);
+        result = sd_bus_message_append_strv(reply, (char **)files);
     answer(message, reply, result);
 }
 
@@ -288,7 +304,7 @@ int bus_method_list_files(BusServer *server, sd_bus_message *message, MicroVM *v
 {
     int r;
 
-    r = list_files(server->manager->host.files, vm->state_dir, listed, sd_bus_message_ref(message));
+    r = vm_list_files(vm, listed, sd_bus_message_ref(message));
     if (r < 0)
         sd_bus_message_unref(message);
     return r < 0 ? r : 1;

@@ -90,11 +90,10 @@ static int append_row(sd_bus_message *reply, MicroVM *vm)
 
     if (!path)
         return -ENOMEM;
-    return sd_bus_message_append(reply, "(sossssu)", vm->name, path,
-                                 microvm_state_to_string(vm->record.state),
-                                 microvm_readiness_to_string(MICROVM_READINESS_NONE),
-                                 spec ? hypervisor_to_string(spec->hypervisor) : "",
-                                 spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
+    return sd_bus_message_append(
+        reply, "(sossssu)", vm->name, path, microvm_state_to_string(vm->record.state),
+        microvm_readiness_to_string(vm->readiness), spec ? hypervisor_to_string(spec->hypervisor) : "",
+        spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
 }
 
 static int method_list(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
@@ -173,6 +172,7 @@ static const BusMethod methods[] = {
     {"Plan", MICROVM_POLKIT_INSPECT, bus_method_plan},
     {"Apply", MICROVM_POLKIT_MANAGE, bus_method_apply},
     {"ApplyAndPurge", MICROVM_POLKIT_DEFINE, bus_method_apply_and_purge},
+    {"CancelApply", MICROVM_POLKIT_MANAGE, bus_method_cancel_apply},
     {"Validate", NULL, method_validate},
 };
 
@@ -205,6 +205,8 @@ static const sd_bus_vtable vtable[] = {
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ApplyAndPurge", SD_BUS_ARGS("as", names, "as", files, "a{sv}", options),
                             SD_BUS_RESULT("t", id), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("CancelApply", SD_BUS_ARGS("t", id), SD_BUS_NO_RESULT, on_method,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Define", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),

@@ -100,9 +100,10 @@ int bus_method_plan(BusServer *server, sd_bus_message *message, MicroVM *none, s
 int bus_method_apply(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
 int bus_method_apply_and_purge(BusServer *server, sd_bus_message *message, MicroVM *none,
                                sd_bus_error *error);
+int bus_method_cancel_apply(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
 int bus_method_forget_volume(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
 int bus_method_list_files(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
-void bus_apply_progress(uint64_t id, const char *name, const char *action, MicrovmApply how, const char *text,
+void bus_apply_progress(uint64_t id, const char *name, MicrovmStep step, MicrovmApply how, const char *text,
                         void *userdata);
 void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
 

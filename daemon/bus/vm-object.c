@@ -44,7 +44,7 @@ static uint64_t get_state_timestamp(const MicroVM *vm)
 
 static const char *get_readiness(const MicroVM *vm)
 {
-    return microvm_readiness_to_string(MICROVM_READINESS_NONE);
+    return microvm_readiness_to_string(vm->readiness);
 }
 
 static const char *get_result(const MicroVM *vm)

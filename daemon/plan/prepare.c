@@ -2,11 +2,13 @@
 #include "plan/prepare.h"
 
 #include "base/file.h"
+#include "base/say.h"
 #include "resource/console-log.h"
 #include "resource/memory.h"
 #include "resource/spare-copies.h"
 #include "resource/volume.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -148,6 +150,54 @@ static bool same_volumes(const VmMemory *memory, size_t before)
     return memory->n_volumes == before;
 }
 
+static int read_memory(const Plan *plan, VmMemory *memory, char **ret_error)
+{
+    int r = vm_memory_read(plan->state_dir, memory);
+
+    if (r < 0)
+        return say_why(ret_error, r,
+                       "%s/state.json, which remembers its volumes, can't be read: %s; mend or remove it",
+                       plan->state_dir, strerror(-r));
+    return 0;
+}
+
+static int check_readable(const char *path)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? -EISDIR : 0;
+}
+
+static int check_step(const Step *step, const char *vm, const VmMemory *memory, char **ret_error)
+{
+    int r = 0;
+
+    if (step->kind == STEP_VOLUME)
+        return volume_check(step->volume, vm, step->to, vm_memory_has_volume(memory, step->volume->image),
+                            ret_error);
+    if (step->from)
+        r = check_readable(step->from);
+    return r < 0 ? say_why(ret_error, r, "%s %s: %s", step->what, step->from, strerror(-r)) : 0;
+}
+
+int plan_check(const Plan *plan, bool *ret_had_kvm, char **ret_error)
+{
+    _cleanup_(vm_memory_clear)
+    VmMemory memory = {0};
+    int r;
+
+    r = read_memory(plan, &memory, ret_error);
+    for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
+        r = check_step(&plan->steps[i], plan->spec->name, &memory, ret_error);
+    if (r < 0)
+        return r;
+    *ret_had_kvm = memory.had_kvm;
+    return 0;
+}
+
 int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
 {
     PlanResult result = {0};
@@ -156,14 +206,9 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     size_t remembered;
     int r;
 
-    r = vm_memory_read(plan->state_dir, &memory);
-    if (r < 0) {
-        if (asprintf(ret_error,
-                     "%s/state.json, which remembers its volumes, can't be read: %s; mend or remove it",
-                     plan->state_dir, strerror(-r)) < 0)
-            *ret_error = NULL;
+    r = read_memory(plan, &memory, ret_error);
+    if (r < 0)
         return r;
-    }
     remembered = memory.n_volumes;
     for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
         r = run_step(plan, &plan->steps[i], &memory, &result, ret_error);

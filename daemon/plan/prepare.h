@@ -49,6 +49,12 @@ typedef struct PlanResult {
  */
 int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error);
 
+/*
+ * Whether plan_run() would find what it needs: boot files and credentials that can be read, volumes that are
+ * there or to be made. Changes nothing. Errors as plan_run(); *ret_had_kvm: remembered of earlier runs.
+ */
+int plan_check(const Plan *plan, bool *ret_had_kvm, char **ret_error);
+
 /* Where the private copy of a credential is; NULL: out of memory. */
 char *credential_copy_path(const char *runtime_dir, const char *name);
 

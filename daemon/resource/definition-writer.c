@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "spec/loader.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -158,55 +157,4 @@ int definition_file_unmask(const char *path, char **ret_error)
     if (!definition_file_is_mask(path))
         return wrong(-EBUSY, ret_error, "%s is a definition and no mask", path);
     return definition_file_remove(path, NULL, ret_error);
-}
-
-int definition_tree_remove(const char *path, char **ret_error)
-{
-    struct stat st;
-    int r;
-
-    if (lstat(path, &st) < 0 && errno == ENOENT)
-        return 0;
-    r = remove_tree(path);
-    if (r >= 0)
-        r = sync_directory_of(path);
-    return r < 0 ? wrong(r, ret_error, "%s can't be removed: %s", path, strerror(-r)) : 0;
-}
-
-static int append(char ***paths, size_t *n, const char *path)
-{
-    char **grown = reallocarray(*paths, *n + 2, sizeof(*grown));
-
-    if (!grown)
-        return -ENOMEM;
-    *paths = grown;
-    grown[*n] = strdup(path);
-    if (!grown[*n])
-        return -ENOMEM;
-    grown[++*n] = NULL;
-    return 0;
-}
-
-int definition_tree_list(const char *path, char ***paths, size_t *n)
-{
-    struct dirent **entries;
-    struct stat st;
-    int count, r = 0;
-
-    if (lstat(path, &st) < 0)
-        return 0;
-    if (!S_ISDIR(st.st_mode))
-        return append(paths, n, path);
-    count = scandir(path, &entries, NULL, alphasort);
-    for (int i = 0; i < count; i++) {
-        _cleanup_free_ char *inner = NULL;
-        if (r >= 0 && !streq(entries[i]->d_name, ".") && !streq(entries[i]->d_name, ".."))
-            r = asprintf(&inner, "%s/%s", path, entries[i]->d_name) < 0
-                    ? -ENOMEM
-                    : definition_tree_list(inner, paths, n);
-        free(entries[i]);
-    }
-    if (count >= 0)
-        free(entries);
-    return r;
 }

@@ -22,10 +22,4 @@ int definition_file_mask(const char *path, char **ret_error);
 int definition_file_unmask(const char *path, char **ret_error);
 bool definition_file_is_mask(const char *path);
 
-/* Removes a file, or a directory with all in it, synced. None: 0. */
-int definition_tree_remove(const char *path, char **ret_error);
-
-/* Appends the paths of all files in or at `path` to a list that ends with NULL. 0 or -ENOMEM. */
-int definition_tree_list(const char *path, char ***paths, size_t *n);
-
 #endif

@@ -173,10 +173,9 @@ static int check_stands_alone(const char *path, char **ret_error)
     return 0;
 }
 
-int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error)
+int volume_check(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error)
 {
     struct stat st;
-    int r;
 
     if (stat(path, &st) == 0) {
         if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
@@ -196,6 +195,16 @@ int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bo
         return say_why(ret_error, -ENOENT,
                        "volume %s does not exist; make it, or set \"autoCreate\": true and \"size\" on it",
                        path);
+    return 1;
+}
+
+int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error)
+{
+    int r;
+
+    r = volume_check(volume, vm, path, seen, ret_error);
+    if (r <= 0)
+        return r;
     r = volume_create(volume, path, ret_error);
     return r < 0 ? r : 1;
 }

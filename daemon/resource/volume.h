@@ -16,4 +16,7 @@ char *volume_path(const VolumeSpec *volume, const char *state_dir);
  */
 int volume_ensure(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error);
 
+/* Whether that can work, as far as a look tells: 1 where it is to be made. Errors likewise. */
+int volume_check(const VolumeSpec *volume, const char *vm, const char *path, bool seen, char **ret_error);
+
 #endif

@@ -159,3 +159,81 @@ void vm_clean(MicroVM *vm, bool launched)
             chore_free(chore);
     }
 }
+
+/* --- a look before a restart --- */
+
+typedef struct StartCheck {
+    MicroVM *vm;
+    Plan *plan;
+    vm_checked_fn done;
+    void *userdata;
+    bool had_kvm;
+    int error;
+    char *text;
+} StartCheck;
+
+static void start_check_free(StartCheck *check)
+{
+    plan_free(check->plan);
+    free(check->text);
+    free(check);
+}
+
+static void start_check_run(void *argument)
+{
+    StartCheck *check = argument;
+
+    check->error = plan_check(check->plan, &check->had_kvm, &check->text);
+}
+
+static int check_accel(const StartCheck *check, char **ret_reason)
+{
+    const Driver *driver = check->vm->driver;
+    AccelFacts facts;
+    Accel accel;
+
+    driver->ops->accel_facts(check->vm->driver, &facts);
+    return accel_choose(check->plan->spec->accel, &facts, check->had_kvm, &accel, ret_reason);
+}
+
+static void start_check_done(void *argument)
+{
+    StartCheck *check = argument;
+    MicroVM *vm = check->vm;
+
+    if (check->error >= 0)
+        check->error = check_accel(check, &check->text);
+    vm->chores--;
+    check->done(vm, check->error, check->text, check->userdata);
+    start_check_free(check);
+    vm_admit(vm);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+static void start_check_discard(void *argument)
+{
+    StartCheck *check = argument;
+
+    check->done(check->vm, -ESHUTDOWN, "microvmd is ending", check->userdata);
+    start_check_free(check);
+}
+
+int vm_check_start(MicroVM *vm, vm_checked_fn done, void *userdata)
+{
+    StartCheck *check;
+    int r;
+
+    check = calloc(1, sizeof(*check));
+    if (!check)
+        return -ENOMEM;
+    *check = (StartCheck){.vm = vm, .done = done, .userdata = userdata};
+    r = plan_new(vm->spec, vm->state_dir, vm->runtime_dir, vm->host->spare_dir, &check->plan);
+    if (r >= 0)
+        r = workers_submit(vm->host->files,
+                           &(Work){start_check_run, start_check_done, start_check_discard, check});
+    if (r < 0)
+        start_check_free(check);
+    else
+        vm->chores++; /* it is not forgotten meanwhile */
+    return r;
+}

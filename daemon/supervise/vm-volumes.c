@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Giving up a volume that is gone. */
+/* Giving up volumes: one that is gone, or, with all that it has, those of a microVM that goes. */
 #include "supervise/vm.h"
 
 #include "base/log.h"
+#include "base/strv.h"
+#include "resource/files.h"
 #include "resource/memory.h"
 
 typedef struct Forgetting {
@@ -119,5 +121,63 @@ int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *us
         forgetting_free(forgetting);
     else
         vm->chores++;
+    return r;
+}
+
+/* --- naming all files --- */
+
+typedef struct Listing {
+    char *state_dir;
+    char **files;
+    int error;
+    char *text;
+    vm_files_fn done;
+    void *userdata;
+} Listing;
+
+static void listing_free(Listing *listing)
+{
+    free(listing->state_dir);
+    free(listing->text);
+    strv_free(listing->files);
+    free(listing);
+}
+
+static void listing_run(void *argument)
+{
+    Listing *listing = argument;
+    size_t n = 0;
+
+    listing->error = files_list(listing->state_dir, &listing->files, &n, &listing->text);
+}
+
+static void listing_done(void *argument)
+{
+    Listing *listing = argument;
+
+    listing->done(listing->error, listing->text, listing->files, listing->userdata);
+    listing_free(listing);
+}
+
+static void listing_discard(void *argument)
+{
+    Listing *listing = argument;
+
+    listing->done(-ESHUTDOWN, "microvmd is ending", NULL, listing->userdata);
+    listing_free(listing);
+}
+
+int vm_list_files(MicroVM *vm, vm_files_fn done, void *userdata)
+{
+    Listing *listing = calloc(1, sizeof(*listing));
+    int r = -ENOMEM;
+
+    if (!listing)
+        return -ENOMEM;
+    *listing = (Listing){.state_dir = strdup(vm->state_dir), .done = done, .userdata = userdata};
+    if (listing->state_dir)
+        r = workers_submit(vm->host->files, &(Work){listing_run, listing_done, listing_discard, listing});
+    if (r < 0)
+        listing_free(listing);
     return r;
 }

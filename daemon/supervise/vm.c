@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
-#include "base/strv.h"
 #include "microvm/names.h"
 #include "spec/diff.h"
 
@@ -79,11 +78,6 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
     return 0;
 }
 
-void vm_drop_purge(MicroVM *vm)
-{
-    vm->purge = strv_free(vm->purge);
-}
-
 MicroVM *vm_free(MicroVM *vm)
 {
     if (!vm)
@@ -99,7 +93,6 @@ MicroVM *vm_free(MicroVM *vm)
     vm_spec_unref(vm->spec);
     vm_spec_unref(vm->booted);
     vm_spec_unref(vm->fallback);
-    vm_drop_purge(vm);
     free(vm->definition_error);
     free(vm->definition_path);
     free(vm->former_path);
@@ -186,8 +179,6 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     }
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
-    if (path)
-        vm_drop_purge(vm);
     update_outdated(vm);
     /* A broken one is shown as what it is. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
@@ -312,6 +303,7 @@ static void cancel_timers(MicroVM *vm)
         vm->log_timer = sd_event_source_disable_unref(vm->log_timer);
         vm->settling = false;
         vm->pid = 0;
+        vm->readiness = MICROVM_READINESS_NONE;
         vm->record.generation = SD_ID128_NULL;
         vm->console = console_free(vm->console);
     }

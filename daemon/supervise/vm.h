@@ -63,11 +63,11 @@ struct MicroVM {
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
-    char **purge; /* files of its state directory that go with it, ends with NULL; NULL: none */
     VmRecord record;
     Job job;
     bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
     pid_t pid;     /* of the hypervisor; 0: none */
+    MicrovmReadiness readiness; /* of the run, for who declares it: no driver tells it yet */
     bool had_kvm;
     bool settling;   /* the run is over; its console may have more to say */
     bool forced;     /* the driver was told to end it */
@@ -114,8 +114,6 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4
 void vm_set_reason(MicroVM *vm, const char *reason);
 /* Writes the record and tells the host, after something beside the state changed. */
 void vm_save(MicroVM *vm);
-/* Its files do not go with it. */
-void vm_drop_purge(MicroVM *vm);
 /* From now on starts go by the definition again. */
 void vm_drop_fallback(MicroVM *vm);
 /* Forgets that it failed, and how often; `reason` is what is said of it from then on. */
@@ -127,6 +125,12 @@ void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 void vm_prepare(MicroVM *vm);
 void vm_never_launched(MicroVM *vm); /* a start ends, or begins anew, for which no driver has been asked */
 void vm_clean(MicroVM *vm, bool launched); /* launched: it runs, so that more is to be done */
+
+typedef void (*vm_checked_fn)(MicroVM *vm, int error, const char *text, void *userdata);
+
+/* Whether what a start from its definition needs is there; changes nothing. `done` is called later, also when
+ * the daemon ends first (-ESHUTDOWN), unless an error is returned. */
+int vm_check_start(MicroVM *vm, vm_checked_fn done, void *userdata);
 
 /* vm-run.c: the life of a run */
 void vm_admit(MicroVM *vm);                                  /* in waiting: asks the host whether to go on */
@@ -170,11 +174,17 @@ void vm_autostart(MicroVM *vm);
 int vm_apply_live(MicroVM *vm);
 int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
 
-/* vm-volumes.c: what is remembered of its volumes. */
+/* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);
 
 /* Forgets that the volume `image` has been there. -EBUSY: not now; else `done` is called, in any case. */
 int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *userdata, char **ret_error);
+
+/* `files` is sorted and ends with NULL (NULL: there are none), valid during the call. */
+typedef void (*vm_files_fn)(int error, const char *text, char *const *files, void *userdata);
+
+/* Names all files in its state directory; `done` is called in any case, unless an error is returned. */
+int vm_list_files(MicroVM *vm, vm_files_fn done, void *userdata);
 
 /* CLOCK_REALTIME and CLOCK_BOOTTIME in µs. */
 uint64_t now_realtime_usec(void);

@@ -84,6 +84,17 @@ MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROV
     X(MICROVM_PLAN_INVALID, "invalid")
 MICROVM_STRING_TABLE(MicrovmPlan, microvm_plan, MICROVM_PLAN, MICROVM_PLAN_LIST)
 
+/* What an apply does with a microVM. */
+#define MICROVM_STEP_LIST(X)                                                                                 \
+    X(MICROVM_STEP_CHECK, "check") /* of its definition; told only where that can't be used */               \
+    X(MICROVM_STEP_LIVE, "live")   /* what changed takes effect while it runs */                             \
+    X(MICROVM_STEP_STOP, "stop")                                                                             \
+    X(MICROVM_STEP_PURGE, "purge") /* of its files, after the stop */                                        \
+    X(MICROVM_STEP_START, "start")                                                                           \
+    X(MICROVM_STEP_RESTART, "restart")                                                                       \
+    X(MICROVM_STEP_ROLLBACK, "rollback") /* of a canary */
+MICROVM_STRING_TABLE(MicrovmStep, microvm_step, MICROVM_STEP, MICROVM_STEP_LIST)
+
 /* How a step of an apply goes. */
 #define MICROVM_APPLY_LIST(X)                                                                                \
     X(MICROVM_APPLY_BEGUN, "begun")                                                                          \

@@ -25,6 +25,10 @@ def options(**more):
     return words
 
 
+# The UUID of the domain that libvirt's test driver comes with: what nobody can know before, it refuses at the start.
+TAKEN = {"machineId": "6695eb01-f6a4-8304-79aa-97f2502e193f", "restart": {"policy": "no"}}
+
+
 def plan(host, *names, **more):
     host.reload()
     items = host.call("/org/microvm1", MANAGER, "Plan", "asa{sv}", str(len(names)), *names, *options(**more))[0]
@@ -34,7 +38,7 @@ def plan(host, *names, **more):
 class Applied:
     """An apply from its call to its end: signals as (name, action, how, text), and the result."""
 
-    def __init__(self, host, *names, method="Apply", files=None, **more):
+    def __init__(self, host, *names, method="Apply", files=None, meanwhile=None, **more):
         monitor = host.monitor()
         words = ["as" + ("as" if files is not None else "") + "a{sv}", str(len(names)), *names]
         if files is not None:
@@ -42,6 +46,8 @@ class Applied:
         host.reload()
         try:
             self.id = host.call("/org/microvm1", MANAGER, method, *words, *options(**more))[0]
+            if meanwhile:
+                meanwhile(self.id)
             # A net under an apply that hangs: the monitor ends, and with it the reading.
             net = threading.Timer(60, monitor.kill)
             net.start()
@@ -63,6 +69,9 @@ class Applied:
 
     def done(self):
         return [(name, action) for name, action, how, _ in self.steps if how == "done"]
+
+    def how(self):
+        return [step[:3] for step in self.steps]
 
 
 def refused(host, *names, **more):
@@ -156,7 +165,7 @@ def test_failed_ones_that_were_stopped_stay_off(host):
 
 
 def test_start_limit_holds_until_something_is_new(host):
-    host.define("web", autostart=True, machineId="6695eb01-f6a4-8304-79aa-97f2502e193f", restart={"delay": 0, "startLimit": 1})
+    host.define("web", autostart=True, **{**TAKEN, "restart": {"delay": 0, "startLimit": 1}})
     Applied(host)
     wait_for("the limit", lambda: host.vm("web", "Result") == "start-limit")
     action, reason, _ = plan(host)["web"]
@@ -227,13 +236,33 @@ def test_other_files(host):
 def test_one_after_the_other_and_no_further(host):
     running(host, "a", "b", "c", mem=256)
     for name in "abc":
-        host.define(name, mem=512, **({"kernel": "/nonexistent"} if name == "b" else {}))
+        host.define(name, mem=512, **(TAKEN if name == "b" else {}))
     applied = Applied(host, restart=True)
-    how = [(name, action, how) for name, action, how, _ in applied.steps]
-    assert how == [("a", "restart", "begun"), ("a", "restart", "done"), ("b", "restart", "begun"), ("b", "restart", "failed"),
-                   ("c", "restart", "skipped")], how
-    assert applied.result == "failed" and "/nonexistent" in applied.reason, applied.reason
+    assert applied.how() == [("a", "restart", "begun"), ("a", "restart", "done"), ("b", "restart", "begun"),
+                             ("b", "restart", "failed"), ("c", "restart", "skipped")], applied.steps
+    assert applied.result == "failed" and "restart of b failed" in applied.reason, applied.reason
     assert host.vm("c", "MemoryBytes") == 256 << 20 and host.vm("b", "State") == "failed"
+
+
+def test_nothing_is_stopped_that_could_not_start_again(host):
+    volume = {"image": "d.img", "size": 8}
+    running(host, "a", mem=256, volumes=[volume])
+    before = host.vm("a", "Generation")
+    for keys, words in (({"kernel": "/nonexistent"}, "kernel /nonexistent: No such file"), ({"initrd": "/tmp"}, "initrd /tmp: Is a directory"),
+                        ({"credentialFiles": {"key": "/nonexistent"}}, "credential /nonexistent"),
+                        ({"volumes": [volume, {"image": "/nonexistent/x.img"}]}, "volume /nonexistent/x.img does not exist")):
+        host.define("a", **{"mem": 512, "volumes": [volume], **keys})
+        for more in ({}, {"canary": True}):
+            applied = Applied(host, restart=True, **more)
+            assert applied.how() == [("a", "restart", "begun"), ("a", "restart", "failed")], applied.steps
+            assert words in applied.reason and "was not stopped" in applied.reason, applied.reason
+    os.rename(host.path("state/vm/a/d.img"), host.path("state/vm/a/elsewhere"))
+    host.define("a", mem=512, volumes=[volume])
+    applied = Applied(host, restart=True)
+    assert "was there before and is gone" in applied.reason, applied.reason
+    assert host.vm("a", "State") == "running" and host.vm("a", "Generation") == before
+    os.rename(host.path("state/vm/a/elsewhere"), host.path("state/vm/a/d.img"))
+    assert Applied(host, restart=True).done() == [("a", "restart")]
 
 
 def test_canary_first_then_the_others(host):
@@ -248,7 +277,7 @@ def test_canary_first_then_the_others(host):
 def test_canary_that_does_not_start_is_rolled_back(host):
     running(host, "a", "b", mem=256)
     for name in "ab":
-        host.define(name, mem=512, kernel="/nonexistent")
+        host.define(name, mem=512, **(TAKEN if name == "a" else {}))
     applied = Applied(host, restart=True, canary=True, canaryTime=300000)
     assert applied.result == "failed" and "runs again with the one that it had" in applied.reason, applied.reason
     assert ("a", "rollback") in applied.done() and [step[:3] for step in applied.steps][-1] == ("b", "restart", "skipped")
@@ -264,6 +293,53 @@ def test_canary_that_does_not_start_is_rolled_back(host):
     assert "rolled back" not in plan(host)["a"][1], "a mended definition is a new chance"
     assert Applied(host, "a", restart=True, canary=True, canaryTime=1000).result == "done"
     assert host.vm("a", "MemoryBytes") == 512 << 20
+
+
+def test_nothing_is_touched_after_a_canary_that_failed(host):
+    running(host, "a", "gone", "z", mem=256, stop={"timeout": 90})
+    os.unlink(host.path("vms/gone.json"))
+    host.define("a", mem=512, stop={"timeout": 5}, **TAKEN)
+    host.define("new", autostart=True)
+    host.define("z", mem=256, stop={"timeout": 5})
+    applied = Applied(host, restart=True, canary=True, canaryTime=1000, prune="all")
+    assert "nothing else was changed" in applied.reason, applied.reason
+    assert [step for step in applied.how() if step[0] != "a"] == [("z", "live", "skipped"), ("gone", "stop", "skipped"),
+                                                                 ("new", "start", "skipped")], applied.steps
+    assert host.vm("new", "State") == "inactive" and host.vm("gone", "State") == "running"
+    # It is as it was in everything, also in what would take effect at once; an apply without a restart leaves it so.
+    for _ in range(2):
+        with open(host.path("run/vm/a/record.json")) as file:
+            assert json.loads(json.load(file)["definition"])["stop"]["timeout"] == "1min 30s"
+        applied = Applied(host)
+        assert "a" not in [name for name, _ in applied.done()], applied.steps
+    assert host.vm("new", "State") == "running" and host.vm("z", "Outdated") is False
+
+
+def test_broken_definitions_are_told_and_the_rest_applied(host):
+    host.define("a", autostart=True)
+    host.write("vms/bad.json", '{"kernel": 1}')
+    applied = Applied(host)
+    assert applied.result == "failed" and "the definition of bad can't be used" in applied.reason, applied.reason
+    assert applied.how() == [("bad", "check", "failed"), ("a", "start", "begun"), ("a", "start", "done")], applied.steps
+    assert Applied(host, "a").result == "done"
+
+
+def test_cancel_finishes_what_has_begun(host):
+    running(host, "a", "b", "c", mem=256)
+    for name in "abc":
+        host.define(name, mem=512)
+
+    def cancel(number):
+        wait_for("the canary", lambda: host.vm("a", "MemoryBytes") == 512 << 20 and host.vm("a", "State") == "running")
+        assert "does not go on" in host.error("/org/microvm1", MANAGER, "CancelApply", "t", str(number + 1))
+        host.call("/org/microvm1", MANAGER, "CancelApply", "t", str(number))
+
+    applied = Applied(host, restart=True, canary=True, canaryTime=2000000, meanwhile=cancel)
+    assert applied.result == "canceled" and "2 of 3 steps were not begun" in applied.reason, applied.reason
+    assert applied.done() == [("a", "restart")] and applied.how()[-2:] == [("b", "restart", "skipped"), ("c", "restart", "skipped")]
+    assert host.vm("b", "MemoryBytes") == 256 << 20
+    assert "does not go on" in host.error("/org/microvm1", MANAGER, "CancelApply", "t", str(applied.id))
+    assert Applied(host, restart=True).done() == [("b", "restart"), ("c", "restart")]
 
 
 def test_canary_that_is_stopped_by_hand_stays_off(host):
@@ -340,8 +416,23 @@ def test_purge_takes_the_named_files(host):
     assert host.vm("gone", "State") == "running"
     host.write("state/vm/gone/late", "not named")
     assert Applied(host, method="ApplyAndPurge", files=files, prune="yes").result == "done"
-    wait_for("the files are gone", lambda: os.listdir(host.path("state/vm/gone")) == ["late"])
+    assert os.listdir(host.path("state/vm/gone")) == ["late"], "only what was named, and that when the apply is over"
     assert os.path.exists(host.path("state/vm/a/d.img"))
+
+
+def test_purge_that_fails_is_told(host):
+    running(host, "a", "b", "c", "gone", volumes=[{"image": "d.img", "size": 8}])
+    os.unlink(host.path("vms/gone.json"))
+    host.reload()
+    image = host.path("state/vm/gone/d.img")
+    files = host.call("/org/microvm1/vm/gone", VM, "ListFiles")[0]
+    os.unlink(image)
+    os.makedirs(image + "/in")  # in its place is now what nobody has named
+    applied = Applied(host, method="ApplyAndPurge", files=files, prune="yes")
+    assert applied.result == "failed" and "gone was stopped" in applied.reason and image in applied.reason, applied.reason
+    assert applied.how() == [("gone", "stop", "begun"), ("gone", "stop", "done"), ("gone", "purge", "begun"),
+                             ("gone", "purge", "failed")], applied.steps
+    assert not os.path.exists(host.path("state/vm/gone/state.json")), "the others went"
 
 
 def test_forget_volume(host):
@@ -363,6 +454,7 @@ def test_others_may_not(host):
         return
     for path, interface, method, *words in (("/org/microvm1", MANAGER, "Plan", "asa{sv}", "0", "0"),
                                             ("/org/microvm1", MANAGER, "Apply", "asa{sv}", "0", "0"),
+                                            ("/org/microvm1", MANAGER, "CancelApply", "t", "1"),
                                             ("/org/microvm1", MANAGER, "ApplyAndPurge", "asasa{sv}", "0", "0", "0"),
                                             ("/org/microvm1/vm/a", VM, "ListFiles"),
                                             ("/org/microvm1/vm/a", VM, "ForgetVolume", "s", "d.img")):

@@ -107,32 +107,6 @@ static void test_masks(void **context)
     assert_content(scratch, "real.json", "{}");
 }
 
-static void test_trees(void **context)
-{
-    Scratch *scratch = *context;
-    _cleanup_free_ char *error = NULL;
-    char **paths = NULL;
-    size_t n = 0;
-
-    assert_int_equal(write_text(scratch, "t/b/x", "1", NULL), 0);
-    assert_int_equal(write_text(scratch, "t/a", "2", NULL), 0);
-    assert_int_equal(symlink("/etc", scratch_path(scratch, "t/link")), 0);
-    assert_int_equal(definition_tree_list(scratch_path(scratch, "none"), &paths, &n), 0);
-    assert_int_equal(n, 0);
-    assert_int_equal(definition_tree_list(scratch_path(scratch, "t"), &paths, &n), 0);
-    assert_int_equal(n, 3); /* what a link leads to is not in it */
-    assert_string_equal(paths[0], scratch_path(scratch, "t/a"));
-    assert_string_equal(paths[1], scratch_path(scratch, "t/b/x"));
-    assert_string_equal(paths[2], scratch_path(scratch, "t/link"));
-    assert_null(paths[3]);
-    assert_int_equal(definition_tree_remove(scratch_path(scratch, "t"), &error), 0);
-    assert_int_equal(definition_tree_remove(scratch_path(scratch, "t"), &error), 0);
-    assert_int_equal(access("/etc/passwd", F_OK), 0);
-    while (n > 0)
-        free(paths[--n]);
-    free(paths);
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -143,7 +117,6 @@ int main(void)
         TEST(test_links_are_not_followed),
         TEST(test_removal),
         TEST(test_masks),
-        TEST(test_trees),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

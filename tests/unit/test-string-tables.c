@@ -54,6 +54,7 @@ static void test_contract(void **context)
     CHECK(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT_MAX);
     CHECK(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED_MAX);
     CHECK(MicrovmPlan, microvm_plan, MICROVM_PLAN_MAX);
+    CHECK(MicrovmStep, microvm_step, MICROVM_STEP_MAX);
     CHECK(MicrovmApply, microvm_apply, MICROVM_APPLY_MAX);
     CHECK(MicrovmHostRole, microvm_host_role, MICROVM_HOST_ROLE_MAX);
 }

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Apply and its canary: a manager with a driver that does what the test says. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/strv.h"
+#include "manager-apply.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+typedef struct World {
+    char directory[64];
+    char *config, *definitions, *kernel;
+    sd_event *event;
+    Manager *manager;
+    Driver driver;
+    const char *refused; /* microVM whose start fails */
+    char told[4096];     /* "NAME STEP HOW[: TEXT]\n" of each */
+    char ended[64];      /* how the apply ended */
+    char reason[1024];
+    uint64_t id;
+} World;
+
+/* --- the driver: accepts everything, and pump() answers --- */
+
+static int fake_start(Driver *driver, const StartRequest *request)
+{
+    return 0;
+}
+
+static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopMode mode)
+{
+    return 0;
+}
+
+static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
+{
+    *ret_facts = (AccelFacts){.device_exists = false, .device_error = -ENOENT};
+}
+
+static Driver *fake_free(Driver *driver)
+{
+    return NULL;
+}
+
+static const DriverOps fake_ops = {
+    .start = fake_start, .stop = fake_stop, .accel_facts = fake_accel_facts, .free = fake_free};
+
+static void say_of(MicroVM *vm, DriverEventType type, EndCause cause)
+{
+    vm_driver_event(vm, &(DriverEvent){.type = type,
+                                       .name = vm->name,
+                                       .generation = vm->record.generation,
+                                       .cause = cause,
+                                       .error = -EIO,
+                                       .text = "as told"});
+}
+
+static void answer(const World *world, MicroVM *vm)
+{
+    if (sd_id128_is_null(vm->record.generation) || vm->settling)
+        return;
+    if (vm->record.state == MICROVM_STARTING)
+        say_of(vm, streq(world->refused, vm->name) ? DRIVER_START_FAILED : DRIVER_STARTED, 0);
+    else if (vm->record.state == MICROVM_STOPPING)
+        say_of(vm, DRIVER_ENDED, END_DESTROYED);
+}
+
+/* Some turns of the loop. */
+static void pump(World *world, unsigned turns)
+{
+    while (turns-- > 0) {
+        assert_true(sd_event_run(world->event, 2000) >= 0);
+        for (size_t i = 0; i < world->manager->n_vms; i++)
+            answer(world, world->manager->vms[i]);
+    }
+}
+
+/* --- the host --- */
+
+static void on_progress(uint64_t id, const char *name, MicrovmStep step, MicrovmApply how, const char *text,
+                        void *userdata)
+{
+    World *world = userdata;
+    size_t used = strlen(world->told);
+
+    snprintf(world->told + used, sizeof(world->told) - used, "%s %s %s: %s\n", name,
+             microvm_step_to_string(step), microvm_apply_to_string(how), text);
+}
+
+static void on_removed(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata)
+{
+    World *world = userdata;
+
+    snprintf(world->ended, sizeof(world->ended), "%s", microvm_job_result_to_string(result));
+    snprintf(world->reason, sizeof(world->reason), "%s", reason);
+}
+
+static int setup(void **context)
+{
+    World *world = calloc(1, sizeof(*world));
+    ManagerSettings settings = {.n_directories = 1};
+    HostConfig config = {.max_concurrent_starts = 100};
+    ManagerObserver observer = {
+        .apply_progress = on_progress, .apply_removed = on_removed, .userdata = world};
+
+    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
+    assert_non_null(mkdtemp(world->directory));
+    assert_true(asprintf(&world->config, "%s/host.json", world->directory) > 0);
+    assert_true(asprintf(&world->definitions, "%s/vms", world->directory) > 0);
+    assert_true(asprintf(&world->kernel, "%s/vmlinuz", world->directory) > 0);
+    assert_int_equal(mkdir(world->definitions, 0755), 0);
+    assert_int_equal(write_file_atomic(world->kernel, "kernel", 6, 0644), 0);
+    assert_int_equal(sd_event_new(&world->event), 0);
+    settings.config_path = world->config;
+    settings.directories[0] = world->definitions;
+    settings.state_dir = settings.runtime_dir = world->directory;
+    config.libvirt_uri = strdup("test:///default");
+    assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    world->driver = (Driver){.ops = &fake_ops, .kind = DRIVER_KIND_LIBVIRT};
+    world->manager->drivers[DRIVER_KIND_LIBVIRT] = (DriverSlot){
+        .driver = &world->driver, .online = true, .ever_online = true, .synced = true, .answered = true};
+    *context = world;
+    return 0;
+}
+
+static int teardown(void **context)
+{
+    World *world = *context;
+
+    manager_free(world->manager);
+    sd_event_unref(world->event);
+    remove_tree(world->directory);
+    free(world->config);
+    free(world->definitions);
+    free(world->kernel);
+    free(world);
+    return 0;
+}
+
+static void reload(World *world)
+{
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
+    _cleanup_free_ char *error = NULL;
+
+    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
+}
+
+/* NULL: no definition any more. */
+static MicroVM *define(World *world, const char *name, const char *more)
+{
+    _cleanup_free_ char *path = NULL, *text = NULL;
+
+    assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
+    assert_true(asprintf(&text,
+                         "{\"kernel\": \"%s\", \"autostart\": false, \"restart\": {\"policy\": \"no\"}%s}",
+                         world->kernel, more ? more : "") > 0);
+    if (more)
+        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
+    else
+        assert_int_equal(unlink(path), 0);
+    reload(world);
+    return manager_find(world->manager, name);
+}
+
+static void wait_for_state(World *world, const MicroVM *vm, MicrovmState wanted)
+{
+    for (int i = 0; i < 2000 && vm->record.state != wanted; i++)
+        pump(world, 1);
+    assert_string_equal(microvm_state_to_string(vm->record.state), microvm_state_to_string(wanted));
+}
+
+static MicroVM *run(World *world, const char *name, const char *more)
+{
+    MicroVM *vm = define(world, name, more);
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    assert_int_equal(vm_request_start(vm, &job, &error), 0);
+    wait_for_state(world, vm, MICROVM_RUNNING);
+    return vm;
+}
+
+static void begin(World *world, ApplyOptions options)
+{
+    _cleanup_free_ char *error = NULL;
+
+    options.restart = true;
+    options.canary_usec = options.canary_usec ? options.canary_usec : 1000;
+    world->ended[0] = world->told[0] = '\0';
+    assert_int_equal(manager_apply(world->manager, &(Selection){0}, &options, &world->id, &error), 0);
+}
+
+static void wait_until_told(World *world, const char *words)
+{
+    for (int i = 0; i < 2000 && !strstr(world->told, words); i++)
+        pump(world, 1);
+    if (!strstr(world->told, words))
+        fail_msg("no \"%s\" in\n%s", words, world->told);
+}
+
+static void assert_not_told(const World *world, const char *words)
+{
+    if (strstr(world->told, words))
+        fail_msg("\"%s\" in\n%s", words, world->told);
+}
+
+static void wait_for_end(World *world, const char *result, const char *words)
+{
+    for (int i = 0; i < 2000 && !world->ended[0]; i++)
+        pump(world, 1);
+    assert_string_equal(world->ended, result);
+    if (!strstr(world->reason, words))
+        fail_msg("no \"%s\" in \"%s\"\n%s", words, world->reason, world->told);
+}
+
+/* --- the canary --- */
+
+static const ApplyOptions canary = {.canary = true};
+static const ApplyOptions long_canary = {.canary = true, .canary_usec = 60000000};
+
+static void test_canary_that_dies_is_rolled_back(void **context)
+{
+    World *world = *context;
+    MicroVM *a = run(world, "a", ", \"mem\": 256, \"stop\": {\"timeout\": 90}");
+    MicroVM *b = run(world, "b", ", \"mem\": 256");
+
+    define(world, "a", ", \"mem\": 512, \"stop\": {\"timeout\": 5}");
+    define(world, "b", ", \"mem\": 512");
+    begin(world, long_canary);
+    wait_until_told(world, "a restart begun");
+    for (int i = 0; i < 2000 && a->booted->mem_mib != 512; i++)
+        pump(world, 1);
+    wait_for_state(world, a, MICROVM_RUNNING);
+    say_of(a, DRIVER_ENDED, END_CRASHED);
+    wait_for_end(world, "failed", "runs again with the one that it had; nothing else was changed");
+    assert_int_equal(a->record.state, MICROVM_RUNNING);
+    assert_int_equal(a->booted->mem_mib, 256);
+    assert_int_equal(a->booted->stop_timeout_usec, 90000000); /* what would have been live, too */
+    assert_int_equal(b->booted->mem_mib, 256);
+    assert_non_null(strstr(world->told, "a rollback done"));
+    assert_non_null(strstr(world->told, "b restart skipped: the canary failed"));
+}
+
+static void test_canary_that_can_not_be_brought_back(void **context)
+{
+    World *world = *context;
+    MicroVM *a = run(world, "a", ", \"mem\": 256");
+
+    define(world, "a", ", \"mem\": 512");
+    begin(world, canary);
+    world->refused = "a";
+    wait_for_end(world, "failed", "nor could it be brought back: as told");
+    assert_int_equal(a->record.state, MICROVM_FAILED);
+    assert_int_equal(vm_next_spec(a)->mem_mib, 256);
+}
+
+static void test_canary_is_handed_on(void **context)
+{
+    World *world = *context;
+    MicroVM *a = run(world, "a", ", \"mem\": 256"), *c;
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    run(world, "b", ", \"mem\": 256");
+    c = run(world, "c", ", \"mem\": 256");
+    for (const char *name = "a\0b\0c\0"; *name; name += 2)
+        define(world, name, ", \"mem\": 512");
+    begin(world, long_canary);
+    /* Before its turn comes, somebody stops the one that would be first. */
+    assert_int_equal(vm_request_stop(a, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error), 0);
+    wait_until_told(world, "b restart begun");
+    assert_non_null(strstr(world->told, "a restart skipped: it does not run any more"));
+    pump(world, 50);
+    assert_not_told(world, "c restart"); /* the second is the canary now, and watched */
+    assert_int_equal(manager_find(world->manager, "b")->booted->mem_mib, 512);
+    say_of(manager_find(world->manager, "b"), DRIVER_ENDED, END_CRASHED);
+    wait_for_end(world, "failed", "restart of b failed");
+    assert_non_null(strstr(world->told, "c restart skipped: the canary failed"));
+    assert_int_equal(c->booted->mem_mib, 256);
+}
+
+static void test_canary_has_to_become_ready(void **context)
+{
+    static const struct {
+        MicrovmReadiness then;
+        const char *result, *words;
+        uint64_t mem_mib;
+    } cases[] = {
+        {MICROVM_READINESS_TIMED_OUT, "failed", "did not become ready", 256},
+        {MICROVM_READINESS_LOST, "failed", "did not become ready", 256},
+        {MICROVM_READINESS_READY, "done", "", 512},
+    };
+    World *world = *context;
+    MicroVM *a = run(world, "a", ", \"mem\": 256");
+
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        define(world, "a", "");
+        define(world, "a", ", \"mem\": 512");
+        begin(world, canary);
+        while (a->record.state == MICROVM_RUNNING)
+            pump(world, 1);
+        for (int k = 0; k < 2000 && a->record.state != MICROVM_RUNNING; k++)
+            pump(world, 1);
+        a->readiness = MICROVM_READINESS_WAITING; /* as who watches for it would */
+        pump(world, 50);
+        assert_string_equal(world->ended, "");
+        a->readiness = cases[i].then;
+        world->manager->host.changed(a, world->manager->host.userdata);
+        wait_for_end(world, cases[i].result, cases[i].words);
+        assert_int_equal(a->booted->mem_mib, cases[i].mem_mib);
+        assert_int_equal(a->readiness, i == 2 ? MICROVM_READINESS_READY : MICROVM_READINESS_NONE);
+    }
+}
+
+/* --- the others --- */
+
+static void test_cancel_during_the_check(void **context)
+{
+    World *world = *context;
+    MicroVM *a = run(world, "a", ", \"mem\": 256");
+    _cleanup_free_ char *error = NULL;
+
+    define(world, "a", ", \"mem\": 512");
+    begin(world, (ApplyOptions){0});
+    assert_int_equal(manager_cancel_apply(world->manager, world->id + 1, &error), -ESRCH);
+    while (!strstr(world->told, "begun"))
+        assert_true(sd_event_run(world->event, 0) >= 0);
+    assert_int_equal(manager_cancel_apply(world->manager, world->id, &error), 0);
+    assert_int_equal(manager_cancel_apply(world->manager, world->id, &error), 0); /* again */
+    wait_for_end(world, "canceled", "1 of 1 steps was not begun");
+    assert_int_equal(a->booted->mem_mib, 256); /* nothing is stopped any more, where that can be helped */
+    assert_int_equal(a->record.state, MICROVM_RUNNING);
+}
+
+static void test_files_of_what_is_declared_again_stay(void **context)
+{
+    World *world = *context;
+    MicroVM *gone;
+    char *file = NULL;
+
+    run(world, "a", "");
+    run(world, "b", "");
+    gone = run(world, "gone", "");
+    assert_true(asprintf(&file, "%s/data.img", gone->state_dir) > 0);
+    assert_int_equal(write_file_atomic(file, "x", 1, 0644), 0);
+    define(world, "gone", NULL);
+    gone->chores++; /* it is not forgotten yet */
+    begin(world, (ApplyOptions){.prune = PRUNE_ALL, .purge = (char *[]){file, NULL}});
+    wait_until_told(world, "gone purge begun");
+    define(world, "gone", "");
+    gone->chores--;
+    wait_for_end(world, "failed", "it has a definition again");
+    assert_int_equal(access(file, F_OK), 0);
+    free(file);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_canary_that_dies_is_rolled_back),
+        TEST(test_canary_that_can_not_be_brought_back),
+        TEST(test_canary_is_handed_on),
+        TEST(test_canary_has_to_become_ready),
+        TEST(test_cancel_during_the_check),
+        TEST(test_files_of_what_is_declared_again_stay),
+    };
+
+    setenv("MICROVMD_LOG_LEVEL", "crit", 1);
+    log_setup();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
