@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,10 +18,14 @@ typedef struct Apply {
     Ctl *ctl;
     uint64_t id;
     cJSON *steps;
+    size_t failures;
     bool over, daemon_gone;
-    char *busy; /* what goes on, for the line of progress */
+    bool canceling; /* ^C was passed on */
+    char *busy;     /* what goes on, for the line of progress */
     char *result, *reason;
 } Apply;
+
+static volatile sig_atomic_t interrupts;
 
 /* --- what is told meanwhile --- */
 
@@ -30,50 +35,59 @@ static void clear_line(const Apply *apply)
         fputs("\r\033[K", stderr);
 }
 
-static void print_step(Apply *apply, const char *name, const char *action, const char *how, const char *text)
-{
-    static const struct {
-        const char *action, *done;
-    } words[] = {
-        {"start", "started"},
-        {"stop", "stopped"},
-        {"restart", "restarted"},
-        {"rollback", "rolled back"},
-        {"live", "changed while it runs"},
-    };
-    _cleanup_free_ char *shown = escape(name, ESCAPE_LINE), *why = escape(text, ESCAPE_LINE);
-    const char *done = action;
+/* What is said of a step: while it goes on, when it is done, when it was not begun, when it failed. */
+static const struct {
+    MicrovmStep step;
+    const char *doing, *done, *skipped, *failed;
+} words[MICROVM_STEP_MAX] = {
+    {MICROVM_STEP_CHECK, "check", "checked", "not checked", NULL},
+    {MICROVM_STEP_LIVE, "change", "changed while it runs", "not changed", "not changed"},
+    {MICROVM_STEP_STOP, "stop", "stopped", "not stopped", "stop failed"},
+    {MICROVM_STEP_PURGE, "purge", "its files are removed", "its files stay", "its files are not all removed"},
+    {MICROVM_STEP_START, "start", "started", "not started", "start failed"},
+    {MICROVM_STEP_RESTART, "restart", "restarted", "not restarted", "restart failed"},
+    {MICROVM_STEP_ROLLBACK, "roll-back", "rolled back to what it ran with before", "not rolled back",
+     "roll-back failed"},
+};
 
-    for (size_t i = 0; i < ELEMENTSOF(words); i++)
-        if (strcmp(words[i].action, action) == 0)
-            done = words[i].done;
+static void print_step(Apply *apply, const char *name, MicrovmStep step, MicrovmApply how, const char *text)
+{
+    _cleanup_free_ char *shown = escape(name, ESCAPE_LINE), *why = escape(text, ESCAPE_LINE);
+    bool told = !apply->ctl->quiet && apply->ctl->json == JSON_OFF;
+
     clear_line(apply);
     free(apply->busy);
     apply->busy = NULL;
-    if (strcmp(how, "begun") == 0) {
-        if (asprintf(&apply->busy, "%s of %s", action, shown ? shown : "?") < 0)
-            apply->busy = NULL;
-    } else if (strcmp(how, "failed") == 0) {
-        fail(MICROVM_EXIT_FAILURE, "%s: %s failed: %s", shown ? shown : "?", action, why ? why : "");
-    } else if (!apply->ctl->quiet && apply->ctl->json == JSON_OFF) {
-        if (strcmp(how, "done") == 0)
-            printf("%s: %s\n", shown ? shown : "?", done);
-        else
-            printf("%s: no %s: %s\n", shown ? shown : "?", action, why ? why : "");
-        fflush(stdout);
-    }
+    if (!shown || !why)
+        return;
+    if (how == MICROVM_APPLY_BEGUN && asprintf(&apply->busy, "%s of %s", words[step].doing, shown) < 0)
+        apply->busy = NULL;
+    if (how == MICROVM_APPLY_FAILED && !words[step].failed) /* the text says it all */
+        fail(MICROVM_EXIT_FAILURE, "%s: %s", shown, why);
+    else if (how == MICROVM_APPLY_FAILED)
+        fail(MICROVM_EXIT_FAILURE, "%s: %s: %s", shown, words[step].failed, why);
+    else if (how == MICROVM_APPLY_DONE && told)
+        printf("%s: %s\n", shown, words[step].done);
+    else if (how == MICROVM_APPLY_SKIPPED && told)
+        printf("%s: %s: %s\n", shown, words[step].skipped, why);
+    fflush(stdout);
 }
 
 static int on_progress(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
     Apply *apply = userdata;
     const char *name, *action, *how, *text;
+    int known, outcome;
     cJSON *step;
     uint64_t id;
 
     if (sd_bus_message_read(message, "tssss", &id, &name, &action, &how, &text) < 0 || id != apply->id)
         return 0;
-    print_step(apply, name, action, how, text);
+    known = microvm_step_from_string(action);
+    outcome = microvm_apply_from_string(how);
+    if (known >= 0 && outcome >= 0)
+        print_step(apply, name, (MicrovmStep)known, (MicrovmApply)outcome, text);
+    apply->failures += outcome == MICROVM_APPLY_FAILED;
     step = cJSON_CreateObject();
     cJSON_AddStringToObject(step, "Name", name);
     cJSON_AddStringToObject(step, "Action", action);
@@ -112,22 +126,57 @@ static int subscribe(Apply *apply)
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 
+/* --- the end --- */
+
+static void on_interrupt(int number)
+{
+    interrupts++;
+}
+
+/* ^C ends what has not begun; once more, and it goes on without us. */
+static int pass_interrupts(Apply *apply)
+{
+    int r;
+
+    if (interrupts == 0 || (apply->canceling && interrupts == 1))
+        return MICROVM_EXIT_OK;
+    clear_line(apply);
+    if (apply->canceling)
+        return fail(MICROVM_EXIT_FAILURE,
+                    "Not waited for any longer; what has begun goes on: microvmctl list");
+    apply->canceling = true;
+    fputs("Canceled: what has begun is finished, nothing else begins. ^C once more does not wait for it.\n",
+          stderr);
+    r = sd_bus_call_method_async(apply->ctl->bus, NULL, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH,
+                                 MICROVM_MANAGER_INTERFACE, "CancelApply", NULL, NULL, "t", apply->id);
+    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r)) : MICROVM_EXIT_OK;
+}
+
+static void show_progress(const Apply *apply, uint64_t since)
+{
+    char span[64];
+
+    if (!apply->busy || apply->ctl->quiet || !isatty(STDERR_FILENO))
+        return;
+    format_span((now_monotonic_usec() - since) / USEC_PER_SEC * USEC_PER_SEC, span, sizeof(span));
+    fprintf(stderr, "\r\033[K%s… %s", apply->busy, span);
+}
+
 static int wait_for_end(Apply *apply)
 {
     uint64_t since = now_monotonic_usec();
-    char span[64];
-    int r = 0;
+    int code, r = 0;
 
     while (!apply->over && !apply->daemon_gone) {
+        code = pass_interrupts(apply);
+        if (code != MICROVM_EXIT_OK)
+            return code;
         r = sd_bus_process(apply->ctl->bus, NULL);
         if (r < 0)
             break;
         if (r > 0)
             continue;
-        if (apply->busy && !apply->ctl->quiet && isatty(STDERR_FILENO)) {
-            format_span((now_monotonic_usec() - since) / USEC_PER_SEC * USEC_PER_SEC, span, sizeof(span));
-            fprintf(stderr, "\r\033[K%s… %s", apply->busy, span);
-        }
+        show_progress(apply, since);
         r = sd_bus_wait(apply->ctl->bus, TICK_USEC);
         if (r < 0 && r != -EINTR)
             break;
@@ -140,6 +189,17 @@ static int wait_for_end(Apply *apply)
                 "%s ended while it applied; what it had begun goes on, the rest is not done.\n"
                 "Look again when it is back: microvmctl plan",
                 apply->daemon_gone ? "microvmd" : "The connection to microvmd");
+}
+
+static int wait_interruptibly(Apply *apply)
+{
+    struct sigaction action = {.sa_handler = on_interrupt}, before;
+    int code;
+
+    sigaction(SIGINT, &action, &before);
+    code = wait_for_end(apply);
+    sigaction(SIGINT, &before, NULL);
+    return code;
 }
 
 /* --- asking --- */
@@ -220,6 +280,7 @@ static int add_files(Ctl *ctl, const char *name, cJSON *files)
 static int confirm(const Ctl *ctl, const cJSON *files)
 {
     const cJSON *file;
+    int n = cJSON_GetArraySize(files);
     char question[64];
 
     cJSON_ArrayForEach (file, files) {
@@ -229,9 +290,12 @@ static int confirm(const Ctl *ctl, const cJSON *files)
     if (ctl->given & OPTION_YES)
         return MICROVM_EXIT_OK;
     if (!isatty(STDIN_FILENO))
-        return fail(MICROVM_EXIT_FAILURE,
-                    "Nobody can be asked whether these files are to go for ever; if so: --yes");
-    snprintf(question, sizeof(question), "Remove these %d files for ever?", cJSON_GetArraySize(files));
+        return fail(MICROVM_EXIT_FAILURE, "Nobody can be asked whether %s to go for ever; if so: --yes",
+                    n == 1 ? "this file is" : "these files are");
+    if (n == 1)
+        snprintf(question, sizeof(question), "Remove this file for ever?");
+    else
+        snprintf(question, sizeof(question), "Remove these %d files for ever?", n);
     if (!define_ask(question))
         return fail(MICROVM_EXIT_FAILURE, "Nothing was done.");
     return MICROVM_EXIT_OK;
@@ -257,17 +321,28 @@ static int collect_files(Ctl *ctl, cJSON *files)
 
 /* --- what is left --- */
 
+/* The names and labels of the command line, for another one. */
+static void print_selection(const Ctl *ctl)
+{
+    for (size_t i = 0; i < ctl->n_labels; i++) {
+        _cleanup_free_ char *label = escape(ctl->labels[i], ESCAPE_LINE);
+        printf(" -l %s", label ? label : "?");
+    }
+    for (size_t i = 0; i < ctl->n_names; i++)
+        printf(" %s", ctl->names[i]);
+}
+
 /* What an option would have done: for who may see that. */
 static void tell_rest(Ctl *ctl)
 {
     static const struct {
         MicrovmPlan action;
-        const char *text;
+        const char *one, *more, *option;
     } rests[] = {
-        {MICROVM_PLAN_RESTART, "still to restart: microvmctl apply --restart"},
-        {MICROVM_PLAN_OUTDATED, "with older files than the host has: microvmctl apply --restart --outdated"},
-        {MICROVM_PLAN_UNDECLARED, "without a definition: microvmctl apply --prune"},
-        {MICROVM_PLAN_INVALID, "with a definition that can't be used: microvmctl plan"},
+        {MICROVM_PLAN_RESTART, "needs a restart", "need a restart", "--restart"},
+        {MICROVM_PLAN_OUTDATED, "runs with other files than the host has now",
+         "run with other files than the host has now", "--restart --outdated"},
+        {MICROVM_PLAN_UNDECLARED, "runs without a definition", "run without a definition", "--prune"},
     };
     _cleanup_json_ cJSON *plan = NULL;
     const cJSON *item;
@@ -278,8 +353,12 @@ static void tell_rest(Ctl *ctl)
         size_t n = 0;
         cJSON_ArrayForEach (item, plan)
             n += strcmp(json_text(item, "Action"), microvm_plan_to_string(rests[i].action)) == 0;
-        if (n > 0)
-            printf("%zu %s\n", n, rests[i].text);
+        if (n == 0)
+            continue;
+        printf("%zu microVM%s %s: microvmctl apply %s", n, n == 1 ? "" : "s",
+               n == 1 ? rests[i].one : rests[i].more, rests[i].option);
+        print_selection(ctl);
+        puts("");
     }
 }
 
@@ -299,13 +378,17 @@ static int print_json(const Apply *apply)
 static int tell_end(const Apply *apply, int code)
 {
     _cleanup_free_ char *reason = apply->reason ? escape(apply->reason, ESCAPE_LINE) : NULL;
+    bool failed = apply->over && code == MICROVM_EXIT_FAILURE;
 
     if (apply->ctl->json != JSON_OFF)
         print_json(apply);
     else if (code == MICROVM_EXIT_OK && !apply->ctl->quiet && cJSON_GetArraySize(apply->steps) == 0)
         puts("Nothing was to be done.");
-    if (code == MICROVM_EXIT_FAILURE && apply->over)
-        fail(code, "Not all could be applied: %s", reason ? reason : "");
+    /* What failed was told as it did; a cancellation was not, nor what was missed. */
+    if (failed && apply->failures > 0)
+        fail(code, "Not all was applied%s.", apply->canceling ? "; the rest was canceled" : "");
+    else if (failed)
+        fail(code, "Not all was applied: %s", reason ? reason : "");
     if (apply->ctl->json == JSON_OFF && !apply->ctl->quiet && apply->over)
         tell_rest(apply->ctl);
     return code;
@@ -355,7 +438,7 @@ int verb_apply(Ctl *ctl)
         code = ask(&apply, files);
     ctl_stop_asking(ctl);
     if (code == MICROVM_EXIT_OK && !ctl->no_block)
-        code = tell_end(&apply, wait_for_end(&apply));
+        code = tell_end(&apply, wait_interruptibly(&apply));
     free(apply.busy);
     free(apply.result);
     free(apply.reason);

@@ -127,19 +127,39 @@ int ctl_plan(Ctl *ctl, char *const *names, size_t n_names, bool explain, cJSON *
 
 /* --- printing --- */
 
+/* A row a kind of item; `one` and `more` of it: "1 to start, 2 to restart (--restart)". */
 static const struct {
     MicrovmPlan action;
-    const char *mark, *paint, *word, *doing; /* doing: "N to start" */
+    const char *mark, *paint, *word, *one, *more;
 } actions[] = {
-    {MICROVM_PLAN_START, "+", "running", "new", "to start"},
-    {MICROVM_PLAN_RETRY, "+", "running", "failed", "to start again"},
-    {MICROVM_PLAN_FAILED, "x", "failed", "failed", "at its start limit (microvmctl reset-failed)"},
-    {MICROVM_PLAN_LIVE, "~", "starting", "changed", "to change while it runs"},
-    {MICROVM_PLAN_RESTART, "~", "starting", "changed", "to restart (--restart)"},
-    {MICROVM_PLAN_OUTDATED, "!", "starting", "outdated", "to restart for new files (--restart --outdated)"},
-    {MICROVM_PLAN_UNDECLARED, "-", "failed", "undeclared", "undeclared (--prune)"},
-    {MICROVM_PLAN_INVALID, "x", "failed", "invalid", "with a definition that can't be used"},
+    {MICROVM_PLAN_START, "+", "running", "new", "to start", NULL},
+    {MICROVM_PLAN_RETRY, "+", "running", "failed", "to start again", NULL},
+    {MICROVM_PLAN_LIVE, "~", "starting", "changed", "to change while it runs", "to change while they run"},
+    {MICROVM_PLAN_RESTART, "~", "starting", "changed", "to restart (--restart)", NULL},
+    {MICROVM_PLAN_OUTDATED, "!", "starting", "outdated", "to restart for other files (--restart --outdated)",
+     NULL},
+    {MICROVM_PLAN_UNDECLARED, "-", "failed", "undeclared", "to stop (--prune)", NULL},
+    {MICROVM_PLAN_FAILED, "x", "failed", "failed", "at its start limit (microvmctl reset-failed)",
+     "at their start limit (microvmctl reset-failed)"},
+    {MICROVM_PLAN_INVALID, "x", "failed", "invalid", "with a definition that can't be used",
+     "with definitions that can't be used"},
+    {MICROVM_PLAN_NONE, " ", "inactive", "changed", "to change at its next start",
+     "to change at their next start"},
 };
+
+static size_t n_changes(const cJSON *item)
+{
+    return (size_t)cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(item, "Changes"));
+}
+
+/* The row of an item; -1: it is as it is to be. */
+static int row_of(const cJSON *item)
+{
+    for (size_t i = 0; i < ELEMENTSOF(actions); i++)
+        if (strcmp(json_text(item, "Action"), microvm_plan_to_string(actions[i].action)) == 0)
+            return actions[i].action == MICROVM_PLAN_NONE && n_changes(item) == 0 ? -1 : (int)i;
+    return -1;
+}
 
 static char *shown_value(const cJSON *value)
 {
@@ -148,67 +168,107 @@ static char *shown_value(const cJSON *value)
     return text ? escape(text, ESCAPE_LINE) : NULL;
 }
 
+/* Bytes of the longest text of this key among them. */
+static int widest(const cJSON *list, const char *key)
+{
+    const cJSON *object;
+    size_t width = 0;
+
+    cJSON_ArrayForEach (object, list)
+        width = MAX(width, strlen(json_text(object, key)));
+    return (int)MIN(width, (size_t)60);
+}
+
 void print_changes(const cJSON *item)
 {
-    const cJSON *change;
+    const cJSON *changes = cJSON_GetObjectItemCaseSensitive(item, "Changes"), *change;
+    int width = widest(changes, "Key");
 
-    cJSON_ArrayForEach (change, cJSON_GetObjectItemCaseSensitive(item, "Changes")) {
+    cJSON_ArrayForEach (change, changes) {
         _cleanup_free_ char *key = escape(json_text(change, "Key"), ESCAPE_LINE);
         _cleanup_free_ char *before = shown_value(cJSON_GetObjectItemCaseSensitive(change, "Old"));
         _cleanup_free_ char *after = shown_value(cJSON_GetObjectItemCaseSensitive(change, "New"));
         const char *takes = json_text(change, "Takes");
-        printf("      %s: %s%s%s → %s%s%s  %s(%s)%s\n", key ? key : "?", paint("failed"),
+        printf("      %-*s  %s%s%s → %s%s%s  %s(%s)%s\n", width, key ? key : "?", paint("failed"),
                before ? before : "?", paint_off(), paint("running"), after ? after : "?", paint_off(),
                paint_dim(), strcmp(takes, "next-start") == 0 ? "next start" : takes, paint_off());
     }
 }
 
-static int action_of(const cJSON *item)
-{
-    for (size_t i = 0; i < ELEMENTSOF(actions); i++)
-        if (strcmp(json_text(item, "Action"), microvm_plan_to_string(actions[i].action)) == 0)
-            return (int)i;
-    return -1;
-}
-
-static void print_item(const cJSON *item)
+static void print_item(const cJSON *item, int width)
 {
     _cleanup_free_ char *name = escape(json_text(item, "Name"), ESCAPE_LINE);
     _cleanup_free_ char *reason = escape(json_text(item, "Reason"), ESCAPE_LINE);
-    int row = action_of(item);
-    bool changes = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(item, "Changes")) > 0;
+    int row = row_of(item);
 
-    if (row < 0 && !changes)
+    if (row < 0)
         return;
-    printf("%s%s %s%s %s%s%s%s%s\n", row < 0 ? "" : paint(actions[row].paint),
-           row < 0 ? "~" : actions[row].mark, name ? name : "?", row < 0 ? "" : paint_off(),
-           row < 0 ? "changed" : actions[row].word, reason && *reason ? ": " : "", paint_dim(),
-           reason ? reason : "", paint_off());
+    printf("%s%s %-*s  %s%s: %s%s%s\n", paint(actions[row].paint), actions[row].mark, width,
+           name ? name : "?", actions[row].word, paint_off(), paint_dim(), reason ? reason : "", paint_off());
     print_changes(item);
 }
 
-static void print_sums(const cJSON *plan, const size_t *counts, size_t unchanged)
+static void print_items(const cJSON *plan)
 {
-    bool first = true;
+    _cleanup_json_ cJSON *shown = cJSON_CreateArray();
+    const cJSON *item;
 
-    if (cJSON_GetArraySize(plan) == (int)unchanged) {
-        printf("Nothing to do: %zu microVM%s as %s.\n", unchanged, unchanged == 1 ? " is" : "s are",
-               unchanged == 1 ? "its files say" : "their files say");
+    cJSON_ArrayForEach (item, plan)
+        if (row_of(item) >= 0)
+            cJSON_AddItemReferenceToArray(shown, (cJSON *)item);
+    cJSON_ArrayForEach (item, shown)
+        print_item(item, widest(shown, "Name"));
+}
+
+static void print_sums(const Ctl *ctl, const size_t *counts, size_t unchanged)
+{
+    size_t all = unchanged;
+    const char *separator = "";
+
+    for (size_t i = 0; i < ELEMENTSOF(actions); i++)
+        all += counts[i];
+    if (all == 0) {
+        printf("Nothing to do: there is no microVM%s.\n", ctl->n_labels == 0   ? ""
+                                                          : ctl->n_labels == 1 ? " with this label"
+                                                                               : " with these labels");
+        return;
+    }
+    if (all == unchanged) {
+        printf("Nothing to do: %zu microVM%s as %s.\n", all, all == 1 ? " is" : "s are",
+               all == 1 ? "its files say" : "their files say");
         return;
     }
     fputs("\n", stdout);
     for (size_t i = 0; i < ELEMENTSOF(actions); i++)
         if (counts[i] > 0) {
-            printf("%s%zu %s", first ? "" : ", ", counts[i], actions[i].doing);
-            first = false;
+            printf("%s%zu %s", separator, counts[i],
+                   counts[i] > 1 && actions[i].more ? actions[i].more : actions[i].one);
+            separator = ", ";
         }
-    printf("%s%zu unchanged.\n", first ? "" : ", ", unchanged);
+    if (unchanged > 0)
+        printf("%s%zu unchanged", separator, unchanged);
+    puts(".");
+}
+
+/* What plan ends with: what apply would fail about counts more than what it would do. */
+static int code_of(const size_t *counts)
+{
+    int code = MICROVM_EXIT_OK;
+
+    for (size_t i = 0; i < ELEMENTSOF(actions); i++) {
+        MicrovmPlan action = actions[i].action;
+        if (counts[i] > 0 && (action == MICROVM_PLAN_INVALID || action == MICROVM_PLAN_FAILED))
+            return MICROVM_EXIT_FAILURE;
+        if (counts[i] > 0 && action != MICROVM_PLAN_NONE)
+            code = MICROVM_EXIT_PLAN_CHANGES;
+    }
+    return code;
 }
 
 int verb_plan(Ctl *ctl)
 {
     _cleanup_json_ cJSON *plan = NULL;
-    size_t counts[ELEMENTSOF(actions)] = {0}, unchanged = 0, to_do = 0, invalid = 0;
+    size_t counts[ELEMENTSOF(actions)] = {0}, unchanged = 0;
     const cJSON *item;
     int code;
 
@@ -223,26 +283,20 @@ int verb_plan(Ctl *ctl)
         return code;
     ctl_stop_asking(ctl);
     cJSON_ArrayForEach (item, plan) {
-        int row = action_of(item);
-        if (row < 0) {
+        int row = row_of(item);
+        if (row < 0)
             unchanged++;
-            continue;
-        }
-        counts[row]++;
-        if (actions[row].action == MICROVM_PLAN_INVALID)
-            invalid++;
         else
-            to_do++;
+            counts[row]++;
     }
     if (ctl->json != JSON_OFF) {
         json_print(ctl->json, plan);
     } else if (!ctl->quiet) {
         pager_open(!ctl->no_pager);
-        cJSON_ArrayForEach (item, plan)
-            print_item(item);
+        print_items(plan);
         if (!ctl->no_legend)
-            print_sums(plan, counts, unchanged);
+            print_sums(ctl, counts, unchanged);
         pager_close();
     }
-    return invalid > 0 ? MICROVM_EXIT_FAILURE : to_do > 0 ? MICROVM_EXIT_PLAN_CHANGES : MICROVM_EXIT_OK;
+    return code_of(counts);
 }

@@ -14,7 +14,7 @@ int ctl_plan(Ctl *ctl, char *const *names, size_t n_names, bool explain, cJSON *
 /* Lets the daemon read its files anew, without a word about what changed. An exit code. */
 int ctl_reload_quietly(Ctl *ctl);
 
-/* "    KEY: OLD → NEW  (takes)", a line a change of `item`. */
+/* "    KEY  OLD → NEW  (takes)", a line a change of `item`. */
 void print_changes(const cJSON *item);
 
 /* Appends names and labels of the command line. */

@@ -58,7 +58,7 @@ static char *say_failure(const ApplyStep *step, const char *text)
 {
     switch (step->kind) {
     case MICROVM_STEP_CHECK:
-        return say("the definition of %s can't be used: %s", step->name, text);
+        return say("%s: %s", step->name, text);
     case MICROVM_STEP_LIVE:
         return say("what changed of %s could not take effect: %s", step->name, text);
     case MICROVM_STEP_PURGE:

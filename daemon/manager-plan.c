@@ -139,29 +139,50 @@ static bool is_selected(const MicroVM *vm, const Selection *selection)
     return named;
 }
 
-/* "another kernel and hypervisor than it was started with" */
+/* "the host has another kernel, initrd and hypervisor by now" */
 static char *say_files(unsigned outdated)
 {
     _cleanup_free_ char *text = NULL;
-    bool first = true;
-    size_t size;
+    const char *last = NULL;
+    size_t size, n = 0;
     FILE *stream = open_memstream(&text, &size);
 
     if (!stream)
         return NULL;
-    fputs("on the host is another ", stream);
-    for (MicrovmOutdated reason = 0; reason < MICROVM_OUTDATED_MAX; reason++)
-        if (reason != MICROVM_OUTDATED_DEFINITION && (outdated & OUTDATED(reason))) {
-            fprintf(stream, "%s%s", first ? "" : ", ", microvm_outdated_to_string(reason));
-            first = false;
-        }
-    fputs(" by now than it was started with", stream);
+    fputs("the host has another ", stream);
+    for (MicrovmOutdated reason = 0; reason < MICROVM_OUTDATED_MAX; reason++) {
+        if (!(outdated & OUTDATED(reason)))
+            continue;
+        if (last)
+            fprintf(stream, "%s%s", n++ > 0 ? ", " : "", last);
+        last = microvm_outdated_to_string(reason);
+    }
+    fprintf(stream, "%s%s by now", n > 0 ? " and " : "", last ? last : "file");
     return fclose(stream) == 0 ? TAKE_PTR(text) : NULL;
+}
+
+/* What becomes of a running one, by its changes and by what else is on the host. */
+static const char *choose_running(const MicroVM *vm, const SpecChanges *changes, unsigned files,
+                                  MicrovmPlan *ret_action)
+{
+    bool rolled_back = vm->fallback && changes->count > 0;
+
+    *ret_action = MICROVM_PLAN_RESTART;
+    if (rolled_back)
+        return "it was rolled back to what it ran with before; a restart would try again";
+    if (spec_changes_have(changes, CHANGE_RESTART))
+        return "needs a restart";
+    *ret_action = MICROVM_PLAN_OUTDATED;
+    if (files)
+        return NULL;
+    *ret_action = spec_changes_have(changes, CHANGE_LIVE) ? MICROVM_PLAN_LIVE : MICROVM_PLAN_NONE;
+    return *ret_action == MICROVM_PLAN_LIVE ? "takes effect while it runs" : "takes effect at its next start";
 }
 
 static int plan_running(MicroVM *vm, HostPlanItem *item)
 {
     unsigned files = vm->outdated & ~OUTDATED(MICROVM_OUTDATED_DEFINITION);
+    const char *reason;
     int r;
 
     if (vm->booted) {
@@ -169,23 +190,10 @@ static int plan_running(MicroVM *vm, HostPlanItem *item)
         if (r < 0)
             return r;
     }
-    if (spec_changes_have(&item->changes, CHANGE_RESTART)) {
-        item->action = MICROVM_PLAN_RESTART;
-        item->reason = strdup(vm->fallback ? "it was rolled back to the definition that it had run with"
-                                           : "its definition changed");
-        return item->reason ? 0 : -ENOMEM;
-    }
-    if (files) {
-        item->action = MICROVM_PLAN_OUTDATED;
-        item->reason = say_files(files);
-        return item->reason ? 0 : -ENOMEM;
-    }
-    if (spec_changes_have(&item->changes, CHANGE_LIVE))
-        item->action = MICROVM_PLAN_LIVE;
-    if (item->changes.count == 0)
+    reason = choose_running(vm, &item->changes, files, &item->action);
+    if (item->action == MICROVM_PLAN_NONE && item->changes.count == 0)
         return 0;
-    item->reason = strdup(item->action == MICROVM_PLAN_LIVE ? "its definition changed"
-                                                            : "what changed takes effect at its next start");
+    item->reason = reason ? strdup(reason) : say_files(files);
     return item->reason ? 0 : -ENOMEM;
 }
 
@@ -209,7 +217,7 @@ static int plan_not_running(const MicroVM *vm, HostPlanItem *item)
     if (item->action == MICROVM_PLAN_NONE)
         return 0;
     if (item->action == MICROVM_PLAN_START)
-        item->reason = strdup("it is new in this boot, and to be started by itself");
+        item->reason = strdup("would start");
     else if (item->action == MICROVM_PLAN_RETRY)
         item->reason = say("%s; would start again", vm->record.reason);
     else

@@ -101,7 +101,7 @@ def test_changes_key_by_key(host):
     host.define("a", mem=512, labels={"tier": "db"}, stop={"timeout": 7},
                 volumes=[{"image": "d.img", "size": 9, "readOnly": True}])
     action, reason, changes = plan(host)["a"]
-    assert action == "restart" and "changed" in reason, reason
+    assert action == "restart" and reason == "needs a restart", reason
     assert sorted(changes) == [("labels[tier]", '"web"', '"db"', "live"), ("mem", "256", "512", "restart"),
                                ("stop.timeout", '"1min 30s"', '"7s"', "live"),
                                ("volumes[d.img].readOnly", "false", "true", "restart"),
@@ -224,7 +224,7 @@ def test_other_files(host):
     wait_for("the look", lambda: host.vm("a", "OutdatedReasons") == ["kernel"])
     os.unlink(host.path("initrd"))
     item = plan(host)["a"]
-    assert item[0] == "outdated" and "kernel, initrd" in item[1] and item[2] == [], item
+    assert item[0] == "outdated" and "another kernel and initrd by now" in item[1] and item[2] == [], item
     host.write("initrd", "an initrd")
     before = host.vm("a", "Generation")
     assert Applied(host, restart=True).steps == [], "only with outdated"
@@ -319,7 +319,7 @@ def test_broken_definitions_are_told_and_the_rest_applied(host):
     host.define("a", autostart=True)
     host.write("vms/bad.json", '{"kernel": 1}')
     applied = Applied(host)
-    assert applied.result == "failed" and "the definition of bad can't be used" in applied.reason, applied.reason
+    assert applied.result == "failed" and "bad: the definition can't be used" in applied.reason, applied.reason
     assert applied.how() == [("bad", "check", "failed"), ("a", "start", "begun"), ("a", "start", "done")], applied.steps
     assert Applied(host, "a").result == "done"
 

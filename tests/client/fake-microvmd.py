@@ -34,6 +34,7 @@ arguments.add_argument("--log")
 arguments.add_argument("--only")
 arguments.add_argument("--definitions")
 arguments.add_argument("--undeclared", help="this one has no definition any more")
+arguments.add_argument("--plans", help="ACTION,ACTION...: of microVMs a, b, c...")
 arguments.add_argument("--no-microvmd", action="store_true")
 arguments = arguments.parse_args()
 
@@ -261,6 +262,7 @@ class Nobody(dbus.service.FallbackObject):
 class Manager(dbus.service.Object):
     def __init__(self):
         self.jobs = 100
+        self.plans = None if arguments.plans is None else [action for action in arguments.plans.split(",") if action]
         self.directories = (arguments.definitions or "/etc/microvmd/vms,/usr/lib/microvmd/vms").split(",")
         self.vendor = ("db",)
         super().__init__(bus, ROOT)
@@ -379,10 +381,10 @@ class Manager(dbus.service.Object):
             signature="oa{sa{sv}}")
 
     PLANS = {
-        "web": ("restart", "its definition changed", [
+        "web": ("restart", "needs a restart", [
             ("mem", "256", "512", "restart"), ("labels[tier]", "", '"web"', "live"), ("volumes[d.img].size", "8", "9", "next-start")]),
-        "db": ("live", "its definition changed", [("stop.timeout", '"5s"', '"7s"', "live")]),
-        "slow": ("start", "it is new", []),
+        "db": ("live", "takes effect while it runs", [("stop.timeout", '"5s"', '"7s"', "live")]),
+        "slow": ("start", "would start", []),
         "bad": ("invalid", "bad.json:1:1: error", []),
         "guest": ("undeclared", "its definition is gone", []),
         "evil": ("outdated", "\x1b[2Janother kernel", []),
@@ -394,11 +396,18 @@ class Manager(dbus.service.Object):
         if "locked" in names:
             raise denied("Plan", "inspect")
         for name in names:
-            if name not in [vm.name for vm in self.vms]:
+            if name not in [vm.name for vm in self.vms] and self.plans is None:
                 raise Error("NoSuchMicroVM", f'No microVM is called "{name}".')
         plans = [(vm.name, self.PLANS.get(vm.name, ("none", "", []))) for vm in self.vms if not names or vm.name in names]
+        if self.plans is not None:
+            plans = self.made_up(names)
         return dbus.Array([(name, action, reason, dbus.Array(changes, signature="(ssss)"))
                            for name, (action, reason, changes) in plans], signature="(sssa(ssss))")
+
+    def made_up(self, names):
+        made = [(chr(ord("a") + i), (action, "why", [("k", "1", "2", "next-start")] if action == "none" else []))
+                for i, action in enumerate(self.plans)]
+        return [item for item in made if not names or item[0] in names]
 
     def apply(self, names, files, options):
         log("", "Apply", [str(name) for name in names], files,
@@ -413,6 +422,8 @@ class Manager(dbus.service.Object):
                 self.ApplyProgress(number - 1, "other", "start", "failed", "of another apply")
                 self.ApplyProgress(number, "db", "live", "done", "")
             if "bad" in names:
+                self.ApplyProgress(number, "x", "check", "failed", "the definition can't be used: x.json:1:1: error")
+                self.ApplyProgress(number, "gone", "purge", "failed", "/d.img can't be removed")
                 self.ApplyProgress(number, "bad", "restart", "begun", "")
                 self.ApplyProgress(number, "bad", "rollback", "done", "")
                 self.ApplyProgress(number, "bad", "restart", "failed", "it did \x1b[2J not stay up")
@@ -420,9 +431,24 @@ class Manager(dbus.service.Object):
             self.ApplyRemoved(number, "failed" if "bad" in names else "done", "why" if "bad" in names else "")
             return False
 
-        if "stuck" not in names:
+        if "stuck" in names:
+            GLib.timeout_add(10, lambda: self.ApplyProgress(number, "stuck", "restart", "begun", ""))
+        else:
             GLib.timeout_add(10, later)
         return number
+
+    @dbus.service.method(MANAGER, "t", "")
+    def CancelApply(self, number):
+        log("", "CancelApply", int(number))
+
+        def later():
+            self.ApplyProgress(number, "stuck", "restart", "done", "")
+            self.ApplyProgress(number, "web", "restart", "skipped", "the apply was canceled")
+            self.ApplyRemoved(number, "canceled", "canceled: 1 of 2 steps was not begun")
+            return False
+
+        if self.plans is None:
+            GLib.timeout_add(300, later)
 
     @dbus.service.method(MANAGER, "asa{sv}", "t")
     def Apply(self, names, options):

@@ -380,10 +380,13 @@ def test_reload(it):
 
 
 def test_plan(it):
-    result = expect(it, 1, "plan", out=["~ web changed: its definition changed", "mem: 256 → 512  (restart)",
-                                        "labels[tier]: nothing → \"web\"  (live)", "volumes[d.img].size: 8 → 9  (next start)",
-                                        "+ slow new", "- guest undeclared", "x bad invalid", "! evil outdated", "1 to start",
-                                        "1 to restart (--restart)", "3 unchanged."])
+    result = expect(it, 1, "plan", out=["~ web    changed: needs a restart\n", "      mem                  256 → 512  (restart)\n",
+                                        "      labels[tier]         nothing → \"web\"  (live)\n",
+                                        "      volumes[d.img].size  8 → 9  (next start)\n", "~ db     changed: takes effect while it runs\n",
+                                        "+ slow   new: would start\n", "- guest  undeclared: ", "x bad    invalid: ", "! evil   outdated: ",
+                                        "\n1 to start, 1 to change while it runs, 1 to restart (--restart), "
+                                        "1 to restart for other files (--restart --outdated), 1 to stop (--prune), "
+                                        "1 with a definition that can't be used, 3 unchanged.\n"])
     assert "\x1b" not in result.stdout, "colours, or the guest's, in a file"
     expect(it, 10, "plan", "web", "db")
     expect(it, 0, "plan", "stuck", out="Nothing to do: 1 microVM is as its files say.")
@@ -400,8 +403,31 @@ def test_plan(it):
     assert terminal.end() == 10 and b"\x1b[0;32m512" in terminal.seen, terminal.seen
 
 
+def test_plan_of_each_kind(it):
+    for plans, code, words in (("", 0, "Nothing to do: there is no microVM.\n"), ("none", 10, None),
+                               ("retry,retry", 10, "2 to start again.\n"),
+                               ("live,live", 10, "2 to change while they run.\n"), ("failed", 1, "1 at its start limit (microvmctl reset-failed).\n"),
+                               ("failed,failed,start", 1, "1 to start, 2 at their start limit (microvmctl reset-failed).\n"),
+                               ("invalid,invalid", 1, "2 with definitions that can't be used.\n"),
+                               ("undeclared,restart,outdated", 10, "1 to restart (--restart), 1 to restart for other files "
+                                "(--restart --outdated), 1 to stop (--prune).\n")):
+        with host("--plans", plans) as other:
+            if plans == "none":
+                # What only changes at the next start is nothing to do, but no secret.
+                expect(other, 0, "plan", out=["  a  changed: why\n      k  1 → 2  (next start)\n\n1 to change at its next start.\n"])
+                expect(other, 0, "plan", "--no-legend")
+                continue
+            result = expect(other, code, "plan", out=words)
+            assert "\x1b" not in result.stdout
+    with host("--plans", "") as other:
+        expect(other, 0, "plan", "-l", "tier", out="Nothing to do: there is no microVM with this label.\n")
+        expect(other, 0, "plan", "-l", "tier", "-l", "x", out="with these labels.\n")
+    with host("--plans", "failed,retry") as other:
+        expect(other, 1, "plan", out=["x a  failed: why", "+ b  failed: why"])
+
+
 def test_status_says_what_is_outdated(it):
-    expect(it, 0, "status", "web", out=["Outdated: another definition, kernel than it was started with", "mem: 256 → 512  (restart)"])
+    expect(it, 0, "status", "web", out=["Outdated: another definition, kernel than it was started with", "mem                  256 → 512  (restart)"])
     result = expect(it, 0, "status", "db")
     assert "Outdated" not in result.stdout
 
@@ -410,10 +436,11 @@ def test_apply(it):
     result = expect(it, 0, "apply", "db", out="db: changed while it runs")
     assert "other" not in result.stdout + result.stderr, "of another apply"
     assert it.calls("Apply")[-1] == ["", "Apply", ["db"], None, {}]
-    expect(it, 0, "apply", "web", out=["Nothing was to be done.", "1 still to restart: microvmctl apply --restart"])
+    expect(it, 0, "apply", "web", out=["Nothing was to be done.", "1 microVM needs a restart: microvmctl apply --restart web\n"])
     result = expect(it, 1, "apply", "bad", "--restart", "--canary=90s", "--max-parallel=3", "--outdated", "-l", "tier=web",
-                    out=["bad: rolled back", "web: no restart: another restart failed before"],
-                    err=["bad: restart failed: it did", "Not all could be applied: why"])
+                    out=["bad: rolled back to what it ran with before", "web: not restarted: another restart failed before"],
+                    err=["microvmctl: x: the definition can't be used: x.json:1:1: error", "gone: its files are not all removed: /d.img",
+                         "bad: restart failed: it did", "Not all was applied."])
     assert "\x1b" not in result.stderr
     assert it.calls("Apply")[-1][4] == {"restart": True, "canary": True, "canaryTime": 90000000, "maxParallel": 3, "outdated": True,
                                         "labels": ["tier=web"]}
@@ -427,6 +454,35 @@ def test_apply(it):
     expect(it, 1, "apply", "stuck", "--prune", err=["2 of 3 microVMs would go", "microvmctl plan"])
     expect(it, 0, "apply", "web", "--prune=all")
     assert it.calls("Apply")[-1][4] == {"prune": "all"}
+
+
+def test_apply_tells_what_is_left(it):
+    with host("--plans", "restart,restart,outdated,undeclared,undeclared") as other:
+        result = expect(other, 0, "apply", "-l", "tier=web", "-l", "x")
+        assert result.stdout.endswith("2 microVMs need a restart: microvmctl apply --restart -l tier=web -l x\n"
+                                      "1 microVM runs with other files than the host has now: microvmctl apply --restart --outdated -l tier=web -l x\n"
+                                      "2 microVMs run without a definition: microvmctl apply --prune -l tier=web -l x\n"), result.stdout
+        assert "\x1b" not in result.stdout
+
+
+def test_apply_is_canceled(it):
+    terminal = Terminal(it, "apply", "stuck")
+    terminal.wait_for("restart of stuck…".encode())
+    os.kill(terminal.process.pid, signal.SIGINT)
+    assert terminal.end() == 1
+    told = terminal.seen.decode().replace("\r", "")
+    for words in ("Canceled: what has begun is finished", "stuck: restarted\n", "web: not restarted: the apply was canceled\n",
+                  "Not all was applied: canceled: 1 of 2 steps was not begun\n"):
+        assert words in told, told
+    assert [call[2] for call in it.calls("CancelApply")] == [101]
+    with host("--plans", "") as other: # who does not even want to wait for what has begun
+        terminal = Terminal(other, "apply", "stuck")
+        terminal.wait_for("restart of stuck…".encode())
+        os.kill(terminal.process.pid, signal.SIGINT)
+        terminal.wait_for(b"^C once more")
+        os.kill(terminal.process.pid, signal.SIGINT)
+        assert terminal.end() == 1 and b"what has begun goes on" in terminal.seen, terminal.seen
+        assert len(other.calls("CancelApply")) == 1
 
 
 def test_apply_ends_with_the_daemon(it):

@@ -114,22 +114,22 @@ static void test_running(void **context)
     vm = run(world, "web");
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
     define(world, "web", WEB ", \"description\": \"x\"}");
-    expect(world, MICROVM_PLAN_LIVE, "changed", 1);
+    expect(world, MICROVM_PLAN_LIVE, "takes effect while it runs", 1);
     assert_int_equal(vm->outdated, OUTDATED(MICROVM_OUTDATED_DEFINITION));
     define(world, "web", WEB ", \"description\": \"x\", \"mem\": 64}");
-    expect(world, MICROVM_PLAN_RESTART, "changed", 2);
+    expect(world, MICROVM_PLAN_RESTART, "needs a restart", 2);
     /* What is live is taken over, the rest waits. */
     assert_int_equal(vm_apply_live(vm), 0);
-    expect(world, MICROVM_PLAN_RESTART, "changed", 1);
+    expect(world, MICROVM_PLAN_RESTART, "needs a restart", 1);
     define(world, "web", WEB ", \"description\": \"x\"}");
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
     assert_int_equal(vm->outdated, 0);
     vm_set_outdated_files(vm, OUTDATED(MICROVM_OUTDATED_KERNEL) | OUTDATED(MICROVM_OUTDATED_HYPERVISOR));
-    expect(world, MICROVM_PLAN_OUTDATED, "another kernel, hypervisor by now", 0);
+    expect(world, MICROVM_PLAN_OUTDATED, "another kernel and hypervisor by now", 0);
     define(world, "web", WEB ", \"description\": \"y\"}");
     expect(world, MICROVM_PLAN_OUTDATED, "another kernel", 1);
     define(world, "web", WEB ", \"mem\": 64}");
-    expect(world, MICROVM_PLAN_RESTART, "changed", 2);
+    expect(world, MICROVM_PLAN_RESTART, "needs a restart", 2);
     define(world, "web", "{");
     expect(world, MICROVM_PLAN_INVALID, "web.json:1:", 0);
     define(world, "web", NULL);
@@ -143,14 +143,14 @@ static void test_not_running(void **context)
     MicroVM *vm;
 
     define(world, "web", WEB "}");
-    expect(world, MICROVM_PLAN_START, "new", 0);
+    expect(world, MICROVM_PLAN_START, "would start", 0);
     define(world, "web", WEB ", \"autostart\": false}");
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
     define(world, "web", "{");
     expect(world, MICROVM_PLAN_INVALID, "web.json:1:", 0);
     /* A mended one is still new. */
     define(world, "web", WEB "}");
-    expect(world, MICROVM_PLAN_START, "new", 0);
+    expect(world, MICROVM_PLAN_START, "would start", 0);
     vm = manager_find(world->manager, "web");
     vm->record.decided = true;
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
