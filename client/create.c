@@ -157,14 +157,16 @@ int verb_create(Ctl *ctl)
     if (code != MICROVM_EXIT_OK)
         return code;
     if (state && strcmp(state, "undeclared") != 0)
-        return fail(MICROVM_EXIT_FAILURE,
-                    "There is a microVM %s already (%s). To change it: microvmctl edit %s", name, state,
-                    name);
+        return fail(MICROVM_EXIT_FAILURE, "There is %s already (%s). To change it: microvmctl edit %s", name,
+                    state, name);
     call.content = content;
     if (ctl->given & OPTION_TRANSIENT)
         call = (DefineCall){.name = name, .content = content, .file = call.file, .transient = true};
     code = define_call(ctl, &call);
-    if (code == MICROVM_EXIT_OK && !ctl->quiet)
+    if (code == MICROVM_EXIT_OK && !ctl->quiet && name[strlen(name) - 1] == '@')
+        printf("Created the template %s. An instance of it is a link beside it: ln -s %s.json %sNAME.json\n",
+               name, name, name);
+    else if (code == MICROVM_EXIT_OK && !ctl->quiet)
         printf("Created %s. Start it: microvmctl start %s%s%s\n", name, name,
                ctl->given & OPTION_TRANSIENT ? "" : "; at each boot: microvmctl enable ",
                ctl->given & OPTION_TRANSIENT ? "" : name);

@@ -54,21 +54,54 @@ int define_call(Ctl *ctl, const DefineCall *call)
     return code == MICROVM_EXIT_OK && tally.errors > 0 ? MICROVM_EXIT_FAILURE : code;
 }
 
-int define_directory(Ctl *ctl, char **ret_directory)
+static int get_directories(Ctl *ctl, cJSON **ret_directories)
 {
     _cleanup_json_ cJSON *manager = NULL;
-    const char *directory;
     int code;
 
     code = ctl_get_all(ctl, NULL, NULL, &manager);
     if (code != MICROVM_EXIT_OK)
         return code;
-    directory = cJSON_GetStringValue(
-        cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(manager, "DefinitionDirectories"), 0));
+    *ret_directories = cJSON_DetachItemFromObjectCaseSensitive(manager, "DefinitionDirectories");
+    return MICROVM_EXIT_OK;
+}
+
+int define_directory(Ctl *ctl, char **ret_directory)
+{
+    _cleanup_json_ cJSON *directories = NULL;
+    const char *directory;
+    int code;
+
+    code = get_directories(ctl, &directories);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    directory = cJSON_GetStringValue(cJSON_GetArrayItem(directories, 0));
     if (!directory)
         return fail(MICROVM_EXIT_FAILURE, "microvmd was started without a directory for definitions.");
     *ret_directory = strdup(directory);
     return *ret_directory ? MICROVM_EXIT_OK : fail_oom();
+}
+
+int define_template_path(Ctl *ctl, const char *name, char **ret_path)
+{
+    _cleanup_json_ cJSON *directories = NULL;
+    const cJSON *directory;
+    int code;
+
+    code = get_directories(ctl, &directories);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    cJSON_ArrayForEach (directory, directories) {
+        _cleanup_free_ char *path = NULL;
+        if (asprintf(&path, "%s/%s.json", cJSON_GetStringValue(directory), name) < 0)
+            return fail_oom();
+        if (access(path, F_OK) != 0)
+            continue;
+        *ret_path = path;
+        path = NULL;
+        return MICROVM_EXIT_OK;
+    }
+    return fail(MICROVM_EXIT_NO_SUCH_VM, "There is no template %s.json in any definition directory.", name);
 }
 
 int define_state(Ctl *ctl, const char *name, char **ret_state)

@@ -42,6 +42,8 @@ typedef struct DefineCall {
 int define_call(Ctl *ctl, const DefineCall *call);
 /* Where microvmd writes definitions: the first of its directories. An exit code. */
 int define_directory(Ctl *ctl, char **ret_directory);
+/* The file of a template, in the first directory that has one. An exit code. */
+int define_template_path(Ctl *ctl, const char *name, char **ret_path);
 /* "enabled", "disabled", "masked"...; NULL, and no word: there is none. An exit code. */
 int define_state(Ctl *ctl, const char *name, char **ret_state);
 /* Undefine; *ret_paths: a list of what was removed, or would be. An exit code. */

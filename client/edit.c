@@ -46,9 +46,9 @@ static int read_text(const char *path, char **ret_text)
     return strlen(*ret_text) == size ? MICROVM_EXIT_OK : fail_nul(path);
 }
 
-/* People's own files are edited as they are; for packages' files, and for links to somewhere, there is a
- * drop-in. */
-static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const char *directory)
+/* `path` counts now; changes go to `directory`. People's own files are edited as they are; for packages'
+ * files, for links to somewhere, and for what is gone with a reboot, there is a drop-in. */
+static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const char *directory, bool transient)
 {
     _cleanup_free_ char *whole = NULL;
     struct stat st;
@@ -57,7 +57,7 @@ static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const cha
 
     if (asprintf(&whole, "%s/%s.json", directory, edit->name) < 0)
         return fail_oom();
-    own = strcmp(path, whole) == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+    own = !transient && strcmp(path, whole) == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
     if (!own && !(ctl->given & OPTION_FULL))
         edit->drop_in = OVERRIDE;
     if (asprintf(&edit->target, "%s/%s.json%s%s", directory, edit->name, edit->drop_in ? ".d/" : "",
@@ -66,7 +66,7 @@ static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const cha
     code = read_text(edit->target, &edit->old);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (edit->old)
+    if (edit->old && *edit->old)
         edit->start = strdup(edit->old);
     else if (!edit->drop_in)
         code = read_text(path, &edit->start);
@@ -75,26 +75,50 @@ static int choose_target(const Ctl *ctl, Edit *edit, const char *path, const cha
     return code != MICROVM_EXIT_OK ? code : edit->start ? MICROVM_EXIT_OK : fail_oom();
 }
 
-static int look(Ctl *ctl, Edit *edit)
+/* Where its definition is. */
+static int find_definition(Ctl *ctl, bool template, char **ret_path)
 {
     _cleanup_rows_ VmRows rows = {0};
     _cleanup_json_ cJSON *vm = NULL;
-    _cleanup_free_ char *directory = NULL;
-    const char *path;
     int code;
 
+    if (template)
+        return define_template_path(ctl, ctl->names[0], ret_path);
     code = ctl_one_name(ctl, "edit", &rows);
     if (code == MICROVM_EXIT_OK)
         code = ctl_get_all(ctl, rows.items[0].path, rows.items[0].name, &vm);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    if (!*json_text(vm, "DefinitionPath"))
+        return fail(MICROVM_EXIT_FAILURE, "%s has no definition any more.", ctl->names[0]);
+    *ret_path = strdup(json_text(vm, "DefinitionPath"));
+    return *ret_path ? MICROVM_EXIT_OK : fail_oom();
+}
+
+static int look(Ctl *ctl, Edit *edit)
+{
+    _cleanup_free_ char *directory = NULL, *path = NULL, *state = NULL;
+    bool transient;
+    int code = ctl_connect(ctl);
+
+    if (code == MICROVM_EXIT_OK && ctl->n_names == 1)
+        code = define_state(ctl, ctl->names[0], &state);
+    if (code == MICROVM_EXIT_OK && state && strcmp(state, "masked") == 0)
+        return fail(MICROVM_EXIT_FAILURE, "%s is masked, so that nothing defines it: microvmctl unmask %s",
+                    ctl->names[0], ctl->names[0]);
+    if (code == MICROVM_EXIT_OK)
+        code = find_definition(ctl, state && strcmp(state, "template") == 0, &path);
     if (code == MICROVM_EXIT_OK)
         code = define_directory(ctl, &directory);
     if (code != MICROVM_EXIT_OK)
         return code;
     edit->name = ctl->names[0];
-    path = json_text(vm, "DefinitionPath");
-    if (!*path)
-        return fail(MICROVM_EXIT_FAILURE, "%s has no definition any more.", edit->name);
-    return choose_target(ctl, edit, path, directory);
+    transient = state && strcmp(state, "transient") == 0 && !(ctl->given & OPTION_FULL);
+    if (transient) {
+        free(directory);
+        directory = strndup(path, (size_t)(strrchr(path, '/') - path));
+    }
+    return directory ? choose_target(ctl, edit, path, directory, transient) : fail_oom();
 }
 
 /* --- the editor --- */

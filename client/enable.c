@@ -37,6 +37,20 @@ static int read_autostart(Ctl *ctl, const VmRow *row, const char *directory, cha
     return *ret_content ? MICROVM_EXIT_OK : fail_oom();
 }
 
+static int check_lasting(Ctl *ctl, const char *name)
+{
+    _cleanup_free_ char *state = NULL;
+    int code = define_state(ctl, name, &state);
+
+    if (code == MICROVM_EXIT_OK && state && strcmp(state, "transient") == 0)
+        return fail(
+            MICROVM_EXIT_FAILURE,
+            "%s is transient: it is gone with a reboot, so that there is no boot at which it could start.\n"
+            "To have it for good: microvmctl edit --full %s",
+            name, name);
+    return code;
+}
+
 static int set_autostart_of(Ctl *ctl, const VmRow *row, const char *directory, bool autostart)
 {
     _cleanup_free_ char *before = NULL;
@@ -47,7 +61,9 @@ static int set_autostart_of(Ctl *ctl, const VmRow *row, const char *directory, b
                        .prune = true};
     int code;
 
-    code = read_autostart(ctl, row, directory, &before);
+    code = check_lasting(ctl, row->name);
+    if (code == MICROVM_EXIT_OK)
+        code = read_autostart(ctl, row, directory, &before);
     if (code != MICROVM_EXIT_OK)
         return code;
     call.expected = before;

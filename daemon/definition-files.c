@@ -196,7 +196,7 @@ char *template_of(const char *name)
     return at && at[1] ? strndup(name, (size_t)(at + 1 - name)) : NULL;
 }
 
-static bool name_valid(const char *name)
+bool definition_name_valid(const char *name)
 {
     char base[MICROVM_NAME_MAX + 1];
     size_t length = strlen(name);
@@ -270,7 +270,7 @@ static int collect_names(Directories directories, const Entries *entries, Proble
         name = strndup(entry->file, strlen(entry->file) - strlen(drop_in ? DROP_IN_SUFFIX : SUFFIX));
         if (!name)
             return -ENOMEM;
-        if (!name_valid(name)) {
+        if (!definition_name_valid(name)) {
             if (refuse_name(directories, entry, name, problems) < 0)
                 return -ENOMEM;
             continue;

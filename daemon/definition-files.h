@@ -68,6 +68,8 @@ const DefinitionName *definition_names_find(const DefinitionNames *names, const 
 /* "web@1" → "web@", the template that it is an instance of; NULL: none, or out of memory. */
 char *template_of(const char *name);
 bool is_template(const char *name);
+/* Whether a microVM, or a template, can be called so. */
+bool definition_name_valid(const char *name);
 
 /*
  * The files of a definition; `template` may be NULL. 0; -ENOENT: there is none, or it is masked; -ENOMEM.

@@ -93,38 +93,79 @@ static void pick_problems(const Stage *stage, const char *name, const ProblemLis
     }
 }
 
+/* What the content has a say in: the definition of that name, or all instances of that template. */
+static bool concerns(const Definition *definition, const char *name)
+{
+    _cleanup_free_ char *template = is_template(name) ? template_of(definition->name) : NULL;
+
+    return streq(template ? template : definition->name, name);
+}
+
+static const Definition *next_concerned(const Definitions *definitions, const char *name,
+                                        const Definition *last)
+{
+    const Definition *end = definitions->items + definitions->count;
+
+    for (const Definition *definition = last ? last + 1 : definitions->items; definition < end; definition++)
+        if (concerns(definition, name))
+            return definition;
+    return NULL;
+}
+
+/* A template without an instance is checked as one. */
+static int stage_instance(Manager *manager, const Stage *stage, const char *name)
+{
+    _cleanup_free_ char *link = NULL, *target = NULL;
+
+    if (!is_template(name) || next_concerned(&manager->definitions, name, NULL))
+        return 0;
+    if (asprintf(&link, "%s/%sx" SUFFIX, stage->directory, name) < 0 ||
+        asprintf(&target, "%s" SUFFIX, name) < 0)
+        return -ENOMEM;
+    return symlink(target, link) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* Of a template's instances, one that can be used will do: others may be broken by files of their own. */
+static int judge(const Definitions *found, const char *name, ProblemList *problems)
+{
+    const Definition *first = next_concerned(found, name, NULL), *usable = first;
+
+    while (usable && !usable->spec)
+        usable = next_concerned(found, name, usable);
+    /* What is broken elsewhere, below all definitions, say, is a reason, too. */
+    if (first && !usable && problem_count(problems, PROBLEM_ERROR) == 0)
+        problem_add(problems, PROBLEM_ERROR, NULL, "", 0, 0, "%s",
+                    first->error ? first->error : "out of memory");
+    if (problem_count(problems, PROBLEM_ERROR) > 0)
+        return -EBADMSG;
+    return first ? 0 : -ENOENT;
+}
+
 static int load_staged(Manager *manager, const Stage *stage, const char *name, const char *content,
-                       ProblemList *problems, VmSpec **ret_spec)
+                       ProblemList *problems, Definitions *ret_found)
 {
     const char *directories[MANAGER_MAX_DIRECTORIES + 1] = {stage->directory};
-    _cleanup_(definitions_clear)
-    Definitions found = {0};
     _cleanup_problems_ ProblemList all = {0};
-    const Definition *definition;
     int r;
 
     memcpy(&directories[1], manager->settings.directories,
            manager->settings.n_directories * sizeof(*directories));
     r = write_file_atomic(stage->file, content, strlen(content), 0600);
     if (r >= 0)
+        r = stage_instance(manager, stage, name);
+    if (r >= 0)
         r = definitions_load(directories, manager->settings.n_directories + 1, &manager->config.defaults,
-                             &manager->definitions, &all, &found);
+                             &manager->definitions, &all, ret_found);
     if (r < 0)
         return r;
     pick_problems(stage, name, &all, problems);
-    definition = definitions_find(&found, name);
-    if (problem_count(problems, PROBLEM_ERROR) > 0 || (definition && !definition->spec))
-        return -EBADMSG;
-    if (!definition)
-        return -ENOENT;
-    *ret_spec = vm_spec_ref(definition->spec);
-    return 0;
+    return judge(ret_found, name, problems);
 }
 
-static int check_reach(Manager *manager, const char *name, const VmSpec *spec, const char **ret_unsafe)
+static int check_reach(Manager *manager, const Definition *definition, const char **ret_unsafe)
 {
     const HostConfig *config = &manager->config;
-    const MicroVM *vm = manager_find(manager, name);
+    const MicroVM *vm = manager_find(manager, definition->name);
     _cleanup_free_ const char **directories = calloc(config->n_image_directories + 1, sizeof(*directories));
 
     if (!directories)
@@ -132,8 +173,8 @@ static int check_reach(Manager *manager, const char *name, const VmSpec *spec, c
     directories[0] = manager->settings.state_dir;
     for (size_t i = 0; i < config->n_image_directories; i++)
         directories[i + 1] = config->image_directories[i];
-    return vm_spec_reaches_further(vm ? vm->spec : NULL, spec, directories, config->n_image_directories + 1,
-                                   ret_unsafe);
+    return vm_spec_reaches_further(vm ? vm->spec : NULL, definition->spec, directories,
+                                   config->n_image_directories + 1, ret_unsafe);
 }
 
 static int check_size(const char *content, ProblemList *problems)
@@ -151,21 +192,24 @@ static int check_size(const char *content, ProblemList *problems)
 static int check_staged(Manager *manager, const Stage *stage, const char *name, const char *content,
                         const DefineOptions *options, DefineCheck *check)
 {
-    _cleanup_(vm_spec_unrefp)
-    VmSpec *spec = NULL;
-    _cleanup_(vm_spec_unrefp)
-    VmSpec *without = NULL;
+    _cleanup_(definitions_clear)
+    Definitions found = {0};
+    _cleanup_(definitions_clear)
+    Definitions without = {0};
     _cleanup_problems_ ProblemList ignored = {0};
+    const Definition *definition = NULL;
     int r;
 
-    r = load_staged(manager, stage, name, content, &check->problems, &spec);
-    if (r >= 0)
-        r = check_reach(manager, name, spec, &check->unsafe);
-    if (r < 0 || !options->prune)
+    r = load_staged(manager, stage, name, content, &check->problems, &found);
+    while (r >= 0 && !check->unsafe && (definition = next_concerned(&found, name, definition)))
+        if (definition->spec)
+            r = check_reach(manager, definition, &check->unsafe);
+    if (r < 0 || !options->prune || is_template(name))
         return r;
     /* A patch that says nothing shows what is there without it. */
     if (load_staged(manager, stage, name, "{}", &ignored, &without) >= 0)
-        check->redundant = vm_spec_equal(spec, without);
+        check->redundant =
+            vm_spec_equal(definitions_find(&found, name)->spec, definitions_find(&without, name)->spec);
     return 0;
 }
 
@@ -181,6 +225,8 @@ int manager_check_definition(Manager *manager, const char *name, const char *con
     if (r < 0)
         return r;
     r = check_size(content, &ret_check->problems);
+    if (r >= 0 && options->drop_in && is_template(name) && !manager_definition_state(manager, name))
+        r = -ENOENT;
     if (r >= 0)
         r = stage_make(manager, name, options->drop_in, directory, &stage);
     if (r >= 0)

@@ -40,16 +40,27 @@ static bool drop_in_valid(const char *file)
     return file[0] != '.' && !strchr(file, '/') && has_suffix(file, SUFFIX) && strlen(file) < NAME_MAX - 8;
 }
 
+/* What changes it is not to outlive it. */
+static bool is_transient(Manager *manager, const char *name)
+{
+    const char *state = manager_definition_state(manager, name);
+
+    return state && streq(state, "transient");
+}
+
 int define_check_target(Manager *manager, const char *name, const DefineOptions *options,
                         const char **ret_directory, char **ret_error)
 {
-    size_t index = options->transient ? RUN : ETC;
+    size_t index = options->transient || (options->drop_in && is_transient(manager, name)) ? RUN : ETC;
 
-    if (!vm_name_valid(name))
+    if (!definition_name_valid(name))
         return define_refuse(
             -EINVAL, ret_error,
             "This can't be the name of a microVM: letters, digits, '.', '_' and '-', the first and last a "
             "letter or digit, at most 64 bytes");
+    if (options->transient && is_template(name))
+        return define_refuse(-EOPNOTSUPP, ret_error, "%s is a template: there is nothing of it to start",
+                             name);
     if (options->drop_in && !drop_in_valid(options->drop_in))
         return define_refuse(-EINVAL, ret_error, "This can't be a drop-in: NAME.json, without a slash");
     if (manager->settings.n_directories <= index)
@@ -64,7 +75,7 @@ const char *manager_definition_state(Manager *manager, const char *name)
 {
     const MicroVM *vm = manager_find(manager, name);
 
-    for (size_t i = 0; i < manager->settings.n_directories && vm_name_valid(name); i++) {
+    for (size_t i = 0; i < manager->settings.n_directories && definition_name_valid(name); i++) {
         _cleanup_free_ char *path = define_file_path(manager->settings.directories[i], name, NULL);
         if (path && definition_file_is_mask(path))
             return "masked";
@@ -72,6 +83,8 @@ const char *manager_definition_state(Manager *manager, const char *name)
             continue;
         if (i == RUN && vm && streq(vm->definition_path, path))
             return "transient";
+        if (is_template(name))
+            return "template";
         break;
     }
     if (!vm)

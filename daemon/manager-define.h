@@ -8,7 +8,7 @@
 
 typedef struct DefineOptions {
     const char *drop_in;  /* file in NAME.json.d; NULL: the definition itself */
-    const char *expected; /* what the file holds now; "": there is none; NULL: whatever */
+    const char *expected; /* what the file holds now; "": nothing, or there is none; NULL: whatever */
     bool transient;       /* in the run directory */
     bool no_autostart;    /* content that says nothing of it gets "autostart": false */
     bool prune;           /* a drop-in that changes nothing is removed instead */
@@ -58,7 +58,7 @@ int manager_undefine(Manager *manager, const char *name, const UndefineOptions *
 int manager_mask(Manager *manager, const char *name, bool mask, define_done_fn done, void *userdata,
                  char **ret_error);
 
-/* "enabled", "disabled", "masked", "transient", "invalid", "undeclared"; NULL: not found. */
+/* "enabled", "disabled", "masked", "transient", "template", "invalid", "undeclared"; NULL: not found. */
 const char *manager_definition_state(Manager *manager, const char *name);
 
 /* --- inside --- */

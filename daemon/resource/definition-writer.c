@@ -51,6 +51,15 @@ bool definition_file_is_mask(const char *path)
     return is_null_link(path) || (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0);
 }
 
+static bool is_drop_in(const char *path)
+{
+    static const char suffix[] = ".json.d/";
+    const char *file = strrchr(path, '/') + 1;
+    size_t length = (size_t)(file - path);
+
+    return length >= strlen(suffix) && strncmp(file - strlen(suffix), suffix, strlen(suffix)) == 0;
+}
+
 /* Compare and swap: what was written between the reading and now must not be lost. */
 static int check_expected(const char *path, const char *expected, char **ret_error)
 {
@@ -62,7 +71,7 @@ static int check_expected(const char *path, const char *expected, char **ret_err
     if (!expected)
         return 0;
     if (!*expected)
-        return lstat(path, &st) < 0 && errno == ENOENT
+        return (lstat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode) && st.st_size == 0)
                    ? 0
                    : wrong(-EBUSY, ret_error, "%s is there already", path);
     r = read_file(path, SPEC_FILE_MAX, &now, &size);
@@ -83,7 +92,8 @@ static int check_writable(const char *path, mode_t *ret_mode, char **ret_error)
     *ret_mode = 0644;
     if (lstat(path, &st) < 0)
         return 0;
-    if (definition_file_is_mask(path))
+    /* An empty drop-in hides at most another one, and whoever writes it means that one. */
+    if (is_null_link(path) || (definition_file_is_mask(path) && !is_drop_in(path)))
         return wrong(-EOPNOTSUPP, ret_error, "%s masks it; unmask it first", path);
     if (!S_ISREG(st.st_mode))
         return wrong(-EOPNOTSUPP, ret_error,
@@ -125,7 +135,7 @@ int definition_file_remove(const char *path, const char *expected, char **ret_er
         return errno == ENOENT ? 0
                                : wrong(-errno, ret_error, "%s can't be removed: %s", path, strerror(errno));
     r = sync_directory_of(path);
-    if (directory && strlen(directory) > 7 && streq(directory + strlen(directory) - 7, ".json.d"))
+    if (directory && is_drop_in(path))
         (void)rmdir(directory); /* with others in it, it stays */
     return r < 0 ? wrong(r, ret_error, "%s is removed, but not from the disk: %s", path, strerror(-r)) : 0;
 }

@@ -9,8 +9,8 @@
 
 /*
  * Makes the file at `path`, and the directories above it, hold `content`. `expected`: what it must hold now,
- * "" for "there must be none", NULL for whatever; another content is -EBUSY. Links are not followed, and
- * masks not overwritten: -EOPNOTSUPP.
+ * "" for "there must be none, or an empty one", NULL for whatever; another content is -EBUSY. Links are not
+ * followed, and masks not overwritten: -EOPNOTSUPP.
  */
 int definition_file_write(const char *path, const char *content, const char *expected, char **ret_error);
 

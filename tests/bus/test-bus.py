@@ -604,6 +604,13 @@ def test_define_refuses_what_is_broken(host):
     assert "link" in define(host, "a", good(host)) and read(host.path("elsewhere.json")) == before
 
 
+def test_define_tells_what_is_broken_below(host):
+    host.write("defaults.json", '{"vpcu": 1}')
+    problems = define(host, "new", good(host))
+    assert problems and problems[0][0] == "error" and "defaults.json" in problems[0][2], problems
+    assert not os.path.exists(host.path("vms/new.json"))
+
+
 def test_two_writers_lose_nothing(host):
     """Each adds its own key to what it has read; who is too late reads again."""
     assert define(host, "new", good(host, labels={}), expected="") == []
@@ -650,6 +657,53 @@ def test_define_drop_in(host):
     assert define(host, "a", '{"autostart": false}', drop_in="50-autostart.json", prune=True) == []
     assert state_of(host, "a") == "disabled"
     assert not os.path.exists(host.path("vms/a.json.d")), "what changes nothing is not kept"
+
+
+def test_drop_in_that_is_empty(host):
+    os.mkdir(host.path("vms/a.json.d"))
+    host.write("vms/a.json.d/override.json", "")
+    assert define(host, "a", '{"mem": 700}', drop_in="override.json", expected="") == []
+    assert host.vm("a", "MemoryBytes") == 700 << 20
+    host.write("vms/hidden.json", "")
+    assert "unmask it first" in define(host, "hidden", good(host), expected="")
+
+
+def test_define_templates(host):
+    """A template is checked as an instance of it would be, whether there is one or not."""
+    template = json.dumps({"kernel": host.kernel, "autostart": False, "labels": {"i": "%i"}})
+    assert define(host, "web@", template, expected="") == []
+    assert read(host.path("vms/web@.json")) == template and state_of(host, "web@") == "template"
+    assert "is there already" in define(host, "web@", template, expected="")
+    for text, place in (('{"kernel": "/k",\n "vpcu": 2}', ["/vpcu", 2, 2]), ("{", ["", 1, 2]), ("{}", ["", 1, 1]),
+                        ('{"kernel": "/k", "description": "%z"}', ["/description", 1, 33])):
+        problems = define(host, "web@", text)
+        assert problems[0][0] == "error" and [problems[0][1], *problems[0][3:]] == place, f"{text}: {problems}"
+        assert "define." not in problems[0][2], problems
+    os.symlink("web@.json", host.path("vms/web@1.json"))
+    host.reload()
+    assert host.vm("web_401", "Labels") == {"i": "1"}
+    assert define(host, "web@", template.replace("%i", "no%i")) == [] and host.vm("web_401", "Labels") == {"i": "no1"}
+    problems = define(host, "web@", '{"kernel": "/k",\n "vpcu": 2}')
+    assert problems[0][1:2] + problems[0][3:] == ["/vpcu", 2, 2], problems
+    assert define(host, "web@", '{"mem": 700}', drop_in="50-mem.json") == [] and host.vm("web_401", "MemoryBytes") == 700 << 20
+    assert define(host, "web@", '{"mem": -1}', drop_in="50-mem.json")[0][0] == "error"
+    assert "No microVM is called" in define(host, "db@", "{}", drop_in="50-x.json")
+    for name in ("@", "a@b@", ".@", "x" * 64 + "@"):
+        assert "can't be the name" in define(host, name, template), name
+    assert "template" in host.error(ROOT, MANAGER, "CreateTransient", "ssa{sv}", "t@", template, "0")
+    authority = polkit(host, "org.microvm1.define")
+    assert "define-unsafe" in refusal_of(host, "new@", json.dumps({"kernel": host.kernel})), "before there is any instance"
+    assert "define-unsafe" in refusal_of(host, "web@", json.dumps({"kernel": host.kernel, "initrd": "/etc/shadow"}))
+    asked(authority)
+    for words, told in ((("create", "db@", "--kernel", host.kernel), "ln -s db@.json"), (("create", "db@", "--kernel", "/k"), "edit db@")):
+        run = host.ctl(*words)
+        assert told in run.stdout + run.stderr, run
+    assert read(host.path("vms/db@.json"))
+    host.write("editor", "#!/bin/sh\nsed -i 's/kernel/kernel/; s/{/{ \"mem\": 300,/' \"$1\"\n")
+    os.chmod(host.path("editor"), 0o755)
+    run = subprocess.run([CTL, "edit", "db@"], capture_output=True, text=True, timeout=60,
+                         env={**os.environ, "MICROVM_BUS": host.address, "TMPDIR": host.dir, "VISUAL": host.path("editor")})
+    assert run.returncode == 0 and json.loads(read(host.path("vms/db@.json")))["mem"] == 300, run
 
 
 def test_no_autostart(host):
@@ -843,14 +897,19 @@ def test_verbs_that_define(host):
     ctl(0, "create", "low", "--transient", "--kernel", host.kernel)
     host.write("editor", "#!/bin/sh\necho '{ \"mem\": 77 }' >\"$1\"\n")
     ctl(0, "edit", "low", EDITOR=editor, VISUAL="")
-    assert read(host.path("vms/low.json.d/override.json")) == '{ "mem": 77 }\n' and host.vm("low", "MemoryBytes") == 77 << 20
-    host.write("editor", f"#!/bin/sh\necho '{{}}' >{host.path('vms/low.json.d/override.json')}; echo >\"$1\"\n")
+    override = host.path("run-vms/low.json.d/override.json")
+    assert read(override) == '{ "mem": 77 }\n' and host.vm("low", "MemoryBytes") == 77 << 20
+    host.write("editor", f"#!/bin/sh\necho '{{}}' >{override}; echo >\"$1\"\n")
     assert "by somebody else" in ctl(1, "edit", "low", EDITOR=editor, VISUAL="")
-    assert read(host.path("vms/low.json.d/override.json")) == "{}\n", "an emptied drop-in takes no other's with it"
+    assert read(override) == "{}\n", "an emptied drop-in takes no other's with it"
     host.write("editor", "#!/bin/sh\necho >\"$1\"\n")
     ctl(0, "edit", "low", EDITOR=editor, VISUAL="")
-    assert not os.path.exists(host.path("vms/low.json.d"))
+    assert not os.path.exists(os.path.dirname(override))
+    for verb in ("enable", "disable"):
+        assert "low is transient" in ctl(1, verb, "low") and ctl(1, "is-enabled", "low") == "transient\n"
+    assert not os.path.exists(host.path("vms/low.json.d")), "nothing of it outlives a reboot"
     ctl(0, "mask", "low")
+    assert "microvmctl unmask low" in ctl(1, "edit", "low", EDITOR=editor, VISUAL="")
     assert ctl(1, "is-enabled", "low") == "masked\n"
     ctl(0, "unmask", "low")
     assert "vms/web.json" in ctl(0, "remove", "web", "low", "--force", "--yes", "--purge")
