@@ -22,14 +22,11 @@ static void answer_error(sd_bus_message *message, int number, const char *text)
     sd_bus_error_free(&error);
 }
 
-/* Sends the reply, or why there is none; both are unreferenced. */
-static void answer(sd_bus_message *message, sd_bus_message *reply, int r)
+/* Of a call that was put off: `r` is 0 or more if it is answered; else why not, with `text` or without. */
+static void answered(sd_bus_message *message, int r, const char *text)
 {
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
     if (r < 0)
-        answer_error(message, r, NULL);
-    sd_bus_message_unref(reply);
+        answer_error(message, r, text);
     sd_bus_message_unref(message);
 }
 
@@ -52,8 +49,9 @@ static void request_free(Request *request)
 }
 DEFINE_CLEANUP(Request *, request_free)
 
-static int append_item(sd_bus_message *reply, const HostPlanItem *item)
+static int append_item(sd_bus_message *reply, const void *items, size_t index)
 {
+    const HostPlanItem *item = (const HostPlanItem *)items + index;
     int r;
 
     r = sd_bus_message_open_container(reply, 'r', "sssa(ssss)");
@@ -72,24 +70,6 @@ static int append_item(sd_bus_message *reply, const HostPlanItem *item)
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int reply_plan(sd_bus_message *message, const HostPlan *plan)
-{
-    sd_bus_message *reply = NULL;
-    int r;
-
-    r = sd_bus_message_new_method_return(message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_open_container(reply, 'a', "(sssa(ssss))");
-    for (size_t i = 0; i < plan->count && r >= 0; i++)
-        r = append_item(reply, &plan->items[i]);
-    if (r >= 0)
-        r = sd_bus_message_close_container(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r;
-}
-
 static void plan_looked(int result, void *userdata)
 {
     _cleanup_(request_freep)
@@ -102,7 +82,7 @@ static void plan_looked(int result, void *userdata)
     if (r >= 0)
         r = manager_plan(request->server->manager, &request->selection, &plan, &text);
     if (r >= 0)
-        r = reply_plan(request->message, &plan);
+        r = bus_reply_list(request->message, "(sssa(ssss))", plan.count, append_item, plan.items);
     if (r < 0)
         answer_error(request->message, r, text);
 }
@@ -257,15 +237,7 @@ void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason,
 
 static void forgotten(int result, const char *text, void *userdata)
 {
-    sd_bus_message *message = userdata, *reply = NULL;
-
-    if (result < 0) {
-        answer_error(message, result, text);
-        sd_bus_message_unref(message);
-        return;
-    }
-    result = sd_bus_message_new_method_return(message, &reply);
-    answer(message, reply, result);
+    answered(userdata, result < 0 ? result : sd_bus_reply_method_return(userdata, NULL), text);
 }
 
 int bus_method_forget_volume(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
@@ -287,17 +259,7 @@ int bus_method_forget_volume(BusServer *server, sd_bus_message *message, MicroVM
 
 static void listed(int result, const char *text, char *const *files, void *userdata)
 {
-    sd_bus_message *message = userdata, *reply = NULL;
-
-    if (result < 0) {
-        answer_error(message, result, text);
-        sd_bus_message_unref(message);
-        return;
-    }
-    result = sd_bus_message_new_method_return(message, &reply);
-    if (result >= 0)
-        result = sd_bus_message_append_strv(reply, (char **)files);
-    answer(message, reply, result);
+    answered(userdata, result < 0 ? result : bus_reply_strings(userdata, files), text);
 }
 
 int bus_method_list_files(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)

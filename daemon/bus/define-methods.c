@@ -88,17 +88,7 @@ static int reply_problems(Pending *pending, char *const *paths)
 
 static int reply_paths(Pending *pending, char *const *paths)
 {
-    static char *const none[] = {NULL};
-    sd_bus_message *reply = NULL;
-    int r;
-
-    r = sd_bus_message_new_method_return(pending->message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_append_strv(reply, (char **)(paths ? paths : none));
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r;
+    return bus_reply_strings(pending->message, paths);
 }
 
 static int reply_object(Pending *pending, char *const *paths)

@@ -83,8 +83,9 @@ static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none,
     return path ? sd_bus_reply_method_return(message, "o", path) : -ENOMEM;
 }
 
-static int append_row(sd_bus_message *reply, MicroVM *vm)
+static int append_row(sd_bus_message *reply, const void *items, size_t index)
 {
+    MicroVM *vm = ((MicroVM *const *)items)[index];
     const VmSpec *spec = vm_current_spec(vm);
     const char *path = bus_vm_path(vm);
 
@@ -98,40 +99,18 @@ static int append_row(sd_bus_message *reply, MicroVM *vm)
 
 static int method_list(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
 {
-    sd_bus_message *reply = NULL;
-    int r;
+    int r = bus_read_options(message, NULL, 0, error);
 
-    r = bus_read_options(message, NULL, 0, error);
-    if (r >= 0)
-        r = sd_bus_message_new_method_return(message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_open_container(reply, 'a', "(sossssu)");
-    for (size_t i = 0; i < server->manager->n_vms && r >= 0; i++)
-        r = append_row(reply, server->manager->vms[i]);
-    if (r >= 0)
-        r = sd_bus_message_close_container(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r < 0 ? r : 1;
+    return r < 0 ? r
+                 : bus_reply_list(message, "(sossssu)", server->manager->n_vms, append_row,
+                                  server->manager->vms);
 }
 
-static int reply_changes(sd_bus_message *message, const ReloadChanges *changes)
+static int append_change(sd_bus_message *reply, const void *items, size_t index)
 {
-    sd_bus_message *reply = NULL;
-    int r;
+    const ReloadChange *change = (const ReloadChange *)items + index;
 
-    r = sd_bus_message_new_method_return(message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_open_container(reply, 'a', "(ss)");
-    for (size_t i = 0; i < changes->count && r >= 0; i++)
-        r = sd_bus_message_append(reply, "(ss)", changes->items[i].name, changes->items[i].change);
-    if (r >= 0)
-        r = sd_bus_message_close_container(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r < 0 ? r : 1;
+    return sd_bus_message_append(reply, "(ss)", change->name, change->change);
 }
 
 static int method_reload(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
@@ -145,7 +124,8 @@ static int method_reload(BusServer *server, sd_bus_message *message, MicroVM *no
     if (r < 0)
         return r;
     r = manager_reload(server->manager, &changes, &text);
-    return r < 0 ? bus_error_set(error, r, text) : reply_changes(message, &changes);
+    return r < 0 ? bus_error_set(error, r, text)
+                 : bus_reply_list(message, "(ss)", changes.count, append_change, changes.items);
 }
 
 static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)

@@ -81,7 +81,13 @@ int bus_read_strings(sd_bus_message *message, char ***ret_strings);
 
 int bus_read_options(sd_bus_message *message, const BusOption *options, size_t n, sd_bus_error *error);
 
-/* problems.c: the reply of who checks a definition, a(sssuu). */
+/* reply.c: sends a list of `type`; each item is appended by its place in `items`. */
+typedef int (*bus_append_fn)(sd_bus_message *reply, const void *items, size_t index);
+int bus_reply_list(sd_bus_message *message, const char *type, size_t n, bus_append_fn append,
+                   const void *items);
+/* The same for strings; the list ends with NULL, or is NULL. */
+int bus_reply_strings(sd_bus_message *message, char *const *strings);
+/* The reply of who checks a definition, a(sssuu). */
 int bus_reply_problems(sd_bus_message *message, const ProblemList *problems);
 
 /* The objects. */

@@ -256,8 +256,9 @@ static bool is_text(const char *text, size_t size)
 }
 
 /* A file that can't be shown is in the list all the same: its content says why. */
-static int append_file(sd_bus_message *reply, const char *path)
+static int append_file(sd_bus_message *reply, const void *items, size_t index)
 {
+    const char *path = ((const LayerFile *)items)[index].path;
     _cleanup_free_ char *text = NULL, *shown = NULL;
     size_t size;
     int r = read_file(path, SPEC_FILE_MAX, &text, &size);
@@ -276,24 +277,12 @@ static int method_cat(BusServer *server, sd_bus_message *message, MicroVM *vm, s
     _cleanup_(layer_files_clear)
     LayerFiles files = {0};
     _cleanup_problems_ ProblemList problems = {0};
-    sd_bus_message *reply = NULL;
     int r;
 
     r = bus_read_options(message, NULL, 0, error);
     if (r >= 0)
         r = find_definition(server, vm, &problems, &files, error);
-    if (r >= 0)
-        r = sd_bus_message_new_method_return(message, &reply);
-    if (r >= 0)
-        r = sd_bus_message_open_container(reply, 'a', "(ss)");
-    for (size_t i = 0; i < files.count && r >= 0; i++)
-        r = append_file(reply, files.items[i].path);
-    if (r >= 0)
-        r = sd_bus_message_close_container(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r < 0 ? r : 1;
+    return r < 0 ? r : bus_reply_list(message, "(ss)", files.count, append_file, files.items);
 }
 
 const BusMethod bus_vm_methods[] = {
