@@ -145,6 +145,7 @@ static const struct {
      "with definitions that can't be used"},
     {MICROVM_PLAN_NONE, " ", "inactive", "changed", "to change at its next start",
      "to change at their next start"},
+    {MICROVM_PLAN_NONE, " ", "failed", "failed", "to start again by itself", "to start again by themselves"},
 };
 
 static size_t n_changes(const cJSON *item)
@@ -155,9 +156,13 @@ static size_t n_changes(const cJSON *item)
 /* The row of an item; -1: it is as it is to be. */
 static int row_of(const cJSON *item)
 {
+    int action = microvm_plan_from_string(json_text(item, "Action"));
+
+    if (action == MICROVM_PLAN_NONE && n_changes(item) == 0)
+        return *json_text(item, "Reason") ? (int)ELEMENTSOF(actions) - 1 : -1;
     for (size_t i = 0; i < ELEMENTSOF(actions); i++)
-        if (strcmp(json_text(item, "Action"), microvm_plan_to_string(actions[i].action)) == 0)
-            return actions[i].action == MICROVM_PLAN_NONE && n_changes(item) == 0 ? -1 : (int)i;
+        if ((int)actions[i].action == action)
+            return (int)i;
     return -1;
 }
 

@@ -104,6 +104,21 @@ static int pull_in(Manager *manager, MicroVM *vm, char **ret_reason)
     return 0;
 }
 
+int manager_may_require(Manager *manager, const MicroVM *vm, char **ret_error)
+{
+    const VmSpec *spec = vm->spec;
+
+    for (size_t i = 0; spec && i < spec->n_requires; i++) {
+        MicroVM *other = manager_find(manager, spec->requires[i]);
+        _cleanup_free_ char *error = NULL;
+        if (other && (state_is_alive(other->record.state) || vm_may_start(other, &error) >= 0))
+            continue;
+        return say_why(ret_error, -ECANCELED, "it requires %s, which can't be started: %s", spec->requires[i],
+                       error ? error : "no microVM is called so");
+    }
+    return 0;
+}
+
 /* As systemd: "requires" is about whether it starts, "after" about when, if the other one is starting, too.
  */
 static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)

@@ -95,6 +95,22 @@ void step_skip(Apply *apply, ApplyStep *step, const char *why)
     apply_step_over(apply, step, MICROVM_APPLY_SKIPPED, why);
 }
 
+/* It could not start again: it is not stopped. */
+static void refuse(Apply *apply, ApplyStep *step, int error, const char *text)
+{
+    _cleanup_free_ char *why =
+        say("%s; it was not stopped, and goes on as it was", text ? text : strerror(-error));
+
+    apply_step_over(apply, step, MICROVM_APPLY_FAILED, why);
+}
+
+static void skip_moot(Apply *apply, ApplyStep *step, const char *moot)
+{
+    if (step->canary)
+        hand_on_canary(apply, step);
+    apply_step_over(apply, step, MICROVM_APPLY_SKIPPED, moot);
+}
+
 /* What it needs is there, or not: it is stopped only in the first case. */
 static void on_checked(MicroVM *vm, int error, const char *text, void *userdata)
 {
@@ -102,16 +118,16 @@ static void on_checked(MicroVM *vm, int error, const char *text, void *userdata)
 
     for (size_t i = 0; apply && i < apply->n_steps; i++) {
         ApplyStep *step = &apply->steps[i];
-        _cleanup_free_ char *why = NULL;
         const char *moot;
         if (!apply_step_is(step, STEP_CHECKED, vm->name))
             continue;
         moot = is_moot(step, vm);
-        if (apply->halt || moot) {
-            step_skip(apply, step, apply->halt ? apply->halt : moot);
+        if (apply->halt) {
+            step_skip(apply, step, apply->halt);
+        } else if (moot) {
+            skip_moot(apply, step, moot);
         } else if (error < 0) {
-            why = say("%s; it was not stopped, and goes on as it was", text ? text : strerror(-error));
-            apply_step_over(apply, step, MICROVM_APPLY_FAILED, why);
+            refuse(apply, step, error, text);
         } else {
             ask(apply, step, vm);
         }
@@ -121,13 +137,16 @@ static void on_checked(MicroVM *vm, int error, const char *text, void *userdata)
 
 static void begin_restart(Apply *apply, ApplyStep *step, MicroVM *vm)
 {
+    _cleanup_free_ char *error = NULL;
     int r;
 
     step->before = vm_spec_ref(vm->booted);
     step->state = STEP_CHECKED;
-    r = vm_check_start(vm, on_checked, apply->manager);
+    r = manager_may_require(apply->manager, vm, &error);
+    if (r >= 0)
+        r = vm_check_start(vm, on_checked, apply->manager);
     if (r < 0)
-        apply_step_over(apply, step, MICROVM_APPLY_FAILED, strerror(-r));
+        refuse(apply, step, r, error);
 }
 
 void step_begin(Apply *apply, ApplyStep *step)
@@ -137,9 +156,7 @@ void step_begin(Apply *apply, ApplyStep *step)
     int r;
 
     if (moot) {
-        if (step->canary)
-            hand_on_canary(apply, step);
-        apply_step_over(apply, step, MICROVM_APPLY_SKIPPED, moot);
+        skip_moot(apply, step, moot);
         return;
     }
     if (step->kind == MICROVM_STEP_CHECK) {

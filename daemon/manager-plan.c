@@ -200,28 +200,39 @@ static int plan_running(MicroVM *vm, HostPlanItem *item)
 MicrovmPlan plan_start(const MicroVM *vm)
 {
     MicrovmState state = vm->record.state;
+    const VmSpec *next = vm_next_spec(vm);
 
     if (!vm->spec || !vm->spec->autostart)
         return MICROVM_PLAN_NONE;
     if (state == MICROVM_INACTIVE && !vm->record.decided)
         return MICROVM_PLAN_START;
-    if (!vm->record.wanted || (state != MICROVM_INACTIVE && state != MICROVM_FAILED))
+    if (!vm->record.wanted)
         return MICROVM_PLAN_NONE;
-    return state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT ? MICROVM_PLAN_FAILED
-                                                                                      : MICROVM_PLAN_RETRY;
+    if (state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT)
+        return MICROVM_PLAN_FAILED;
+    if (state == MICROVM_FAILED || state == MICROVM_INACTIVE)
+        return MICROVM_PLAN_RETRY;
+    /* What starts again by itself is left alone, unless there is something new to try. */
+    return state == MICROVM_BACKOFF && vm->booted && !vm_spec_equal(vm->booted, next) ? MICROVM_PLAN_RETRY
+                                                                                      : MICROVM_PLAN_NONE;
 }
 
 static int plan_not_running(const MicroVM *vm, HostPlanItem *item)
 {
+    const char *reason = vm->record.reason;
+
     item->action = plan_start(vm);
-    if (item->action == MICROVM_PLAN_NONE)
-        return 0;
     if (item->action == MICROVM_PLAN_START)
         item->reason = strdup("would start");
+    else if (item->action == MICROVM_PLAN_RETRY && vm->record.state == MICROVM_BACKOFF)
+        item->reason = say("%s; its definition changed: would start at once", reason);
     else if (item->action == MICROVM_PLAN_RETRY)
-        item->reason = say("%s; would start again", vm->record.reason);
+        item->reason = say("%s; would start again", reason);
+    else if (item->action == MICROVM_PLAN_FAILED ||
+             (vm->spec->autostart && vm->record.state == MICROVM_BACKOFF))
+        item->reason = strdup(reason);
     else
-        item->reason = strdup(vm->record.reason);
+        return 0;
     return item->reason ? 0 : -ENOMEM;
 }
 

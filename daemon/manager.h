@@ -113,6 +113,9 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
  */
 int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error);
 
+/* Whether what it requires runs, or could be started with it: 0, or -ECANCELED. */
+int manager_may_require(Manager *manager, const MicroVM *vm, char **ret_error);
+
 /* The host is (not) shutting down: nothing starts any more. */
 void manager_host_state(Manager *manager, bool stopping);
 

@@ -25,8 +25,7 @@ static uint64_t take_job(MicroVM *vm, MicrovmJobVerb verb)
     return vm->job.id;
 }
 
-/* What forbids any start of it now. */
-static int may_start(MicroVM *vm, char **ret_error)
+int vm_may_start(MicroVM *vm, char **ret_error)
 {
     if (vm->definition_error)
         return say_why(ret_error, -EBADMSG, "%s", vm->definition_error);
@@ -69,7 +68,7 @@ static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t
 {
     int r;
 
-    r = may_start(vm, ret_error);
+    r = vm_may_start(vm, ret_error);
     if (r >= 0)
         r = take_fallback(vm, fallback);
     if (r < 0)
@@ -190,7 +189,7 @@ static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *opt
 
     if (!state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING)
         return request_start(vm, fallback, ret_job, ret_error);
-    r = may_start(vm, ret_error);
+    r = vm_may_start(vm, ret_error);
     if (r >= 0)
         r = may_stop(vm, ret_error);
     if (r >= 0)
@@ -290,7 +289,7 @@ void vm_autostart(MicroVM *vm)
 {
     _cleanup_free_ char *ignored = NULL;
 
-    if (vm->record.state != MICROVM_INACTIVE || may_start(vm, &ignored) < 0)
+    if (vm->record.state != MICROVM_INACTIVE || vm_may_start(vm, &ignored) < 0)
         return;
     vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;

@@ -154,6 +154,8 @@ typedef struct StopOptions {
     bool timeout_is_budget; /* it only shortens the definition's */
 } StopOptions;
 
+/* 0, or what forbids any start of it now. */
+int vm_may_start(MicroVM *vm, char **ret_error);
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error);
 /* The same because its definition says so: what it was rolled back to stays what it starts from. */
 int vm_request_autostart(MicroVM *vm, uint64_t *ret_job, char **ret_error);

@@ -180,6 +180,19 @@ def test_start_limit_holds_until_something_is_new(host):
     assert plan(host)["web"][0] == "retry" and Applied(host).done() == [("web", "start")]
 
 
+def test_what_starts_again_by_itself_is_tried_at_once_when_mended(host):
+    host.define("web", autostart=True, **{**TAKEN, "restart": {"delay": 3000}})
+    Applied(host)
+    assert host.vm("web", "State") == "backoff"
+    action, reason, changes = plan(host)["web"]
+    assert (action, changes) == ("none", []) and "starts again in" in reason, reason
+    assert Applied(host).steps == []
+    host.define("web", autostart=True)
+    action, reason, _ = plan(host)["web"]
+    assert action == "retry" and "at once" in reason, reason
+    assert Applied(host).done() == [("web", "start")] and host.vm("web", "State") == "running"
+
+
 def test_live_changes_need_no_restart(host):
     running(host, "a", stop={"timeout": 90})
     generation = host.vm("a", "Generation")
@@ -262,7 +275,14 @@ def test_nothing_is_stopped_that_could_not_start_again(host):
     assert "was there before and is gone" in applied.reason, applied.reason
     assert host.vm("a", "State") == "running" and host.vm("a", "Generation") == before
     os.rename(host.path("state/vm/a/elsewhere"), host.path("state/vm/a/d.img"))
-    assert Applied(host, restart=True).done() == [("a", "restart")]
+    host.define("b")
+    host.define("a", mem=512, volumes=[volume], requires=["b"])
+    host.write("vms/b.json", '{"kernel": 1}')
+    applied = Applied(host, restart=True)
+    assert ("a", "restart", "failed") in applied.how() and any("requires b, which can't be started" in text for *_, text in applied.steps)
+    assert host.vm("a", "State") == "running" and host.vm("a", "Generation") == before
+    host.define("b")
+    assert Applied(host, restart=True).done() == [("a", "restart")] and host.vm("b", "State") == "running"
 
 
 def test_canary_first_then_the_others(host):

@@ -405,7 +405,8 @@ class Manager(dbus.service.Object):
                            for name, (action, reason, changes) in plans], signature="(sssa(ssss))")
 
     def made_up(self, names):
-        made = [(chr(ord("a") + i), (action, "why", [("k", "1", "2", "next-start")] if action == "none" else []))
+        made = [(chr(ord("a") + i), ("none" if action == "backoff" else action, "why",
+                                     [("k", "1", "2", "next-start")] if action == "none" else []))
                 for i, action in enumerate(self.plans)]
         return [item for item in made if not names or item[0] in names]
 

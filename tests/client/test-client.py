@@ -422,6 +422,10 @@ def test_plan_of_each_kind(it):
     with host("--plans", "") as other:
         expect(other, 0, "plan", "-l", "tier", out="Nothing to do: there is no microVM with this label.\n")
         expect(other, 0, "plan", "-l", "tier", "-l", "x", out="with these labels.\n")
+    with host("--plans", "backoff,backoff") as other:
+        expect(other, 0, "plan", out="  a  failed: why\n  b  failed: why\n\n2 to start again by themselves.\n")
+    with host("--plans", "of-a-later-version") as other:
+        expect(other, 0, "plan", out="Nothing to do: 1 microVM is as its files say.\n")
     with host("--plans", "failed,retry") as other:
         expect(other, 1, "plan", out=["x a  failed: why", "+ b  failed: why"])
 

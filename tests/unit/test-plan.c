@@ -160,8 +160,13 @@ static void test_not_running(void **context)
     vm->record.decided = true;
     define(world, "web", WEB ", \"mem\": 32}");
     vm->record.state = MICROVM_BACKOFF;
+    vm->booted = vm_spec_ref(vm->spec);
+    assert_int_equal(free_and_strdup(&vm->record.reason, "it crashed; it starts again in 5s"), 0);
+    expect(world, MICROVM_PLAN_NONE, "starts again in 5s", 0); /* by itself */
     define(world, "web", WEB ", \"mem\": 64}");
-    expect(world, MICROVM_PLAN_NONE, NULL, 0);
+    expect(world, MICROVM_PLAN_NONE, "starts again in 5s", 0);
+    vm->record.wanted = true;
+    expect(world, MICROVM_PLAN_RETRY, "its definition changed: would start at once", 0);
     vm->record.state = MICROVM_INACTIVE;
     define(world, "web", NULL);
     assert_null(plan(world, "web"));
