@@ -185,10 +185,12 @@ static int wait_for_end(Apply *apply)
     if (apply->over)
         return strcmp(apply->result ? apply->result : "", "done") == 0 ? MICROVM_EXIT_OK
                                                                        : MICROVM_EXIT_FAILURE;
+    if (!apply->daemon_gone)
+        return fail(MICROVM_EXIT_UNREACHABLE,
+                    "The connection to microvmd ended; the apply goes on there. Look again: microvmctl plan");
     return fail(MICROVM_EXIT_UNREACHABLE,
-                "%s ended while it applied; what it had begun goes on, the rest is not done.\n"
-                "Look again when it is back: microvmctl plan",
-                apply->daemon_gone ? "microvmd" : "The connection to microvmd");
+                "microvmd ended while it applied; what it had begun goes on, the rest is not done.\n"
+                "Look again when it is back: microvmctl plan");
 }
 
 static int wait_interruptibly(Apply *apply)

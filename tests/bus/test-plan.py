@@ -282,7 +282,8 @@ def test_nothing_is_stopped_that_could_not_start_again(host):
     assert ("a", "restart", "failed") in applied.how() and any("requires b, which can't be started" in text for *_, text in applied.steps)
     assert host.vm("a", "State") == "running" and host.vm("a", "Generation") == before
     host.define("b")
-    assert Applied(host, restart=True).done() == [("a", "restart")] and host.vm("b", "State") == "running"
+    assert Applied(host, restart=True).done() == [("a", "restart")]
+    wait_for("what comes with it", lambda: host.vm("b", "State") == "running")
 
 
 def test_canary_first_then_the_others(host):

@@ -497,6 +497,11 @@ def test_apply_ends_with_the_daemon(it):
     it.fake.kill()
     _, told = process.communicate(timeout=LIMIT)
     assert process.returncode == 69 and "microvmctl plan" in told, told
+    with host() as other:
+        terminal = Terminal(other, "apply", "stuck")
+        terminal.wait_for("restart of stuck…".encode())
+        other.bus.kill()
+        assert terminal.end() == 69 and b"the apply goes on there" in terminal.seen, terminal.seen
 
 
 def test_purge_asks(it):
