@@ -145,16 +145,19 @@ static int check_files(const Options *options, const SpecContext *defaults)
 
 /* --- everything --- */
 
-static int check_directories(const Options *options, const SpecContext *defaults)
+static int check_directories(const Options *options, const SpecContext *defaults, uint64_t memory_reserve_mib)
 {
     _cleanup_(definitions_clear)
     Definitions definitions = {0};
     _cleanup_problems_ ProblemList problems = {0};
+    Surroundings around = {.state_dir = options->settings.state_dir,
+                           .memory = host_memory(),
+                           .memory_reserve_mib = memory_reserve_mib};
     size_t errors;
     int r;
 
     r = definitions_load(options->settings.directories, options->settings.n_directories, defaults, NULL,
-                         &problems, &definitions);
+                         &around, &problems, &definitions);
     if (r < 0)
         return r;
     errors = print_problems(&problems);
@@ -184,7 +187,7 @@ int check_run(const Options *options)
             return MICROVM_EXIT_GUARD;
         }
         r = options->n_files > 0 ? check_files(options, &config.defaults)
-                                 : check_directories(options, &config.defaults);
+                                 : check_directories(options, &config.defaults, config.memory_reserve_mib);
     }
     if (r < 0 && r != -EBADMSG)
         fprintf(stderr, "microvmd: %s\n", strerror(-r));

@@ -439,6 +439,7 @@ static int on_wake(sd_event_source *source, void *userdata)
 
     apply_live(apply);
     take_ends(apply);
+    manager_judge_definitions(apply->manager); /* what was stopped has made room */
     if (stage_over(apply, MICROVM_JOB_STOP, false, UINT64_MAX) &&
         stage_over(apply, MICROVM_JOB_START, false, UINT64_MAX) &&
         stage_over(apply, MICROVM_JOB_RESTART, true, 1) &&
@@ -459,6 +460,18 @@ static int add_step(Apply *apply, const char *name, MicrovmJobVerb verb)
     return step->name ? 0 : -ENOMEM;
 }
 
+/* Whether it lacks only what somebody who is pruned runs with, and would be started. */
+static bool takes_over(Manager *manager, const char *name)
+{
+    const Definition *definition = definitions_find(&manager->definitions, name);
+    const MicroVM *vm = manager_find(manager, name), *rival;
+
+    if (!definition || !definition->rival || !definition->read->autostart || !vm || vm->record.decided)
+        return false;
+    rival = manager_find(manager, definition->rival->name);
+    return rival && vm_is_undeclared(rival);
+}
+
 static int add_steps(Apply *apply, const HostPlan *plan)
 {
     bool canary = apply->options.canary;
@@ -471,7 +484,9 @@ static int add_steps(Apply *apply, const HostPlan *plan)
         const HostPlanItem *item = &plan->items[i];
         if (item->action == MICROVM_PLAN_UNDECLARED && apply->options.prune != PRUNE_NO)
             r = add_step(apply, item->name, MICROVM_JOB_STOP);
-        else if (item->action == MICROVM_PLAN_START)
+        else if (item->action == MICROVM_PLAN_START ||
+                 (item->action == MICROVM_PLAN_INVALID && apply->options.prune != PRUNE_NO &&
+                  takes_over(apply->manager, item->name)))
             r = add_step(apply, item->name, MICROVM_JOB_START);
         else if (apply->options.restart &&
                  (item->action == MICROVM_PLAN_RESTART ||

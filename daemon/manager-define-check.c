@@ -99,6 +99,8 @@ static int load_staged(Manager *manager, const Stage *stage, const char *name, c
     const char *directories[MANAGER_MAX_DIRECTORIES + 1] = {stage->directory};
     _cleanup_(definitions_clear)
     Definitions found = {0};
+    _cleanup_(surroundings_clear)
+    Surroundings around = {0};
     _cleanup_problems_ ProblemList all = {0};
     const Definition *definition;
     int r;
@@ -107,8 +109,10 @@ static int load_staged(Manager *manager, const Stage *stage, const char *name, c
            manager->settings.n_directories * sizeof(*directories));
     r = write_file_atomic(stage->file, content, strlen(content), 0600);
     if (r >= 0)
+        r = manager_look_around(manager, &around);
+    if (r >= 0)
         r = definitions_load(directories, manager->settings.n_directories + 1, &manager->config.defaults,
-                             &manager->definitions, &all, &found);
+                             &manager->definitions, &around, &all, &found);
     if (r < 0)
         return r;
     pick_problems(stage, name, &all, problems);

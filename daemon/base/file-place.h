@@ -14,7 +14,19 @@ typedef struct FilePlace {
     char *rest;             /* what is missing below that, without "." and ".."; NULL: nothing, it is there */
 } FilePlace;
 
+/* Directories that were looked at lately: many paths are below the same ones. All zero: none. For a moment
+ * only: what changes meanwhile is not seen. */
+typedef struct FilePlaces {
+    struct {
+        char *path;
+        bool there, no_link;
+        uint64_t device, inode;
+    } known[8]; /* the one that was asked for last first */
+} FilePlaces;
+
+void file_places_clear(FilePlaces *places);
+
 /* A relative path starts from the working directory. The rest is the caller's. 0 or -ENOMEM. */
-int file_place(const char *path, FilePlace *ret_place);
+int file_place(FilePlaces *places, const char *path, FilePlace *ret_place);
 
 #endif

@@ -204,6 +204,15 @@ const VmSpec *vm_current_spec(const MicroVM *vm)
     return state_is_alive(vm->record.state) && vm->booted ? vm->booted : vm->spec ? vm->spec : vm->booted;
 }
 
+VmSpec *vm_held_spec(const MicroVM *vm)
+{
+    MicrovmState state = vm->record.state;
+
+    if (state_is_alive(state) || state == MICROVM_PREPARING)
+        return vm->booted;
+    return state == MICROVM_WAITING || state == MICROVM_BACKOFF ? vm->fallback : NULL;
+}
+
 VmSpec *vm_next_spec(const MicroVM *vm)
 {
     return vm->fallback ? vm->fallback : vm->spec;

@@ -102,6 +102,8 @@ bool vm_is_undeclared(const MicroVM *vm);
 bool vm_is_gone(const MicroVM *vm);
 /* The spec that describes it best: of the present run, else of the definition; may be NULL. */
 const VmSpec *vm_current_spec(const MicroVM *vm);
+/* What it has of the host, or is about to take, whatever its definition says by now; NULL: nothing. */
+VmSpec *vm_held_spec(const MicroVM *vm);
 /* What the next start goes by; NULL: there can be none. */
 VmSpec *vm_next_spec(const MicroVM *vm);
 

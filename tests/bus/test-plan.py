@@ -249,6 +249,69 @@ def test_undeclared_are_pruned_only_when_asked(host):
     assert os.path.exists(host.path("state/vm/gone/d.img")), "volumes stay"
 
 
+def network(number):
+    return {"interfaces": [{"type": "user", "mac": f"02:00:00:00:00:0{number}"}]}
+
+
+def error_of(host, name):
+    return host.vm(name, "DefinitionError")
+
+
+def test_what_runs_keeps_what_it_has(host):
+    running(host, "a", "b", "gone", **{})
+    for name, number in (("b", 1), ("gone", 2)):
+        host.define(name, **network(number))
+    host.reload()
+    assert host.ctl("restart", "b", "gone").returncode == 0
+    os.unlink(host.path("vms/gone.json"))
+    host.define("b", **network(3))
+    host.define("a1", **network(1), autostart=True)
+    host.define("a2", **network(2), autostart=True)
+    host.define("a3", **network(3))
+    host.reload()
+    assert "that of the running microVM b, which was started with it (its definition, " in error_of(host, "a1"), error_of(host, "a1")
+    assert "says something else by now" in error_of(host, "a1")
+    assert "running microVM gone" in error_of(host, "a2") and "gone.json, is gone" in error_of(host, "a2"), error_of(host, "a2")
+    assert "02:00:00:00:00:03 is that of the microVM b already" in error_of(host, "a3"), error_of(host, "a3")
+    assert error_of(host, "b") == "" and host.vm("b", "OutdatedReasons") == ["definition"]
+    # What is stopped lets go, without a reload.
+    assert host.ctl("restart", "b").returncode == 0
+    wait_for("a1 can be used", lambda: error_of(host, "a1") == "")
+    assert "a1: Its definition can be used now" in host.read_log(), host.read_log()
+    assert host.vm("a1", "State") == "inactive" and "running microVM gone" in error_of(host, "a2")
+    assert host.ctl("stop", "gone").returncode == 0
+    wait_for("a2 can be used", lambda: error_of(host, "a2") == "")
+    assert "02:00:00:00:00:03 is that of the running microVM b already" in error_of(host, "a3"), error_of(host, "a3")
+
+
+def test_a_new_daemon_knows_what_runs_with_what(host):
+    running(host, "b", **network(1))
+    host.define("b", **network(2))
+    host.define("a", **network(1))
+    host.reload()
+    assert host.stop() == 0
+    before = len(host.read_log())
+    host.start()
+    # What it has on record counts at once; that the test driver has lost b turns out later.
+    assert "that of the running microVM b, which was started with it (its definition, " in host.read_log()[before:]
+    wait_for("a can be used", lambda: error_of(host, "a") == "")
+
+
+def test_prune_makes_room(host):
+    running(host, "a", "c", "gone", **{})
+    host.define("gone", **network(1))
+    host.reload()
+    assert host.ctl("restart", "gone").returncode == 0
+    os.rename(host.path("vms/gone.json"), host.path("gone.json"))
+    host.define("heir", **network(1), autostart=True)
+    host.define("manual", **network(2))
+    assert plan(host)["heir"][0] == "invalid"
+    assert Applied(host).steps == []
+    applied = Applied(host, prune="yes")
+    assert applied.result == "done" and applied.done() == [("gone", "stop"), ("heir", "start")], applied.steps
+    assert host.vm("heir", "State") == "running"
+
+
 def test_prune_fears_mistakes(host):
     running(host, "a", "b", "c")
     for name in "ab":

@@ -13,11 +13,13 @@
 
 static bool same(const char *one, const char *other)
 {
+    _cleanup_(file_places_clear)
+    FilePlaces places = {0};
     FilePlace a, b;
     bool equal;
 
-    assert_int_equal(file_place(one, &a), 0);
-    assert_int_equal(file_place(other, &b), 0);
+    assert_int_equal(file_place(&places, one, &a), 0);
+    assert_int_equal(file_place(&places, other, &b), 0);
     equal = a.device == b.device && a.inode == b.inode && streq(a.rest, b.rest);
     free(a.rest);
     free(b.rest);
