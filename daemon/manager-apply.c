@@ -148,12 +148,14 @@ void apply_job_removed(Apply *apply, const MicroVM *vm, const Job *job, MicrovmJ
     }
 }
 
-/* Its files go with it: when it is forgotten. */
+/* When it is gone, the files that were named go with it; what is pruned is new when its definition is back.
+ */
 static int mark_purge(Apply *apply, MicroVM *vm)
 {
     size_t length = strlen(vm->state_dir), n = 0;
 
     vm_drop_purge(vm);
+    vm->unlearns = true;
     for (char **file = apply->purge; file && *file; file++)
         n += strncmp(*file, vm->state_dir, length) == 0 && (*file)[length] == '/';
     if (n == 0)

@@ -44,21 +44,17 @@ MicroVM *manager_find(Manager *manager, const char *name)
     return index < 0 ? NULL : manager->vms[index];
 }
 
-MicroVM *manager_get(Manager *manager, const char *name)
+/* Takes the microVM over in any case. 0 or -ENOMEM. */
+static int add(Manager *manager, MicroVM *vm)
 {
-    ssize_t index = vm_index(manager, name);
-    MicroVM **grown, *vm;
-    size_t at;
+    size_t at = (size_t)(-1 - vm_index(manager, vm->name));
+    MicroVM **grown = reallocarray(manager->vms, manager->n_vms + 1, sizeof(*grown));
 
-    if (index >= 0)
-        return manager->vms[index];
-    at = (size_t)(-1 - index);
-    grown = reallocarray(manager->vms, manager->n_vms + 1, sizeof(*grown));
-    if (!grown)
-        return NULL;
+    if (!grown) {
+        vm_free(vm);
+        return -ENOMEM;
+    }
     manager->vms = grown;
-    if (vm_new(&manager->host, name, &vm) < 0)
-        return NULL;
     memmove(&grown[at + 1], &grown[at], (manager->n_vms - at) * sizeof(*grown));
     grown[at] = vm;
     manager->n_vms++;
@@ -67,7 +63,16 @@ MicroVM *manager_get(Manager *manager, const char *name)
     vm->driver_online = manager->drivers[vm->record.driver].online;
     if (manager->observer.vm_added)
         manager->observer.vm_added(vm, manager->observer.userdata);
-    return vm;
+    return 0;
+}
+
+MicroVM *manager_get(Manager *manager, const char *name)
+{
+    MicroVM *vm = manager_find(manager, name);
+
+    if (vm)
+        return vm;
+    return vm_new(&manager->host, name, &vm) < 0 || add(manager, vm) < 0 ? NULL : vm;
 }
 
 static void forget(Manager *manager, size_t index)
@@ -79,7 +84,7 @@ static void forget(Manager *manager, size_t index)
     memmove(&manager->vms[index], &manager->vms[index + 1],
             (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
-    remove_tree(vm->runtime_dir);
+    vm_leave(vm);
     if (vm->purge)
         manager_purge(manager, vm);
     log_vm_info(vm->name, "Gone: it has no definition and does not run.%s%s",
@@ -226,6 +231,20 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
 
 /* --- start and end of the daemon --- */
 
+/* What has neither run nor been about to is made when there is a definition of it. */
+static int load_record(Manager *manager, const char *name)
+{
+    MicroVM *vm;
+    int r = vm_new(&manager->host, name, &vm);
+
+    if (r < 0)
+        return r;
+    if (!vm_is_gone(vm))
+        return add(manager, vm);
+    vm_free(vm);
+    return 0;
+}
+
 /* microVMs that an earlier daemon left a record of. */
 static int load_records(Manager *manager)
 {
@@ -242,11 +261,9 @@ static int load_records(Manager *manager)
     stream = opendir(directory);
     if (!stream)
         return log_error_errno(-errno, "Can't read %s: %m", directory);
-    while ((entry = readdir(stream)))
-        if (vm_name_valid(entry->d_name) && !manager_get(manager, entry->d_name)) {
-            r = -ENOMEM;
-            break;
-        }
+    while (r >= 0 && (entry = readdir(stream)))
+        if (vm_name_valid(entry->d_name))
+            r = load_record(manager, entry->d_name);
     closedir(stream);
     return r;
 }

@@ -81,6 +81,7 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
 void vm_drop_purge(MicroVM *vm)
 {
     vm->purge = strv_free(vm->purge);
+    vm->unlearns = false;
 }
 
 MicroVM *vm_free(MicroVM *vm)
@@ -239,6 +240,22 @@ void vm_save(MicroVM *vm)
         log_full(LOG_ERR, vm->name, r, "Can't write %s: %m; a restart of microvmd would not know its state.",
                  vm->record_path);
     vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_leave(MicroVM *vm)
+{
+    int r = remove_tree(vm->runtime_dir);
+
+    if (r >= 0 && vm->record.decided && !vm->unlearns) {
+        vm_drop_fallback(vm);
+        free(vm->record.definition); /* it is long, and of a run that is over */
+        vm->record.definition = NULL;
+        r = mkdir_parents(vm->runtime_dir, 0711);
+        if (r >= 0)
+            r = vm_record_write(vm->record_path, vm->name, &vm->record);
+    }
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Can't clear %s: %m", vm->runtime_dir);
 }
 
 void vm_set_reason(MicroVM *vm, const char *reason)

@@ -63,7 +63,8 @@ struct MicroVM {
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
-    char **purge; /* files of its state directory that go with it, ends with NULL; NULL: none */
+    char **purge;  /* files of its state directory that go with it, ends with NULL; NULL: none */
+    bool unlearns; /* nor is remembered, when it is gone, what was decided of it in this boot */
     VmRecord record;
     Job job;
     bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
@@ -116,8 +117,11 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4
 void vm_set_reason(MicroVM *vm, const char *reason);
 /* Writes the record and tells the host, after something beside the state changed. */
 void vm_save(MicroVM *vm);
-/* Its files do not go with it. */
+/* Neither its files nor what was decided of it go with it. */
 void vm_drop_purge(MicroVM *vm);
+/* Of one that is gone: removes its runtime directory, but for what is to be known when its definition is
+ * back. */
+void vm_leave(MicroVM *vm);
 /* From now on starts go by the definition again. */
 void vm_drop_fallback(MicroVM *vm);
 /* Finishes the job, if there is one. */

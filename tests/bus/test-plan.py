@@ -312,6 +312,54 @@ def test_prune_makes_room(host):
     assert host.vm("heir", "State") == "running"
 
 
+def test_memory_of_what_was_stopped(host):
+    """A deploy that replaces the directory, with a reload at the wrong moment, makes nothing new."""
+    host.define("keep")
+    for name in ("stopped", "never", "ran"):
+        host.define(name, autostart=True)
+    host.reload()
+    assert sorted(name for name, _ in Applied(host).done()) == ["never", "ran", "stopped"]
+    assert host.ctl("stop", "stopped", "never").returncode == 0
+
+    def away():
+        os.rename(host.definitions, host.path("elsewhere"))
+        host.reload()
+        wait_for("they are gone", lambda: "stopped" not in host.ctl("list").stdout)
+
+    def back():
+        os.rename(host.path("elsewhere"), host.definitions)
+        return sorted(Applied(host).done())
+
+    away()
+    assert host.error("/org/microvm1/vm/stopped", VM, "Stop", "a{sv}", "0")
+    assert back() == [] and host.vm("stopped", "StateReason") == "stopped: the guest shut itself down"
+    # nor does a new daemon, with the definitions there or not
+    away()
+    assert host.stop() == 0
+    before = len(host.read_log())
+    host.start()
+    assert "stopped: Gone" not in host.read_log()[before:]
+    assert "stopped" not in host.ctl("list").stdout
+    assert back() == []
+    assert host.ctl("start", "stopped").returncode == 0 and host.ctl("stop", "stopped").returncode == 0
+    # What was undefined is given up: the next of its name is new.
+    assert host.ctl("remove", "--yes", "never").returncode == 0
+    wait_for("it is gone", lambda: "never" not in host.ctl("list").stdout)
+    host.define("never", autostart=True)
+    assert Applied(host).done() == [("never", "start")]
+
+
+def test_what_was_pruned_is_new_again(host):
+    host.define("a"), host.define("b"), host.define("c")
+    host.define("web", autostart=True)
+    assert Applied(host).done() == [("web", "start")]
+    os.rename(host.path("vms/web.json"), host.path("web.json"))
+    assert Applied(host, prune="yes").done() == [("web", "stop")]
+    wait_for("it is gone", lambda: "web" not in host.ctl("list").stdout)
+    os.rename(host.path("web.json"), host.path("vms/web.json"))
+    assert Applied(host).done() == [("web", "start")]
+
+
 def test_prune_fears_mistakes(host):
     running(host, "a", "b", "c")
     for name in "ab":
