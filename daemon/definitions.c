@@ -13,7 +13,7 @@ enum {
     BEING_WRITTEN_SEC = 1,
 };
 
-static void definition_clear(Definition *definition)
+void definition_clear(Definition *definition)
 {
     free(definition->name);
     free(definition->path);

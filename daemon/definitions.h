@@ -26,6 +26,7 @@ typedef struct Definitions {
     SpecContext context; /* that it was read against */
 } Definitions;
 
+void definition_clear(Definition *definition);
 void definitions_clear(Definitions *definitions);
 
 /* A microVM that runs, or is about to. */
