@@ -64,6 +64,8 @@ static void add(Host *host, const char *name, const char *keys)
 
     assert_true(asprintf(&text, "{ \"kernel\": \"/k\",\n  %s\n}\n", keys ? keys : "{") > 0);
     assert_true(asprintf(&file, "%s.json", name) > 0);
+    (void)unlink(
+        scratch_path(host->scratch, file)); /* to replace one makes some file systems write at once */
     definitions->items =
         reallocarray(definitions->items, definitions->count + 1, sizeof(*definitions->items));
     assert_non_null(definitions->items);
@@ -497,6 +499,64 @@ static void test_run_of_a_broken_one(void **context)
     refused(host, "a", "b.json, can't be used)");
 }
 
+static bool share(const VmSpec *a, const VmSpec *b)
+{
+    return a->vsock_cid == b->vsock_cid || streq(a->interfaces[0].mac, b->interfaces[0].mac);
+}
+
+/* Of whatever came before: no two that are good want the same, and who is refused wants what a good one has.
+ */
+static void test_any_order(void **context)
+{
+    enum {
+        COUNT = 12,
+        ROUNDS = 30
+    };
+    Host *host = *context;
+
+    srandom(1);
+    for (int round = 0; round < ROUNDS; round++) {
+        const Definition *items;
+        for (int i = 0; i < COUNT; i++) {
+            char name[8], keys[128];
+            snprintf(name, sizeof(name), "vm%02d", i);
+            snprintf(keys, sizeof(keys),
+                     "\"vsock\": {\"cid\": %ld}, \"interfaces\": [{\"type\": \"user\", \"mac\": "
+                     "\"02:00:00:00:00:0%ld\"}]",
+                     3 + random() % 8, random() % 8);
+            add(host, name, keys);
+        }
+        check(host);
+        items = host->definitions.items;
+        for (size_t i = 0; i < COUNT; i++) {
+            bool rival = false;
+            for (size_t k = 0; k < COUNT; k++)
+                rival |= i != k && items[k].spec && share(items[i].read, items[k].read);
+            assert_int_equal(!items[i].spec, rival);
+        }
+        next(host);
+    }
+}
+
+/* Each asks for something of the one before it: every second one is refused, and nothing recurs. */
+static void test_chain(void **context)
+{
+    enum {
+        COUNT = 300
+    };
+    Host *host = *context;
+
+    for (int i = 0; i < COUNT; i++) {
+        char name[16], keys[64];
+        snprintf(name, sizeof(name), "vm%03d", i);
+        snprintf(keys, sizeof(keys), "\"volumes\": [\"/chain/%d\", \"/chain/%d\"]", i, i + 1);
+        add(host, name, keys);
+    }
+    check(host);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(!host->definitions.items[i].spec, i % 2);
+}
+
 /* --- images --- */
 
 static void add_with_image(Host *host, const char *name, const char *image, bool absolute, const char *more)
@@ -677,6 +737,8 @@ int main(void)
         TEST(test_incumbents_cross),
         TEST(test_runs_go_first),
         TEST(test_known_before_new),
+        TEST(test_any_order),
+        TEST(test_chain),
         TEST(test_run_of_a_broken_one),
         cmocka_unit_test(test_images),
         TEST(test_image_by_two_names),
