@@ -35,12 +35,18 @@ static void tell(const Demand *demand, uint64_t has_mib, const char *has, Proble
 {
     if (demand->mib <= has_mib)
         return;
-    problem_add(problems, PROBLEM_WARNING, NULL, "", 0, 0,
-                "together, %zu microVMs ask for %" PRIu64
-                " MiB of memory (\"mem\" and \"hotplugMem\"; %" PRIu64
-                " MiB for the %zu with \"autostart\"; the most, %" PRIu64 " MiB, is for %s), and %s",
-                demand->count, demand->mib, demand->autostart_mib, demand->autostart_count, demand->most_mib,
-                demand->most, has);
+    if (demand->count == 1)
+        problem_add(problems, PROBLEM_WARNING, NULL, "", 0, 0,
+                    "the microVM %s asks for %" PRIu64 " MiB of memory (\"mem\" and \"hotplugMem\"), and %s",
+                    demand->most, demand->mib, has);
+    else
+        problem_add(problems, PROBLEM_WARNING, NULL, "", 0, 0,
+                    "together, %zu microVMs ask for %" PRIu64
+                    " MiB of memory (\"mem\" and \"hotplugMem\"; %" PRIu64
+                    " MiB for the %zu with \"autostart\"; the "
+                    "most, %" PRIu64 " MiB, is for %s), and %s",
+                    demand->count, demand->mib, demand->autostart_mib, demand->autostart_count,
+                    demand->most_mib, demand->most, has);
 }
 
 void across_check_memory(const Across *across, ProblemList *problems)

@@ -307,6 +307,8 @@ def test_prune_makes_room(host):
     host.define("manual", **network(2))
     assert plan(host)["heir"][0] == "invalid"
     assert Applied(host).steps == []
+    run = host.ctl("create", "another", "--from", host.path("gone.json"))
+    assert run.returncode == 1 and "that of the running microVM gone, which was started with it" in run.stderr, run
     applied = Applied(host, prune="yes")
     assert applied.result == "done" and applied.done() == [("gone", "stop"), ("heir", "start")], applied.steps
     assert host.vm("heir", "State") == "running"

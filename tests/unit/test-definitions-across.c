@@ -674,7 +674,7 @@ static void test_memory(void **context)
     warned(host, "this host has 0 MiB");
     host->around.memory_reserve_mib = 0;
     host->around.memory.guests_mib = 1999;
-    warned(host, "together, 1 microVMs ask for 2000 MiB");
+    warned(host, "the microVM c asks for 2000 MiB of memory");
     warned(host, "this host has 1999 MiB in huge pages");
     host->around.memory.guests_mib = 2000;
     run(host, "a", "\"mem\": 9999", NULL); /* counts as it is going to be */
