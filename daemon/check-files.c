@@ -128,8 +128,8 @@ static int check_layers(Check *check, char **name, LayerFiles *files)
     return add_named(check, *name, files->items[files->main].path, files, spec);
 }
 
-/* Calls the file by the path that it was named by; false: it is not there, another one of its name goes
- * before it, say. */
+/* Calls the file by the path that it was named by. 1, 0: it is none of them, as another one of its name goes
+ * before it, say; -ENOMEM. */
 static int call_by(LayerFiles *files, const char *path)
 {
     for (size_t i = 0; i < files->count; i++) {

@@ -10,13 +10,27 @@ enum {
     LINKS_MAX = 40, /* as the kernel */
 };
 
+typedef enum Found {
+    FOUND_NOTHING,
+    FOUND_LINK, /* that leads nowhere */
+    FOUND_FILE,
+} Found;
+
 /* Without asking a server that may not answer for what is known, and without mounting anything. */
-static bool look(const char *path, FilePlace *place)
+static bool look_with(const char *path, int flags, struct statx *st)
+{
+    return statx(AT_FDCWD, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_INO, st) ==
+           0;
+}
+
+static Found look(const char *path, FilePlace *place)
 {
     struct statx st;
 
-    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_INO, &st) < 0)
-        return false;
+    if (!look_with(path, AT_SYMLINK_NOFOLLOW, &st))
+        return FOUND_NOTHING;
+    if (S_ISLNK(st.stx_mode) && !look_with(path, 0, &st))
+        return FOUND_LINK;
     if (S_ISBLK(st.stx_mode)) { /* the device counts, not its node */
         place->device = makedev(st.stx_rdev_major, st.stx_rdev_minor);
         place->inode = UINT64_MAX;
@@ -24,7 +38,7 @@ static bool look(const char *path, FilePlace *place)
         place->device = makedev(st.stx_dev_major, st.stx_dev_minor);
         place->inode = st.stx_ino;
     }
-    return true;
+    return FOUND_FILE;
 }
 
 /* --- directories --- */
@@ -36,45 +50,35 @@ void file_places_clear(FilePlaces *places)
     *places = (FilePlaces){0};
 }
 
-/* Makes what is known of a directory the first; false: that was nothing. */
-static bool recall(FilePlaces *places, const char *path)
+static Found look_at_directory(FilePlaces *places, const char *path, FilePlace *place)
 {
     size_t last = ELEMENTSOF(places->known) - 1, i = 0;
-    typeof(places->known[0]) found;
+    struct FilePlaceKnown known;
 
     while (i < last && !streq(places->known[i].path, path))
         i++;
-    found = places->known[i];
-    memmove(&places->known[1], &places->known[0], i * sizeof(found));
-    places->known[0] = found;
-    if (streq(found.path, path))
-        return true;
-    free(found.path);
-    memset(&places->known[0], 0, sizeof(found));
-    places->known[0].path = strdup(path);
-    return false;
-}
-
-static bool look_at_directory(FilePlaces *places, const char *path, FilePlace *place)
-{
-    if (!recall(places, path)) {
-        places->known[0].there = look(path, place);
-        places->known[0].device = place->device;
-        places->known[0].inode = place->inode;
+    known = places->known[i];
+    if (!streq(known.path, path)) {
+        free(known.path);
+        known = (struct FilePlaceKnown){.path = strdup(path), .found = look(path, place)};
+        known.device = place->device;
+        known.inode = place->inode;
     }
-    place->device = places->known[0].device;
-    place->inode = places->known[0].inode;
-    return places->known[0].there;
+    memmove(&places->known[1], &places->known[0], i * sizeof(known));
+    places->known[0] = known;
+    place->device = known.device;
+    place->inode = known.inode;
+    return (Found)known.found;
 }
 
 /* --- one path --- */
 
-/* A path that is walked from its end. */
+/* A path that is walked from its end, to what there is. */
 typedef struct Walk {
-    FilePlaces *places;
     char *path;
     char *rest;  /* behind it, not there; NULL: nothing */
     unsigned up; /* ".." that take the next parts away */
+    unsigned links;
 } Walk;
 
 static void walk_clear(Walk *walk)
@@ -83,6 +87,7 @@ static void walk_clear(Walk *walk)
     free(walk->rest);
 }
 
+/* With one behind it, a link is not seen as such. */
 static void strip_slashes(char *path)
 {
     for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
@@ -116,67 +121,52 @@ static int cut(Walk *walk)
     return 1;
 }
 
-/* To the nearest directory that there is. 0 or -ENOMEM. */
-static int walk_up(Walk *walk, FilePlace *place)
-{
-    bool there;
-    int r = 1;
-
-    strip_slashes(walk->path);
-    there = look(walk->path, place);
-    while (!there && (r = cut(walk)) > 0)
-        there = look_at_directory(walk->places, walk->path, place);
-    for (; r >= 0 && walk->up > 0; walk->up--) {
-        char *above;
-        if (asprintf(&above, "%s/..", walk->path) < 0)
-            return -ENOMEM;
-        free(walk->path);
-        walk->path = above;
-        (void)look(walk->path, place);
-    }
-    return MIN(r, 0);
-}
-
-/* What is missing may be behind a link that leads nowhere: who makes it, makes it where that leads. 1, 0:
- * there is no link, -ENOMEM. */
+/* To where a link leads: who makes what is missing makes it there. 1, 0: it can't be followed, -ENOMEM. */
 static int follow(Walk *walk)
 {
-    int first = (int)strcspn(walk->rest, "/");
-    const char *behind = walk->rest + first;
-    _cleanup_free_ char *link = NULL;
+    const char *slash = strrchr(walk->path, '/');
     char target[PATH_MAX], *path;
-    ssize_t n;
+    ssize_t n = walk->links < LINKS_MAX ? readlink(walk->path, target, sizeof(target) - 1) : -1;
 
-    if (asprintf(&link, "%s/%.*s", walk->path, first, walk->rest) < 0)
-        return -ENOMEM;
-    if (*behind && recall(walk->places, link) && walk->places->known[0].no_link)
-        return 0;
-    n = readlink(link, target, sizeof(target) - 1);
-    if (*behind)
-        walk->places->known[0].no_link = n <= 0;
     if (n <= 0)
         return 0;
     target[n] = '\0';
-    if (asprintf(&path, "%s%s%s%s", target[0] == '/' ? "" : walk->path, target[0] == '/' ? "" : "/", target,
-                 behind) < 0)
+    walk->links++;
+    if (asprintf(&path, "%.*s%s", target[0] == '/' || !slash ? 0 : (int)(slash + 1 - walk->path), walk->path,
+                 target) < 0)
         return -ENOMEM;
-    walk_clear(walk);
-    *walk = (Walk){.places = walk->places, .path = path};
+    free(walk->path);
+    walk->path = path;
+    strip_slashes(path);
     return 1;
 }
 
 int file_place(FilePlaces *places, const char *path, FilePlace *ret_place)
 {
     _cleanup_(walk_clear)
-    Walk walk = {.places = places, .path = strdup(path)};
+    Walk walk = {.path = strdup(path)};
     FilePlace place = {0};
-    int r = walk.path ? walk_up(&walk, &place) : -ENOMEM;
+    Found found;
+    int r = walk.path ? 1 : -ENOMEM;
 
-    for (int links = 0; r >= 0 && walk.rest && links < LINKS_MAX; links++) {
-        r = follow(&walk);
-        if (r <= 0)
-            break;
-        r = walk_up(&walk, &place);
+    if (r < 0)
+        return r;
+    strip_slashes(walk.path);
+    found = look(walk.path, &place);
+    while (r > 0 && found != FOUND_FILE) {
+        r = found == FOUND_LINK ? follow(&walk) : 0;
+        if (r == 0)
+            r = cut(&walk);
+        if (r > 0)
+            found = look_at_directory(places, walk.path, &place);
+    }
+    for (; r >= 0 && walk.up > 0; walk.up--) {
+        char *above;
+        if (asprintf(&above, "%s/..", walk.path) < 0)
+            return -ENOMEM;
+        free(walk.path);
+        walk.path = above;
+        (void)look(walk.path, &place);
     }
     if (r < 0)
         return r;

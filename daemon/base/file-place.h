@@ -17,9 +17,9 @@ typedef struct FilePlace {
 /* Directories that were looked at lately: many paths are below the same ones. All zero: none. For a moment
  * only: what changes meanwhile is not seen. */
 typedef struct FilePlaces {
-    struct {
+    struct FilePlaceKnown {
         char *path;
-        bool there, no_link;
+        int found;
         uint64_t device, inode;
     } known[8]; /* the one that was asked for last first */
 } FilePlaces;
