@@ -368,16 +368,25 @@ static void tell_taken(Rivals *rivals, const Claim *mine, const Claim *holder)
                 other->name, other->path, there ? there : "");
 }
 
+/* Of who has it by preference, or (`instead`) only because the definition is refused. */
+static void tell_claims(Rivals *rivals, size_t index, bool instead)
+{
+    const Claim *claims = rivals->claims.items;
+
+    for (size_t i = rivals->first[index]; i != SIZE_MAX; i = claims[i].next) {
+        const Claim *holder = holder_of(rivals, &claims[i]);
+        if (holder && (holder > &claims[i]) == instead)
+            tell_taken(rivals, &claims[i], holder);
+    }
+}
+
 void rivals_tell(Rivals *rivals)
 {
     const Across *across = rivals->across;
-    const Claim *claims = rivals->claims.items;
 
     for (size_t i = 0; i < across->definitions->count; i++)
-        for (size_t k = rivals->first[i]; across->verdicts[i] == VERDICT_REFUSED && k != SIZE_MAX;
-             k = claims[k].next) {
-            const Claim *holder = holder_of(rivals, &claims[k]);
-            if (holder)
-                tell_taken(rivals, &claims[k], holder);
+        if (across->verdicts[i] == VERDICT_REFUSED) {
+            tell_claims(rivals, i, false); /* the cause comes first */
+            tell_claims(rivals, i, true);
         }
 }

@@ -5,9 +5,9 @@
 
 #include "definitions-across.h"
 
-/* Found in definition number `index`. */
+/* Found in definition number `index`, after `number` others. */
 typedef struct Finding {
-    size_t index;
+    size_t index, number;
     ProblemSeverity severity;
     char *pointer, *text;
 } Finding;

@@ -39,7 +39,7 @@ static int across_begin(Across *across, const Definitions *before)
 void across_find(Across *across, ProblemSeverity severity, size_t index, const char *pointer,
                  const char *format, ...)
 {
-    Finding finding = {.index = index, .severity = severity};
+    Finding finding = {.index = index, .number = across->n_findings, .severity = severity};
     va_list arguments;
 
     if ((across->n_findings & (across->n_findings - 1)) == 0) { /* room in powers of two */
@@ -69,7 +69,7 @@ static int by_definition(const void *left, const void *right)
 
     if (a->index != b->index)
         return a->index < b->index ? -1 : 1;
-    return strcmp(a->pointer, b->pointer);
+    return a->number < b->number ? -1 : a->number > b->number;
 }
 
 /* Tells the `n` findings in one definition, whose files are read once more for their lines. */

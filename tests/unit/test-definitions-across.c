@@ -396,7 +396,7 @@ static void test_refused_hold_nothing(void **context)
     add(host, "i", CID("8"));
     check(host);
     kept(host, "a");
-    refused(host, "b", "the microVM c already"); /* which is good because b has not got 5 */
+    refused(host, "b", "the microVM a already"); /* and then, that c has got the other one meanwhile */
     refused(host, "b", "and 1 more");
     kept(host, "c");
     refused(host, "d", "image /x is that of the microVM c already");
