@@ -211,7 +211,10 @@ VmSpec *vm_held_spec(const MicroVM *vm)
 
     if (state_is_alive(state) || state == MICROVM_PREPARING)
         return vm->booted;
-    return state == MICROVM_WAITING || state == MICROVM_BACKOFF ? vm->fallback : NULL;
+    if (state != MICROVM_WAITING && state != MICROVM_BACKOFF)
+        return NULL;
+    /* It is going to start by its definition; before that was read, what it ran with tells best. */
+    return vm->fallback ? vm->fallback : vm->spec ? NULL : vm->booted;
 }
 
 VmSpec *vm_next_spec(const MicroVM *vm)

@@ -297,6 +297,21 @@ def test_a_new_daemon_knows_what_runs_with_what(host):
     wait_for("a can be used", lambda: error_of(host, "a") == "")
 
 
+def test_what_is_to_restart_keeps_what_it_had(host):
+    running(host, "b", **network(1), restart={"policy": "always", "delay": "1h", "maxDelay": "1h"})
+    assert host.stop() == 0
+    host.start()
+    wait_for("b was lost", lambda: host.vm("b", "State") == "backoff")
+    host.define("a", **network(1))
+    host.reload()
+    assert "of the microVM b already" in error_of(host, "a"), error_of(host, "a")
+    assert host.stop() == 0
+    host.start()
+    assert "microVM b already" in error_of(host, "a") and error_of(host, "b") == "", error_of(host, "a")
+    host.reload()
+    assert "microVM b already" in error_of(host, "a") and host.vm("b", "State") == "backoff"
+
+
 def test_prune_makes_room(host):
     running(host, "a", "c", "gone", **{})
     host.define("gone", **network(1))
