@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the definitions of a host must be to each other. */
+/* What the definitions of a host must be to each other, and to what runs. */
 #ifndef DEFINITIONS_ACROSS_H
 #define DEFINITIONS_ACROSS_H
 
@@ -8,15 +8,14 @@
 
 /*
  * Finds what only one microVM of a host can have (a MAC address, a port, a writable image...) and two ask
- * for, names that nobody has, and orders that go round in a circle. The first by name keeps what two want,
- * even if it is refused for something else: mending one definition never breaks another. One that is refused
- * loses its spec and gets an error. `below`: the layers below every definition; `host_mib`: memory of the
- * host, 0: not known. Returns 0 or -ENOMEM.
+ * for, names that nobody has, and orders that go round in a circle; accepts or refuses each definition that
+ * could be read: a refused one has no spec, and an error. What a microVM runs with is its own, whatever its
+ * definition says by now. Between definitions, who was accepted `before` (may be NULL, or `definitions`
+ * itself) with what he asks for keeps it; else who runs goes before who was accepted before, he before
+ * others, and then the first by name. One that is refused, for whatever reason, keeps nothing from others.
+ * `below`: the layers below every definition. Returns 0 or -ENOMEM.
  */
-int definitions_check_across(Definitions *definitions, const Layers *below, uint64_t host_mib,
-                             ProblemList *problems);
-
-/* Memory of this host in MiB. */
-uint64_t host_memory_mib(void);
+int definitions_check_across(Definitions *definitions, const Definitions *before, const Layers *below,
+                             const Surroundings *around, ProblemList *problems);
 
 #endif

@@ -13,11 +13,13 @@ enum {
     BEING_WRITTEN_SEC = 1,
 };
 
-static void definition_clear(Definition *definition)
+void definition_clear(Definition *definition)
 {
     free(definition->name);
     free(definition->path);
     free(definition->error);
+    vm_spec_unref(definition->rival);
+    vm_spec_unref(definition->read);
     vm_spec_unref(definition->spec);
     layer_files_clear(&definition->files);
     *definition = (Definition){0};
@@ -260,7 +262,7 @@ char *definition_summarize(const ProblemList *problems, size_t first)
 typedef struct Loader {
     Directories directories;
     const SpecContext *context;
-    const Definitions *before; /* NULL: nothing of it counts any more */
+    const Definitions *before; /* NULL: nothing of it can be taken over */
     DefinitionNames names;
     Layers below;
     char *below_error; /* why nothing can be used */
@@ -300,7 +302,7 @@ static int read_definition(const Loader *loader, Definition *definition, Problem
                 return r;
         }
         r = load_files(definition->name, &loader->below, &definition->files, loader->context, problems,
-                       &definition->spec);
+                       &definition->read);
     }
     if (r == -ESTALE) {
         problem_add(problems, PROBLEM_ERROR, definition->files.items[definition->files.main].path, "", 0, 0,
@@ -308,7 +310,7 @@ static int read_definition(const Loader *loader, Definition *definition, Problem
         r = -EBADMSG;
     }
     if (r >= 0 && problem_count(problems, PROBLEM_ERROR) > 0) { /* a directory that can't be read */
-        definition->spec = vm_spec_unref(definition->spec);
+        definition->read = vm_spec_unref(definition->read);
         r = -EBADMSG;
     }
     return r;
@@ -319,7 +321,6 @@ static const char *own_file(const Definition *definition)
     return definition->files.items[definition->files.main].path;
 }
 
-/* 1: there is one, in *definition; 0: there is none. */
 /* An empty file masks; but who writes a file in place has emptied it first, and will have written a moment
  * later. */
 static bool is_being_written(const char *path)
@@ -342,13 +343,14 @@ static int keep(const Loader *loader, const Definition *before, Definition *defi
                 "mask the microVM, reload again");
     definition->name = strdup(before->name);
     definition->path = strdup(before->path);
-    definition->spec = vm_spec_ref(before->spec);
+    definition->read = before->read ? vm_spec_ref(before->read) : NULL;
     definition->error = before->error ? strdup(before->error) : NULL;
     if (!definition->name || !definition->path || (before->error && !definition->error))
         return -ENOMEM;
     return layer_files_add(&definition->files, before->path, true) < 0 ? -ENOMEM : 1;
 }
 
+/* 1: there is one, in *definition; 0: there is none. */
 static int load_definition(const Loader *loader, const char *name, Definition *definition)
 {
     const Definition *before = loader->before ? definitions_find(loader->before, name) : NULL;
@@ -365,7 +367,7 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
         return -ENOMEM;
     if (problems.count == 0 && before && before->reusable &&
         layer_files_equal(&before->files, &definition->files)) {
-        definition->spec = vm_spec_ref(before->spec);
+        definition->read = vm_spec_ref(before->read);
         definition->reusable = true;
     } else if (loader->below_error) {
         definition->error = strdup(loader->below_error);
@@ -379,7 +381,7 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
         problem_list_move(loader->problems, &problems, strchr(name, '@') ? NULL : own_file(definition));
     }
     definition->path = strdup(own_file(definition));
-    return definition->path && (definition->spec || definition->error) ? 1 : -ENOMEM;
+    return definition->path && (definition->read || definition->error) ? 1 : -ENOMEM;
 }
 
 static int load_below(Loader *loader)
@@ -405,7 +407,8 @@ static void warn_of_drop_ins(const Loader *loader, const DefinitionName *name)
 }
 
 int definitions_load(const char *const *directories, size_t n_directories, const SpecContext *context,
-                     const Definitions *before, ProblemList *problems, Definitions *ret_definitions)
+                     const Definitions *before, const Surroundings *around, ProblemList *problems,
+                     Definitions *ret_definitions)
 {
     _cleanup_(loader_clear)
     Loader loader = {.directories = {directories, n_directories},
@@ -433,7 +436,7 @@ int definitions_load(const char *const *directories, size_t n_directories, const
             definition_clear(&definition);
     }
     if (r >= 0)
-        r = definitions_check_across(&found, &loader.below, host_memory_mib(), problems);
+        r = definitions_check_across(&found, before, &loader.below, around, problems);
     if (r < 0)
         return r;
     found.below = loader.below.files;
@@ -441,4 +444,17 @@ int definitions_load(const char *const *directories, size_t n_directories, const
     *ret_definitions = found;
     found = (Definitions){0};
     return 0;
+}
+
+int definitions_judge_again(Definitions *definitions, const SpecContext *context, const Surroundings *around,
+                            ProblemList *problems)
+{
+    _cleanup_(layers_clear)
+    Layers below = {0};
+    _cleanup_problems_ ProblemList known = {0};
+    int r = layers_load_below(context->defaults_path, &known, &below); /* for lines only */
+
+    return r < 0 && r != -EBADMSG
+               ? r
+               : definitions_check_across(definitions, definitions, &below, around, problems);
 }

@@ -37,6 +37,7 @@ static int request(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
     int r;
 
     if (step->kind == MICROVM_STEP_STOP) {
+        vm->unlearns = true; /* what is pruned is new when its definition is back */
         r = vm_request_stop(vm, &stop, &job, ret_error);
     } else {
         r = manager_may_start(apply->manager, vm, ret_error);

@@ -70,11 +70,15 @@ static char *say_failure(const ApplyStep *step, const char *text)
 
 void apply_step_over(Apply *apply, ApplyStep *step, MicrovmApply outcome, const char *text)
 {
+    MicroVM *vm = manager_find(apply->manager, step->name);
+
     step->state = STEP_OVER;
     if (outcome == MICROVM_APPLY_FAILED) {
         apply->failures++;
         if (!apply->failure)
             apply->failure = say_failure(step, text ? text : "no reason given");
+        if (step->kind == MICROVM_STEP_STOP && vm)
+            vm->unlearns = false;
         if (step->kind == MICROVM_STEP_RESTART && !apply->halt)
             apply->halt = step->canary ? "the canary failed" : "another restart failed before";
     }
@@ -149,6 +153,7 @@ static int on_wake(sd_event_source *source, void *userdata)
 
     for (size_t i = 0; i < apply->n_steps; i++)
         step_take_news(apply, &apply->steps[i]);
+    manager_judge_definitions(apply->manager); /* what was stopped has made room */
     if (stage_over(apply, MICROVM_STEP_CHECK, false, UINT64_MAX) &&
         stage_over(apply, MICROVM_STEP_RESTART, true, 1) &&
         stage_over(apply, MICROVM_STEP_LIVE, false, UINT64_MAX) &&
@@ -162,13 +167,26 @@ static int on_wake(sd_event_source *source, void *userdata)
 
 /* --- what is to be done --- */
 
+/* Whether it lacks only what somebody who is pruned runs with, and would be started. */
+static bool takes_over(Manager *manager, const char *name)
+{
+    const Definition *definition = definitions_find(&manager->definitions, name);
+    const MicroVM *vm = manager_find(manager, name), *rival;
+
+    if (!definition || !definition->rival || !definition->read->autostart || !vm || vm->record.decided)
+        return false;
+    rival = manager_find(manager, definition->rival->name);
+    return rival && vm_is_undeclared(rival);
+}
+
 /* What to do about it; false: nothing. */
-static bool choose_step(const HostPlanItem *item, const MicroVM *vm, const ApplyOptions *options,
-                        MicrovmStep *ret_kind)
+static bool choose_step(Manager *manager, const HostPlanItem *item, const MicroVM *vm,
+                        const ApplyOptions *options, MicrovmStep *ret_kind)
 {
     switch (item->action) {
     case MICROVM_PLAN_INVALID:
-        *ret_kind = MICROVM_STEP_CHECK;
+        *ret_kind = options->prune != PRUNE_NO && takes_over(manager, item->name) ? MICROVM_STEP_START
+                                                                                  : MICROVM_STEP_CHECK;
         return true;
     case MICROVM_PLAN_START:
     case MICROVM_PLAN_RETRY:
@@ -222,7 +240,7 @@ static int add_steps(Apply *apply, const HostPlan *plan)
     for (size_t i = 0; i < plan->count && r >= 0; i++) {
         const MicroVM *vm = manager_find(apply->manager, plan->items[i].name);
         ApplyStep *step = &apply->steps[apply->n_steps];
-        if (!choose_step(&plan->items[i], vm, &apply->options, &step->kind))
+        if (!choose_step(apply->manager, &plan->items[i], vm, &apply->options, &step->kind))
             continue;
         apply->n_steps++;
         r = free_and_strdup(&step->name, vm->name);

@@ -145,6 +145,8 @@ static int load_staged(Manager *manager, const Stage *stage, const char *name, c
                        ProblemList *problems, Definitions *ret_found)
 {
     const char *directories[MANAGER_MAX_DIRECTORIES + 1] = {stage->directory};
+    _cleanup_(surroundings_clear)
+    Surroundings around = {0};
     _cleanup_problems_ ProblemList all = {0};
     int r;
 
@@ -154,8 +156,10 @@ static int load_staged(Manager *manager, const Stage *stage, const char *name, c
     if (r >= 0)
         r = stage_instance(manager, stage, name);
     if (r >= 0)
+        r = manager_look_around(manager, &around);
+    if (r >= 0)
         r = definitions_load(directories, manager->settings.n_directories + 1, &manager->config.defaults,
-                             &manager->definitions, &all, ret_found);
+                             &manager->definitions, &around, &all, ret_found);
     if (r < 0)
         return r;
     pick_problems(stage, name, &all, problems);

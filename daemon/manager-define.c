@@ -171,6 +171,15 @@ static int purge(Change *change)
     return change_submit(&change);
 }
 
+/* Who undefines it gives the name up: the next of that name is new. (A file that goes may come back.) */
+static void unlearn(const Change *change)
+{
+    MicroVM *vm = manager_find(change->manager, change->name);
+
+    if (vm && vm_is_undeclared(vm))
+        vm->unlearns = true;
+}
+
 static void change_done(void *argument)
 {
     Change *change = argument;
@@ -184,6 +193,8 @@ static void change_done(void *argument)
         if (r < 0 && free_and_strdup(&change->error, text) < 0)
             log_oom();
     }
+    if (r >= 0 && change->name && !change->dry_run)
+        unlearn(change);
     if (r >= 0 && change->state_dir && !change->dry_run && (r = purge(change)) >= 0)
         return;
     change_over(change, r, change->error);

@@ -44,21 +44,17 @@ MicroVM *manager_find(Manager *manager, const char *name)
     return index < 0 ? NULL : manager->vms[index];
 }
 
-MicroVM *manager_get(Manager *manager, const char *name)
+/* Takes the microVM over in any case. 0 or -ENOMEM. */
+static int add(Manager *manager, MicroVM *vm)
 {
-    ssize_t index = vm_index(manager, name);
-    MicroVM **grown, *vm;
-    size_t at;
+    size_t at = (size_t)(-1 - vm_index(manager, vm->name));
+    MicroVM **grown = reallocarray(manager->vms, manager->n_vms + 1, sizeof(*grown));
 
-    if (index >= 0)
-        return manager->vms[index];
-    at = (size_t)(-1 - index);
-    grown = reallocarray(manager->vms, manager->n_vms + 1, sizeof(*grown));
-    if (!grown)
-        return NULL;
+    if (!grown) {
+        vm_free(vm);
+        return -ENOMEM;
+    }
     manager->vms = grown;
-    if (vm_new(&manager->host, name, &vm) < 0)
-        return NULL;
     memmove(&grown[at + 1], &grown[at], (manager->n_vms - at) * sizeof(*grown));
     grown[at] = vm;
     manager->n_vms++;
@@ -67,7 +63,16 @@ MicroVM *manager_get(Manager *manager, const char *name)
     vm->driver_online = manager->drivers[vm->record.driver].online;
     if (manager->observer.vm_added)
         manager->observer.vm_added(vm, manager->observer.userdata);
-    return vm;
+    return 0;
+}
+
+MicroVM *manager_get(Manager *manager, const char *name)
+{
+    MicroVM *vm = manager_find(manager, name);
+
+    if (vm)
+        return vm;
+    return vm_new(&manager->host, name, &vm) < 0 || add(manager, vm) < 0 ? NULL : vm;
 }
 
 static void forget(Manager *manager, size_t index)
@@ -79,7 +84,7 @@ static void forget(Manager *manager, size_t index)
     memmove(&manager->vms[index], &manager->vms[index + 1],
             (manager->n_vms - index - 1) * sizeof(*manager->vms));
     manager->n_vms--;
-    remove_tree(vm->runtime_dir);
+    vm_leave(vm);
     log_vm_info(vm->name, "Gone: it has no definition and does not run. Its state directory is %s.",
                 vm->state_dir);
     vm_free(vm);
@@ -96,6 +101,7 @@ static int on_later(sd_event_source *source, void *userdata)
     for (size_t i = manager->n_vms; i-- > 0;)
         if (vm_is_gone(manager->vms[i]))
             forget(manager, i);
+    manager_judge_definitions(manager);
     manager_admit_waiting(manager);
     return 0;
 }
@@ -153,106 +159,7 @@ void manager_check_ready(Manager *manager)
     ready(manager);
 }
 
-/* --- definitions --- */
-
-void reload_changes_clear(ReloadChanges *changes)
-{
-    for (size_t i = 0; i < changes->count; i++)
-        free(changes->items[i].name);
-    free(changes->items);
-    *changes = (ReloadChanges){0};
-}
-
-static void note_change(ReloadChanges *changes, const char *name, const char *change)
-{
-    ReloadChange *grown = reallocarray(changes->items, changes->count + 1, sizeof(*grown));
-    char *copy = strdup(name);
-
-    if (grown)
-        changes->items = grown;
-    if (!grown || !copy) {
-        free(copy);
-        log_oom();
-        return;
-    }
-    grown[changes->count++] = (ReloadChange){copy, change};
-}
-
-/* Each problem once; the next reload repeats only what it finds anew. */
-static void log_problems(Manager *manager, const ProblemList *problems)
-{
-    _cleanup_free_ char *all = NULL;
-    size_t size;
-    FILE *stream = open_memstream(&all, &size);
-
-    if (!stream)
-        return;
-    for (size_t i = 0; i < problems->count; i++) {
-        _cleanup_free_ char *text = problem_format(&problems->items[i]);
-        if (!text)
-            continue;
-        fprintf(stream, "%s\n", text);
-        if (!manager->problems_logged || !strstr(manager->problems_logged, text))
-            log_full(problems->items[i].severity == PROBLEM_ERROR ? LOG_ERR : LOG_WARNING, NULL, 0, "%s",
-                     text);
-    }
-    if (fclose(stream) != 0)
-        return;
-    free(manager->problems_logged);
-    manager->problems_logged = TAKE_PTR(all);
-}
-
-static void take_definition(Manager *manager, const Definition *definition, ReloadChanges *changes)
-{
-    MicroVM *vm = manager_find(manager, definition->name);
-    const char *change = NULL;
-
-    if (vm && definition->spec && vm->spec == definition->spec &&
-        streq(vm->definition_path, definition->path))
-        return; /* its files are the same */
-    if (!vm || vm_is_undeclared(vm))
-        change = definition->spec ? "added" : "invalid";
-    else if (!definition->spec)
-        change = streq(vm->definition_error, definition->error) ? NULL : "invalid";
-    else if (!vm->spec || !vm_spec_equal(vm->spec, definition->spec))
-        change = "changed";
-    vm = manager_get(manager, definition->name);
-    if (!vm) {
-        log_oom();
-        return;
-    }
-    vm_set_definition(vm, definition->spec, definition->path, definition->error);
-    if (change)
-        note_change(changes, definition->name, change);
-}
-
-static int load_definitions(Manager *manager, ReloadChanges *changes)
-{
-    _cleanup_(definitions_clear)
-    Definitions definitions = {0};
-    _cleanup_problems_ ProblemList problems = {0};
-    int r;
-
-    r = definitions_load(manager->settings.directories, manager->settings.n_directories,
-                         &manager->config.defaults, &manager->definitions, &problems, &definitions);
-    if (r < 0)
-        return r;
-    log_problems(manager, &problems);
-    for (size_t i = 0; i < manager->n_vms; i++) {
-        MicroVM *vm = manager->vms[i];
-        if (vm_is_undeclared(vm) || definitions_find(&definitions, vm->name))
-            continue;
-        vm_set_definition(vm, NULL, NULL, NULL);
-        note_change(changes, vm->name, vm_is_gone(vm) ? "removed" : "undeclared");
-    }
-    for (size_t i = 0; i < definitions.count; i++)
-        take_definition(manager, &definitions.items[i], changes);
-    definitions_clear(&manager->definitions);
-    manager->definitions = definitions;
-    definitions = (Definitions){0};
-    manager_run_later(manager);
-    return 0;
-}
+/* --- reload --- */
 
 static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
 {
@@ -265,14 +172,6 @@ static void set_role(Manager *manager, MicrovmHostRole role, const char *reason)
         log_notice("The host configuration says host again: starts are possible.");
     if (manager->observer.changed)
         manager->observer.changed(manager, manager->observer.userdata);
-}
-
-/* Keys that this version reads and checks, but does not act on: said, so that nobody relies on them. */
-static void warn_unused(const HostConfig *config)
-{
-    if (config->memory_reserve_mib > 0)
-        log_warning(
-            "host.memoryReserve is not acted on by this version: no start is held for lack of memory.");
 }
 
 /* Keys that only take effect at the start of the daemon: what is shown is what is in use. */
@@ -313,13 +212,12 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
         return verdict == HOST_UNREADABLE ? -EBADMSG : -EUCLEAN;
     }
     keep_unapplied(&manager->config, &config);
-    warn_unused(&config);
     host_config_clear(&manager->config);
     manager->config = config;
     config = (HostConfig){0};
     set_role(manager, MICROVM_HOST_ROLE_HOST, NULL);
     manager_watch(manager);
-    r = load_definitions(manager, &changes);
+    r = manager_load_definitions(manager, &changes);
     if (r < 0)
         return r;
     log_info("Reloaded: %zu of the definitions changed.", changes.count);
@@ -332,6 +230,20 @@ int manager_reload(Manager *manager, ReloadChanges *ret_changes, char **ret_erro
 }
 
 /* --- start and end of the daemon --- */
+
+/* What has neither run nor been about to is made when there is a definition of it. */
+static int load_record(Manager *manager, const char *name)
+{
+    MicroVM *vm;
+    int r = vm_new(&manager->host, name, &vm);
+
+    if (r < 0)
+        return r;
+    if (!vm_is_gone(vm))
+        return add(manager, vm);
+    vm_free(vm);
+    return 0;
+}
 
 /* microVMs that an earlier daemon left a record of. */
 static int load_records(Manager *manager)
@@ -349,11 +261,9 @@ static int load_records(Manager *manager)
     stream = opendir(directory);
     if (!stream)
         return log_error_errno(-errno, "Can't read %s: %m", directory);
-    while ((entry = readdir(stream)))
-        if (vm_name_valid(entry->d_name) && !manager_get(manager, entry->d_name)) {
-            r = -ENOMEM;
-            break;
-        }
+    while (r >= 0 && (entry = readdir(stream)))
+        if (vm_name_valid(entry->d_name))
+            r = load_record(manager, entry->d_name);
     closedir(stream);
     return r;
 }
@@ -458,7 +368,6 @@ int manager_start(Manager *manager)
     ReloadChanges changes = {0};
     int r;
 
-    warn_unused(&manager->config);
     r = lock_runtime_dir(manager);
     if (r >= 0)
         r = manager_open_drivers(manager);
@@ -467,7 +376,7 @@ int manager_start(Manager *manager)
     r = load_records(manager);
     manager_watch(manager);
     if (r >= 0)
-        r = load_definitions(manager, &changes);
+        r = manager_load_definitions(manager, &changes);
     if (r < 0)
         return r;
     for (size_t i = 0; i < manager->n_vms; i++)

@@ -119,6 +119,15 @@ int manager_may_require(Manager *manager, const MicroVM *vm, char **ret_error);
 /* The host is (not) shutting down: nothing starts any more. */
 void manager_host_state(Manager *manager, bool stopping);
 
+/* manager-definitions.c */
+/* Reads definitions anew; starts and stops nothing. Negative errno: the old ones stay. */
+int manager_load_definitions(Manager *manager, ReloadChanges *changes);
+/* Frees definitions that were refused because of what ran and runs no longer. */
+void manager_judge_definitions(Manager *manager);
+/* What definitions are looked at with; surroundings_clear(). 0 or -ENOMEM. */
+int manager_look_around(const Manager *manager, Surroundings *ret_around);
+void surroundings_clear(Surroundings *around);
+
 /* manager-drivers.c */
 int manager_open_drivers(Manager *manager);
 void manager_close_drivers(Manager *manager);

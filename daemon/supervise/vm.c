@@ -177,6 +177,8 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
         free(vm->former_path);
         vm->former_path = path ? NULL : TAKE_PTR(vm->definition_path);
     }
+    if (path)
+        vm->unlearns = false;
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
     update_outdated(vm);
@@ -207,6 +209,18 @@ const VmSpec *vm_current_spec(const MicroVM *vm)
     return state_is_alive(vm->record.state) && vm->booted ? vm->booted : vm->spec ? vm->spec : vm->booted;
 }
 
+VmSpec *vm_held_spec(const MicroVM *vm)
+{
+    MicrovmState state = vm->record.state;
+
+    if (state_is_alive(state) || state == MICROVM_PREPARING)
+        return vm->booted;
+    if (state != MICROVM_WAITING && state != MICROVM_BACKOFF)
+        return NULL;
+    /* It is going to start by its definition; before that was read, what it ran with tells best. */
+    return vm->fallback ? vm->fallback : vm->spec ? NULL : vm->booted;
+}
+
 VmSpec *vm_next_spec(const MicroVM *vm)
 {
     return vm->fallback ? vm->fallback : vm->spec;
@@ -233,6 +247,22 @@ void vm_save(MicroVM *vm)
         log_full(LOG_ERR, vm->name, r, "Can't write %s: %m; a restart of microvmd would not know its state.",
                  vm->record_path);
     vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_leave(MicroVM *vm)
+{
+    int r = remove_tree(vm->runtime_dir);
+
+    if (r >= 0 && vm->record.decided && !vm->unlearns) {
+        vm_drop_fallback(vm);
+        free(vm->record.definition); /* it is long, and of a run that is over */
+        vm->record.definition = NULL;
+        r = mkdir_parents(vm->runtime_dir, 0711);
+        if (r >= 0)
+            r = vm_record_write(vm->record_path, vm->name, &vm->record);
+    }
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Can't clear %s: %m", vm->runtime_dir);
 }
 
 void vm_set_reason(MicroVM *vm, const char *reason)

@@ -63,6 +63,7 @@ struct MicroVM {
     char *driver_reason; /* why it is not online */
     bool found;          /* by the driver since it came online */
 
+    bool unlearns; /* when it is gone, it is not remembered what was decided of it in this boot */
     VmRecord record;
     Job job;
     bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
@@ -102,6 +103,8 @@ bool vm_is_undeclared(const MicroVM *vm);
 bool vm_is_gone(const MicroVM *vm);
 /* The spec that describes it best: of the present run, else of the definition; may be NULL. */
 const VmSpec *vm_current_spec(const MicroVM *vm);
+/* What it has of the host, or is about to take, whatever its definition says by now; NULL: nothing. */
+VmSpec *vm_held_spec(const MicroVM *vm);
 /* What the next start goes by; NULL: there can be none. */
 VmSpec *vm_next_spec(const MicroVM *vm);
 
@@ -114,6 +117,9 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...) _printf_(3, 4
 void vm_set_reason(MicroVM *vm, const char *reason);
 /* Writes the record and tells the host, after something beside the state changed. */
 void vm_save(MicroVM *vm);
+/* Of one that is gone: removes its runtime directory, but for what is to be known when its definition is
+ * back. */
+void vm_leave(MicroVM *vm);
 /* From now on starts go by the definition again. */
 void vm_drop_fallback(MicroVM *vm);
 /* Forgets that it failed, and how often; `reason` is what is said of it from then on. */

@@ -50,12 +50,14 @@ static void load(const char *directory, const Definitions *before, Definitions *
     char vms[128], defaults[128];
     const char *const directories[] = {vms};
     SpecContext context = {.defaults_path = defaults};
+    Surroundings around = {.state_dir = directory};
     ProblemList problems = {0};
     double start = now_msec(CLOCK_MONOTONIC), processor = now_msec(CLOCK_PROCESS_CPUTIME_ID);
 
     snprintf(vms, sizeof(vms), "%s/vms", directory);
     snprintf(defaults, sizeof(defaults), "%s/defaults.json", directory);
-    if (definitions_load(directories, 1, &context, before, &problems, ret_found) < 0 || problems.count > 0)
+    if (definitions_load(directories, 1, &context, before, &around, &problems, ret_found) < 0 ||
+        problems.count > 0)
         abort();
     least->msec = MIN(least->msec, now_msec(CLOCK_MONOTONIC) - start);
     least->processor_msec = MIN(least->processor_msec, now_msec(CLOCK_PROCESS_CPUTIME_ID) - processor);

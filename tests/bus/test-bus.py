@@ -240,7 +240,11 @@ def test_watch(host):
     put("defaults.json", '{ "vcpu": 5 }')
     vcpus("b_2dc", 5)
     os.unlink(host.path("vms/b-c.json"))
-    wait_for("b-c is gone", lambda: "/vm/b_2dc" not in host.busctl("tree", NAME, "--list").stdout)
+    def is_gone():  # busctl fails where what it has just found goes while it looks at it
+        run = host.busctl("tree", NAME, "--list", check=False)
+        return run.returncode == 0 and "/vm/b_2dc" not in run.stdout
+
+    wait_for("b-c is gone", is_gone)
     with open(host.path("vms/slow.json"), "w") as file:  # half a file is not read while it is written
         file.write('{ "kernel": ')
         file.flush()
@@ -291,6 +295,64 @@ def test_check_layers(host):
     host.write("defaults.json.d/10.json", '{ "mem": 10 }')
     host.write("vms/t@.json", '{ "kernel": "/%i" }')
     assert check("defaults.json.d/10.json", "vms/t@.json") == (0, "2 files are good.\n")
+
+
+def test_check_files_together(host):
+    def check(*names, folder="."):
+        run = subprocess.run(host.argv("--check", *names), capture_output=True, text=True, cwd=host.path(folder))
+        return run.returncode, run.stdout
+
+    def network(number, **more):
+        return json.dumps({"kernel": "/k", "interfaces": [{"type": "user", "mac": f"02:00:00:00:00:0{number}"}], **more})
+
+    os.mkdir(host.path("new"))
+    host.write("new/a.json", network(1, requires=["nobody"]))
+    host.write("new/b.json", network(1))
+    host.write("new/c.json", network(2))
+    assert check("new/a.json")[0] == 0, "of files somewhere nobody knows whom they lack, nor what is beside them"
+    assert check("new/a.json", "new/c.json") == (0, "2 files are good.\n")
+    code, out = check("b.json", "a.json", folder="new")
+    assert code == 1 and out.startswith("b.json:1:57: error: MAC address 02:00:00:00:00:01 is that of the microVM a already, in a.json;"), out
+    assert out.count("\n") == 1, out
+    # In a definition directory the others there count, and go before; what is wrong with them is their own affair.
+    host.write("vms/k.json", network(3))
+    host.write("vms/l.json", network(3))
+    host.write("vms/m.json", network(4))
+    host.write("vms/broken.json", "{")
+    host.write("vms/d.json", network(4, requires=["kk", "broken"], wants=["mm"]))
+    for name, folder in (("d.json", "vms"), ("vms/d.json", "."), (host.path("vms/d.json"), "/")):
+        code, out = check(name, folder=folder)
+        assert code == 1 and f"{name}:1:57: error: MAC address 02:00:00:00:00:04 is that of the microVM m already, in " in out, out
+        assert re.search(name + r':1:\d+: error: no microVM is called "kk"', out), out
+        assert re.search(name + r':1:\d+: warning: no microVM is called "mm"', out), out
+        assert out.count("\n") == 3, out
+    assert check("vms/m.json")[0] == 0
+    code, out = check("vms/l.json")
+    assert code == 1 and "of the microVM k already" in out, out
+    assert "of the microVM l already" in check("vms/k.json")[1], "who is asked about is the newcomer"
+    assert "of the microVM k already" in check("vms/k.json", "vms/l.json")[1]
+    assert check()[1].count("error: MAC address") == 2
+    # through a drop-in, and by a relative path of it, also where its directory is the working one
+    os.mkdir(host.path("vms/n.json.d"))
+    host.write("vms/n.json", network(5))
+    host.write("vms/n.json.d/10.json", '{"vsock": {"cid": 7}}')
+    host.write("vms/o.json", '{"kernel": "/k", "vsock": {"cid": 7}}')
+    for name, folder in (("10.json", "vms/n.json.d"), ("n.json.d/10.json", "vms"), ("../n.json.d//10.json", "vms/n.json.d")):
+        code, out = check(name, folder=folder)
+        assert code == 1 and out.startswith(f"{name}:1:19: error: vsock CID 7 is that of the microVM o already"), out
+    # defaults.json by any path
+    host.write("defaults.json", '{"mem": 64}')
+    os.mkdir(host.path("defaults.json.d"))
+    host.write("defaults.json.d/10.json", '{"vcpu": 1}')
+    for name, folder in (("defaults.json", "."), ("../defaults.json", "vms"), ("10.json", "defaults.json.d")):
+        assert check(name, folder=folder) == (0, "1 file is good.\n"), check(name, folder=folder)
+    # a template is no microVM, but its instances are
+    host.write("vms/t@.json", network(8))
+    assert check("vms/t@.json")[0] == 0
+    for name in "12":
+        os.symlink("t@.json", host.path(f"vms/t@{name}.json"))
+    code, out = check("t@.json", folder="vms")
+    assert code == 1 and "t@.json:1:57: error: MAC address 02:00:00:00:00:08 is that of the microVM t@1 already" in out, out
 
 
 def test_reload_while_running(host):

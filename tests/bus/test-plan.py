@@ -387,6 +387,136 @@ def test_undeclared_are_pruned_only_when_asked(host):
     assert os.path.exists(host.path("state/vm/gone/d.img")), "volumes stay"
 
 
+def network(number):
+    return {"interfaces": [{"type": "user", "mac": f"02:00:00:00:00:0{number}"}]}
+
+
+def error_of(host, name):
+    return host.vm(name, "DefinitionError")
+
+
+def test_what_runs_keeps_what_it_has(host):
+    running(host, "a", "b", "gone", **{})
+    for name, number in (("b", 1), ("gone", 2)):
+        host.define(name, **network(number))
+    host.reload()
+    assert host.ctl("restart", "b", "gone").returncode == 0
+    os.unlink(host.path("vms/gone.json"))
+    host.define("b", **network(3))
+    host.define("a1", **network(1), autostart=True)
+    host.define("a2", **network(2), autostart=True)
+    host.define("a3", **network(3))
+    host.reload()
+    assert "that of the running microVM b, which was started with it (its definition, " in error_of(host, "a1"), error_of(host, "a1")
+    assert "says something else by now" in error_of(host, "a1")
+    assert "running microVM gone" in error_of(host, "a2") and "gone.json, is gone" in error_of(host, "a2"), error_of(host, "a2")
+    assert "02:00:00:00:00:03 is that of the microVM b already" in error_of(host, "a3"), error_of(host, "a3")
+    assert error_of(host, "b") == "" and host.vm("b", "OutdatedReasons") == ["definition"]
+    # What is stopped lets go, without a reload.
+    assert host.ctl("restart", "b").returncode == 0
+    wait_for("a1 can be used", lambda: error_of(host, "a1") == "")
+    assert "a1: Its definition can be used now" in host.read_log(), host.read_log()
+    assert host.vm("a1", "State") == "inactive" and "running microVM gone" in error_of(host, "a2")
+    assert host.ctl("stop", "gone").returncode == 0
+    wait_for("a2 can be used", lambda: error_of(host, "a2") == "")
+    assert "02:00:00:00:00:03 is that of the running microVM b already" in error_of(host, "a3"), error_of(host, "a3")
+
+
+def test_a_new_daemon_knows_what_runs_with_what(host):
+    running(host, "b", **network(1))
+    host.define("b", **network(2))
+    host.define("a", **network(1))
+    host.reload()
+    assert host.stop() == 0
+    before = len(host.read_log())
+    host.start()
+    # What it has on record counts at once; that the test driver has lost b turns out later.
+    assert "that of the running microVM b, which was started with it (its definition, " in host.read_log()[before:]
+    wait_for("a can be used", lambda: error_of(host, "a") == "")
+
+
+def test_what_is_to_restart_keeps_what_it_had(host):
+    running(host, "b", **network(1), restart={"policy": "always", "delay": "1h", "maxDelay": "1h"})
+    assert host.stop() == 0
+    host.start()
+    wait_for("b was lost", lambda: host.vm("b", "State") == "backoff")
+    host.define("a", **network(1))
+    host.reload()
+    assert "of the microVM b already" in error_of(host, "a"), error_of(host, "a")
+    assert host.stop() == 0
+    host.start()
+    assert "microVM b already" in error_of(host, "a") and error_of(host, "b") == "", error_of(host, "a")
+    host.reload()
+    assert "microVM b already" in error_of(host, "a") and host.vm("b", "State") == "backoff"
+
+
+def test_prune_makes_room(host):
+    running(host, "a", "c", "gone", **{})
+    host.define("gone", **network(1))
+    host.reload()
+    assert host.ctl("restart", "gone").returncode == 0
+    os.rename(host.path("vms/gone.json"), host.path("gone.json"))
+    host.define("heir", **network(1), autostart=True)
+    host.define("manual", **network(2))
+    assert plan(host)["heir"][0] == "invalid"
+    refused = Applied(host)
+    assert refused.result == "failed" and refused.done() == [], refused.steps
+    run = host.ctl("create", "another", "--from", host.path("gone.json"))
+    assert run.returncode == 1 and "that of the running microVM gone, which was started with it" in run.stderr, run
+    applied = Applied(host, prune="yes")
+    assert applied.result == "done" and applied.done() == [("gone", "stop"), ("heir", "start")], applied.steps
+    assert host.vm("heir", "State") == "running"
+
+
+def test_memory_of_what_was_stopped(host):
+    """A deploy that replaces the directory, with a reload at the wrong moment, makes nothing new."""
+    host.define("keep")
+    for name in ("stopped", "never", "ran"):
+        host.define(name, autostart=True)
+    host.reload()
+    assert sorted(name for name, _ in Applied(host).done()) == ["never", "ran", "stopped"]
+    assert host.ctl("stop", "stopped", "never").returncode == 0
+
+    def away():
+        os.rename(host.definitions, host.path("elsewhere"))
+        host.reload()
+        wait_for("they are gone", lambda: "stopped" not in host.ctl("list").stdout)
+
+    def back():
+        os.rename(host.path("elsewhere"), host.definitions)
+        return sorted(Applied(host).done())
+
+    away()
+    assert host.error("/org/microvm1/vm/stopped", VM, "Stop", "a{sv}", "0")
+    assert back() == [] and host.vm("stopped", "StateReason") == "stopped: the guest shut itself down"
+    # nor does a new daemon, with the definitions there or not
+    away()
+    assert host.stop() == 0
+    before = len(host.read_log())
+    host.start()
+    assert "stopped: Gone" not in host.read_log()[before:]
+    assert "stopped" not in host.ctl("list").stdout
+    # libvirt's test driver went with the daemon, and what ran in it: that failed, and is wanted again.
+    assert back() == [("ran", "start")]
+    assert host.ctl("start", "stopped").returncode == 0 and host.ctl("stop", "stopped").returncode == 0
+    # What was undefined is given up: the next of its name is new.
+    assert host.ctl("remove", "--yes", "never").returncode == 0
+    wait_for("it is gone", lambda: "never" not in host.ctl("list").stdout)
+    host.define("never", autostart=True)
+    assert Applied(host).done() == [("never", "start")]
+
+
+def test_what_was_pruned_is_new_again(host):
+    host.define("a"), host.define("b"), host.define("c")
+    host.define("web", autostart=True)
+    assert Applied(host).done() == [("web", "start")]
+    os.rename(host.path("vms/web.json"), host.path("web.json"))
+    assert Applied(host, prune="yes").done() == [("web", "stop")]
+    wait_for("it is gone", lambda: "web" not in host.ctl("list").stdout)
+    os.rename(host.path("web.json"), host.path("vms/web.json"))
+    assert Applied(host).done() == [("web", "start")]
+
+
 def test_prune_fears_mistakes(host):
     running(host, "a", "b", "c")
     for name in "ab":

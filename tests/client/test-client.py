@@ -570,6 +570,13 @@ def test_validate(it):
     assert (problems[0]["Line"], problems[0]["Column"]) == (2, 2) and problems[0]["Text"].startswith("there is no key")
     assert json.loads(expect(it, 0, "validate", good, "--json").stdout) == []
     expect(it, 2, "validate", "-H", "elsewhere", good, err="of this host")
+    # what they are to each other, told at the file that it is in, in the order of the files
+    one, two = path("one.json", b'{"kernel": "/k", "vsock": {"cid": 5}}'), path("two.json", b'{"kernel": "/k", "vsock": {"cid": 5}}')
+    result = expect(it, 1, "validate", two, good, one)
+    assert result.stdout == (f"{two}:1:35: error: vsock CID 5 is that of the microVM one already, in {one}; only one of them can have it "
+                             '(at /vsock/cid)\n    1 | {"kernel": "/k", "vsock": {"cid": 5}}\n      |                                   ^\n'
+                             f"{good}: good\n{one}: good\n"), result.stdout
+    expect(it, 0, "validate", two, good, out=["two.json: good", "good: good"])
 
 
 def test_validate_finds_microvmd(it):

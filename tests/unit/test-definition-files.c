@@ -86,8 +86,10 @@ static void load(Scratch *scratch, const Definitions *before, Loaded *ret_loaded
     snprintf(usr, sizeof(usr), "%s/usr", scratch->path);
     snprintf(defaults, sizeof(defaults), "%s/defaults.json", scratch->path);
     memset(ret_loaded, 0, sizeof(*ret_loaded));
-    assert_int_equal(
-        definitions_load(directories, 2, &context, before, &ret_loaded->problems, &ret_loaded->found), 0);
+    assert_int_equal(definitions_load(directories, 2, &context, before,
+                                      &(Surroundings){.state_dir = "/state"}, &ret_loaded->problems,
+                                      &ret_loaded->found),
+                     0);
 }
 
 static const Definition *get(const Loaded *loaded, const char *name)

@@ -25,8 +25,9 @@ static void load(Scratch *scratch, ProblemList *problems, Definitions *ret_defin
     snprintf(high, sizeof(high), "%s/high", scratch->path);
     snprintf(low, sizeof(low), "%s/low", scratch->path);
     snprintf(none, sizeof(none), "%s/none", scratch->path);
-    assert_int_equal(
-        definitions_load(directories, ELEMENTSOF(directories), &plain, NULL, problems, ret_definitions), 0);
+    assert_int_equal(definitions_load(directories, ELEMENTSOF(directories), &plain, NULL,
+                                      &(Surroundings){.state_dir = "/state"}, problems, ret_definitions),
+                     0);
 }
 
 static int setup(void **context)

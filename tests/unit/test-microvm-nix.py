@@ -213,7 +213,9 @@ def ask():
     with tempfile.TemporaryDirectory() as directory:
         files = []
         for number, (_, keys, _, _) in enumerate(ROWS):
-            files.append(os.path.join(directory, f"row-{number}.json"))
+            # All of one name: as different ones, they would want each other's disks and interfaces.
+            files.append(os.path.join(directory, f"row-{number}", "vm.json"))
+            os.mkdir(os.path.dirname(files[-1]))
             with open(files[-1], "w") as file:
                 json.dump({**KERNEL, **keys}, file)
         for i in range(0, len(files), 20):
@@ -222,7 +224,7 @@ def ask():
             for line in run.stdout.splitlines():
                 match = PROBLEM.match(line)
                 if match:
-                    number = int(re.search(r"row-(\d+)\.json", match["file"])[1])
+                    number = int(re.search(r"row-(\d+)/vm\.json", match["file"])[1])
                     found[number].append((match["severity"], match["text"], match["pointer"]))
             assert run.returncode == (1 if any(p[0] == "error" for row in found[i:i + 20] for p in row) else 0), run
     return found

@@ -178,7 +178,9 @@ static void test_directories_and_masks(void **context)
     free(path);
     assert_true(asprintf(&path, "%s/nulled.json", world->definitions) > 0);
     assert_int_equal(symlink("/dev/null", path), 0);
-    assert_int_equal(definitions_load(directories, 2, &(SpecContext){0}, NULL, &problems, &found), 0);
+    assert_int_equal(definitions_load(directories, 2, &(SpecContext){0}, NULL,
+                                      &(Surroundings){.state_dir = "/state"}, &problems, &found),
+                     0);
     assert_int_equal(found.count, 2);
     assert_string_equal(found.items[0].name, "both");
     assert_string_equal(found.items[0].spec->kernel, "/upper");
