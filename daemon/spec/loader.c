@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "spec/spec-table.h"
+#include "spec/specifier.h"
 
 #include <sys/stat.h>
 
@@ -66,12 +67,15 @@ int vm_spec_parse(const char *name, const char *path, const char *text, size_t s
 {
     _cleanup_(json_document_clear)
     JsonDocument document = {0};
+    TableReader reader = {.document = &document, .file = path, .problems = problems};
     _cleanup_(vm_spec_unrefp)
     VmSpec *spec = NULL;
     size_t before = problem_count(problems, PROBLEM_ERROR);
     int r;
 
     r = json_scan(text, size, path, problems, &document);
+    if (r >= 0)
+        r = specifiers_expand(&reader, &document, &vm_table, name);
     if (r >= 0)
         r = vm_spec_read(name, path, &document, context, problems, &spec);
     if (r < 0)

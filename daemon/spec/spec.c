@@ -3,6 +3,7 @@
 
 #include "microvm/names.h"
 #include "spec/spec-table.h"
+#include "spec/specifier.h"
 
 VmSpec *vm_spec_ref(VmSpec *spec)
 {
@@ -25,7 +26,7 @@ VmSpec *vm_spec_unref(VmSpec *spec)
 char *vm_spec_to_json(const VmSpec *spec)
 {
     cJSON *object = table_dump(&vm_table, spec);
-    char *text = object ? cJSON_Print(object) : NULL;
+    char *text = object && specifiers_escape(object, &vm_table) >= 0 ? cJSON_Print(object) : NULL;
 
     cJSON_Delete(object);
     return text;

@@ -8,10 +8,13 @@
 #include <pwd.h>
 #include <systemd/sd-id128.h>
 
-typedef struct Expander {
+/* What is done with each string in which specifiers count. */
+typedef struct Walk Walk;
+struct Walk {
+    int (*visit)(const Walk *walk, cJSON *json, const char *pointer);
     const TableReader *reader;
     const char *name;
-} Expander;
+};
 
 static char *home(void)
 {
@@ -60,36 +63,36 @@ static char *value_of(const char *name, char letter)
     }
 }
 
-static void unknown(const Expander *e, const char *pointer, const char *percent)
+static void unknown(const Walk *walk, const char *pointer, const char *percent)
 {
     size_t length = percent[1] ? 1 : 0;
 
     while (length > 0 && (((unsigned char)percent[1 + length] & 0xc0) == 0x80)) /* the rest of one in UTF-8 */
         length++;
     if (percent[1] && strchr("hHm", percent[1]))
-        table_problem(e->reader, PROBLEM_ERROR, pointer, false,
+        table_problem(walk->reader, PROBLEM_ERROR, pointer, false,
                       "what %%%c stands for can't be found out here", percent[1]);
     else
-        table_problem(e->reader, PROBLEM_ERROR, pointer, false,
+        table_problem(walk->reader, PROBLEM_ERROR, pointer, false,
                       "%%%.*s stands for nothing: there are %%n, %%p, %%i, %%h, %%H and %%m; a percent sign "
                       "is written %%%%",
                       (int)length, percent + 1);
 }
 
-static int expand_text(const Expander *e, cJSON *json, const char *pointer)
+static int expand_text(const Walk *walk, cJSON *json, const char *pointer)
 {
     _cleanup_free_ char *expanded = NULL;
     size_t size;
     FILE *stream;
     const char *wrong = NULL;
 
-    if (!strchr(json->valuestring, '%') || table_is_flawed(e->reader, pointer))
+    if (!strchr(json->valuestring, '%') || table_is_flawed(walk->reader, pointer))
         return 0;
     stream = open_memstream(&expanded, &size);
     if (!stream)
         return -ENOMEM;
     for (const char *at = json->valuestring; *at && !wrong; at++) {
-        _cleanup_free_ char *value = *at == '%' ? value_of(e->name, at[1]) : NULL;
+        _cleanup_free_ char *value = *at == '%' ? value_of(walk->name, at[1]) : NULL;
         if (*at != '%') {
             putc(*at, stream);
             continue;
@@ -101,55 +104,77 @@ static int expand_text(const Expander *e, cJSON *json, const char *pointer)
         at += value ? 1 : 0;
     }
     if (wrong)
-        unknown(e, pointer, wrong);
+        unknown(walk, pointer, wrong);
     if (fclose(stream) != 0 || (!wrong && !cJSON_SetValuestring(json, expanded)))
         return -ENOMEM;
     return 0;
 }
 
-/* What is passed on as it is, and where a percent sign has its own meaning. */
-static bool is_literal(const KeyRow *row)
+static int escape_text(const Walk *walk, cJSON *json, const char *pointer)
 {
-    return row->type == KEY_JSON || row->type == KEY_REFUSED || row->type == KEY_PERCENT ||
-           row->take == take_script;
+    _cleanup_free_ char *escaped = NULL;
+    char *to;
+
+    if (!strchr(json->valuestring, '%'))
+        return 0;
+    to = escaped = malloc(2 * strlen(json->valuestring) + 1);
+    if (!escaped)
+        return -ENOMEM;
+    for (const char *from = json->valuestring; *from; from++) {
+        if (*from == '%')
+            *to++ = '%';
+        *to++ = *from;
+    }
+    *to = '\0';
+    return cJSON_SetValuestring(json, escaped) ? 0 : -ENOMEM;
 }
 
-static int expand_value(const Expander *e, cJSON *json, const char *pointer, const KeyTable *table,
-                        const char *prefix);
+/* --- which strings --- */
 
-static int expand_member(const Expander *e, cJSON *child, const char *pointer, const KeyTable *table,
-                         const char *prefix)
+bool specifiers_count(const KeyRow *row)
+{
+    return row->type != KEY_JSON && row->type != KEY_REFUSED && row->type != KEY_PERCENT &&
+           row->type != KEY_ENUM && row->take != take_script;
+}
+
+static int walk_value(const Walk *walk, cJSON *json, const char *pointer, const KeyTable *table,
+                      const char *prefix);
+
+static int walk_member(const Walk *walk, cJSON *child, const char *pointer, const KeyTable *table,
+                       const char *prefix)
 {
     _cleanup_free_ char *key = NULL, *deeper = NULL, *at = json_pointer_join(pointer, child->string);
     const KeyRow *row;
 
     if (!at || asprintf(&key, "%s%s", prefix, child->string) < 0 || asprintf(&deeper, "%s.", key) < 0)
         return -ENOMEM;
+    if (table && table_appends_to(table, key))
+        key[strlen(key) - 1] = '\0';
     row = table ? table_row(table, key) : NULL;
-    if (row && is_literal(row))
+    if (row && !specifiers_count(row))
         return 0;
-    return expand_value(e, child, at, row ? row->items : table, row ? "" : deeper);
+    return walk_value(walk, child, at, row ? row->items : table, row ? "" : deeper);
 }
 
-static int expand_value(const Expander *e, cJSON *json, const char *pointer, const KeyTable *table,
-                        const char *prefix)
+static int walk_value(const Walk *walk, cJSON *json, const char *pointer, const KeyTable *table,
+                      const char *prefix)
 {
     cJSON *child;
     size_t n = 0;
     int r = 0;
 
     if (cJSON_IsString(json))
-        return expand_text(e, json, pointer);
+        return walk->visit(walk, json, pointer);
     cJSON_ArrayForEach (child, json) {
         _cleanup_free_ char *at = NULL;
         if (r < 0)
             break;
         if (child->string)
-            r = expand_member(e, child, pointer, table, prefix);
+            r = walk_member(walk, child, pointer, table, prefix);
         else if (asprintf(&at, "%s/%zu", pointer, n++) < 0)
             r = -ENOMEM;
         else
-            r = expand_value(e, child, at, table, prefix);
+            r = walk_value(walk, child, at, table, prefix);
     }
     return r;
 }
@@ -170,7 +195,14 @@ static bool has_any(const cJSON *json)
 int specifiers_expand(const TableReader *reader, JsonDocument *document, const KeyTable *table,
                       const char *name)
 {
-    Expander e = {reader, name};
+    Walk walk = {expand_text, reader, name};
 
-    return has_any(document->root) ? expand_value(&e, document->root, "", table, "") : 0;
+    return has_any(document->root) ? walk_value(&walk, document->root, "", table, "") : 0;
+}
+
+int specifiers_escape(cJSON *json, const KeyTable *table)
+{
+    Walk walk = {.visit = escape_text};
+
+    return has_any(json) ? walk_value(&walk, json, "", table, "") : 0;
 }

@@ -321,14 +321,40 @@ static int read_map(const TableReader *reader, const KeyRow *row, const cJSON *j
     return 0;
 }
 
+/* A copy with the numbers as they are written: a double would lose digits. NULL: out of memory. */
+static cJSON *copy_json(const TableReader *reader, const cJSON *json, const char *pointer)
+{
+    const JsonPlace *place = cJSON_IsNumber(json) ? json_find(reader->document, pointer) : NULL;
+    cJSON *copy = place && place->number ? cJSON_CreateRaw(place->number) : cJSON_Duplicate(json, false);
+    const cJSON *child;
+    size_t n = 0;
+
+    cJSON_ArrayForEach (child, json) {
+        _cleanup_free_ char *at =
+            child->string ? json_pointer_join(pointer, child->string) : element_pointer(pointer, n++);
+        cJSON *inner = copy && at ? copy_json(reader, child, at) : NULL;
+        if (inner && (child->string ? cJSON_AddItemToObject(copy, child->string, inner)
+                                    : cJSON_AddItemToArray(copy, inner)))
+            continue;
+        cJSON_Delete(inner);
+        cJSON_Delete(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 static int read_json(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
                      void *target)
 {
+    cJSON *copy;
+
     if (!cJSON_IsObject(json)) {
         table_wrong_type(reader, json, pointer, "an object");
         return 0;
     }
-    FIELD(row, target, char *) = cJSON_PrintUnformatted(json);
+    copy = copy_json(reader, json, pointer);
+    FIELD(row, target, char *) = copy ? cJSON_PrintUnformatted(copy) : NULL;
+    cJSON_Delete(copy);
     return FIELD(row, target, char *) ? 0 : -ENOMEM;
 }
 

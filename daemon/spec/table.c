@@ -176,6 +176,13 @@ const KeyRow *table_row(const KeyTable *table, const char *key)
     return NULL;
 }
 
+bool table_appends_to(const KeyTable *table, const char *key)
+{
+    size_t length = strlen(key);
+
+    return length > 1 && key[length - 1] == '+' && !table_row(table, key);
+}
+
 bool key_given(const KeysGiven *given, const char *key)
 {
     const KeyRow *row = table_row(given->table, key);

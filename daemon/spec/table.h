@@ -116,6 +116,9 @@ bool table_has_short(const KeyTable *table);
 /* The row of a key, of which it may be another name; NULL: there is none. */
 const KeyRow *table_row(const KeyTable *table, const char *key);
 
+/* Whether `key` is "KEY+", which in a layer appends to the list KEY. */
+bool table_appends_to(const KeyTable *table, const char *key);
+
 /* Whether `key`, or another name of it, was there. */
 bool key_given(const KeysGiven *given, const char *key);
 

@@ -66,8 +66,8 @@ MICROVM_STRING_TABLE(OnTimeout, on_timeout, ON_TIMEOUT, ON_TIMEOUT_LIST)
     X(STOP_ACTION_KILL, "kill")
 MICROVM_STRING_TABLE(StopAction, stop_action, STOP_ACTION, STOP_ACTION_LIST)
 
-#define LOG_TARGET_LIST(X)                                                                                  \
-    X(LOG_TARGET_FILE, "file")                                                                              \
+#define LOG_TARGET_LIST(X)                                                                                   \
+    X(LOG_TARGET_FILE, "file")                                                                               \
     X(LOG_TARGET_JOURNAL, "journal")
 MICROVM_STRING_TABLE(LogTarget, log_target, LOG_TARGET, LOG_TARGET_LIST)
 

@@ -49,13 +49,16 @@ VmSpec *fuzz_load(const char *name, const uint8_t *data, size_t size)
     return spec;
 }
 
-/* As records are read: its specifiers have been expanded. */
+/* As records are read, and as a definition. */
 static VmSpec *read_dump(const char *name, const char *dump)
 {
     _cleanup_problems_ ProblemList problems = {0};
-    VmSpec *spec = NULL;
+    VmSpec *spec = NULL, *definition = NULL;
 
     MUST(vm_spec_parse(name, NULL, dump, strlen(dump), &plain, &problems, &spec) == 0);
+    MUST(definition_load_text(name, dump, &plain, &problems, &definition) == 0);
+    MUST(vm_spec_equal(spec, definition));
+    vm_spec_unref(definition);
     return spec;
 }
 
