@@ -85,8 +85,9 @@ static void check_runner(const VmSpec *spec, const TableReader *reader)
 static int read_spec(const char *name, const char *path, const JsonDocument *document,
                      const SpecContext *context, ProblemList *problems, VmSpec **ret_spec)
 {
-    SpecContext checked = {.driver = context->driver, .accel = context->accel, .check = check_runner};
+    SpecContext checked = *context;
 
+    checked.check = check_runner;
     return vm_spec_read(name, path, document, &checked, problems, ret_spec);
 }
 

@@ -133,7 +133,25 @@ static void print_needs(const KeyRow *row)
 
 /* --- keys --- */
 
-static void print_row(const KeyRow *row)
+/* Beside what it has an effect. */
+static void print_conditions(const KeyTable *table, const KeyRow *row)
+{
+    for (size_t i = 0; i < ELEMENTSOF(row->only) && row->only[i].key; i++) {
+        _cleanup_free_ char *words = NULL;
+        size_t size;
+        FILE *stream = open_memstream(&words, &size);
+        if (!stream)
+            abort();
+        table_print_condition(table, row, &row->only[i], stream);
+        if (fclose(stream) != 0)
+            abort();
+        fputs(i > 0 ? " and " : "Only with ", stdout);
+        roff(words);
+    }
+    fputs(row->only[0].key ? ".\n" : "", stdout);
+}
+
+static void print_row(const KeyTable *table, const KeyRow *row)
 {
     static const char *const changes[CHANGE_MAX] = {[CHANGE_RESTART] = "takes a restart",
                                                     [CHANGE_LIVE] = "is applied live",
@@ -158,6 +176,7 @@ static void print_row(const KeyRow *row)
     }
     roff(row->doc);
     putchar('\n');
+    print_conditions(table, row);
     print_needs(row);
 }
 
@@ -167,7 +186,7 @@ static void print_rows(const KeyTable *table)
         const KeyRow *row = &table->rows[i];
         if (row->type == KEY_REFUSED)
             continue;
-        print_row(row);
+        print_row(table, row);
         if (row->type != KEY_OBJECTS)
             continue;
         fputs(".RS\n", stdout);

@@ -28,19 +28,6 @@ void table_refuse(const TableReader *reader, const char *pointer, Capability cap
                   capability_what(capability), capability_hint(capability));
 }
 
-/* RFC 6901 pointer of a dotted key. */
-static char *key_pointer(const char *pointer, const char *key)
-{
-    char *joined = NULL;
-
-    if (asprintf(&joined, "%s/%s", pointer, key) < 0)
-        return NULL;
-    for (char *at = joined + strlen(pointer) + 1; *at; at++)
-        if (*at == '.')
-            *at = '/';
-    return joined;
-}
-
 /* Whose options a key is among, if it is another hypervisor's: "firecracker.cpu". */
 static const char *other_hypervisor(const char *key, const Runner *runner)
 {
@@ -55,27 +42,28 @@ static const char *other_hypervisor(const char *key, const Runner *runner)
 }
 
 /* `pointer` is that of the object. Most rows have nothing to say, so that theirs is made when they do. */
-static void check_row(const TableReader *reader, const KeyRow *row, const void *source, const char *pointer,
-                      const Runner *runner)
+static void check_row(const TableReader *reader, const KeyTable *table, const KeyRow *row, const void *source,
+                      const char *pointer, const Runner *runner)
 {
     const char *other = other_hypervisor(row->key, runner);
     size_t n_items = row->type == KEY_OBJECTS ? COUNT(row, source) : 0;
     _cleanup_free_ char *at = NULL;
     Capability needed = CAP_NONE;
 
-    if (row->enum_needs && !other)
+    if (row->enum_needs && !other && table_has_effect(table, row, source))
         needed = row->enum_needs(FIELD(row, source, int));
-    else if ((row->needs != CAP_NONE || other) && !table_is_default(row, source))
+    else if ((row->needs != CAP_NONE || other) && !table_is_default(row, source) &&
+             table_has_effect(table, row, source))
         needed = row->needs;
     else
         other = NULL;
     if (!other && n_items == 0 && (needed == CAP_NONE || runner->can & CAPABILITY(needed)))
         return;
-    at = key_pointer(pointer, row->key);
+    at = table_key_pointer(pointer, row->key);
     if (!at)
         return;
     if (other) {
-        if (json_find(reader->document, at))
+        if (table_is_written(reader, at))
             table_problem(reader, PROBLEM_WARNING, at, true,
                           "this is for the hypervisor \"%s\" and has no effect", other);
         return;
@@ -97,5 +85,5 @@ void table_check_capabilities(const TableReader *reader, const KeyTable *table, 
 {
     for (size_t i = 0; i < table->n_rows; i++)
         if (!table->rows[i].alias_of && table->rows[i].type != KEY_REFUSED)
-            check_row(reader, &table->rows[i], source, pointer, runner);
+            check_row(reader, table, &table->rows[i], source, pointer, runner);
 }

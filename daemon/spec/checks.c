@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the keys of one definition must be to each other. */
-#include "spec/spec-table.h"
+#include "spec/rows.h"
 
 #include <regex.h>
 
@@ -74,7 +74,7 @@ static void check_forwards(const TableReader *reader, const VmSpec *spec)
     }
 }
 
-/* Each type of interface has a key of its own that it can't do without, and none of the others'. */
+/* Each type of interface has a key of its own that it can't do without. */
 static void check_interface_keys(const TableReader *reader, const VmSpec *spec)
 {
     char pointer[64];
@@ -86,20 +86,11 @@ static void check_interface_keys(const TableReader *reader, const VmSpec *spec)
             table_problem(
                 reader, PROBLEM_ERROR, pointer, false,
                 "an interface of type \"bridge\" needs \"bridge\", the name of a bridge of the host");
-        if (interface->type != INTERFACE_BRIDGE && interface->bridge)
-            table_problem(reader, PROBLEM_ERROR, pointer, false,
-                          "\"bridge\" is for interfaces of type \"bridge\"");
         if (interface->type == INTERFACE_MACVTAP && !interface->macvtap_link)
             table_problem(
                 reader, PROBLEM_ERROR, pointer, false,
                 "an interface of type \"macvtap\" needs \"macvtap\": { \"link\": ... }, the name of a "
                 "card of the host");
-        if (interface->type != INTERFACE_MACVTAP && interface->macvtap_link)
-            table_problem(reader, PROBLEM_ERROR, pointer, false,
-                          "\"macvtap\" is for interfaces of type \"macvtap\"");
-        if (interface->type == INTERFACE_USER && interface->tap_vhost)
-            table_problem(reader, PROBLEM_ERROR, pointer, false,
-                          "\"tap\": { \"vhost\": true } is not for interfaces of type \"user\"");
     }
 }
 
@@ -110,12 +101,49 @@ static void check_shares(const TableReader *reader, const VmSpec *spec)
     for (size_t i = 0; i < spec->n_shares; i++) {
         const ShareSpec *share = &spec->shares[i];
         snprintf(pointer, sizeof(pointer), "/shares/%zu", i);
-        if (share->socket && share->proto != SHARE_VIRTIOFS)
-            table_problem(reader, PROBLEM_ERROR, pointer, false, "\"socket\" is for \"proto\": \"virtiofs\"");
         for (size_t k = 0; k < i; k++)
             if (streq(share->tag, spec->shares[k].tag))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
                               "tag %s is here twice (also at /shares/%zu)", share->tag, k);
+    }
+}
+
+static bool runs_virtiofsd(const VmSpec *spec)
+{
+    for (size_t i = 0; i < spec->n_shares; i++)
+        if (spec->shares[i].proto == SHARE_VIRTIOFS && !spec->shares[i].socket)
+            return true;
+    return false;
+}
+
+/* Options of virtiofsd are for those that are run for the microVM. */
+static void check_virtiofsd(const TableReader *reader, const VmSpec *spec)
+{
+    static const char group[] = "virtiofsd.";
+    bool runs = runs_virtiofsd(spec);
+
+    for (size_t i = 0; i < vm_table.n_rows && !runs; i++) {
+        const KeyRow *row = &vm_table.rows[i];
+        _cleanup_free_ char *at = NULL;
+        if (strncmp(row->key, group, strlen(group)) != 0 || table_is_default(row, spec))
+            continue;
+        at = table_key_pointer("", row->key);
+        if (at && table_is_written(reader, at))
+            table_problem(
+                reader, PROBLEM_WARNING, at, true,
+                "it has no effect: there is no share with \"proto\": \"virtiofs\" that virtiofsd is "
+                "run for");
+    }
+    for (size_t i = 0; i < spec->n_shares; i++) {
+        static const char *const own[] = {"cache", "posixAcl", "extraArgs"};
+        const ShareSpec *share = &spec->shares[i];
+        for (size_t k = 0; k < ELEMENTSOF(own) && share->socket && share->proto == SHARE_VIRTIOFS; k++) {
+            char pointer[64];
+            snprintf(pointer, sizeof(pointer), "/shares/%zu/%s", i, own[k]);
+            if (!table_is_default(table_row(&share_table, own[k]), share))
+                table_problem(reader, PROBLEM_ERROR, pointer, true,
+                              "the virtiofsd behind \"socket\" has its own idea of that; remove the key");
+        }
     }
 }
 
@@ -142,9 +170,7 @@ static void check_memory(const TableReader *reader, const VmSpec *spec)
         table_problem(reader, PROBLEM_ERROR, "/hotpluggedMem", false,
                       "more than hotplugMem (%llu MiB) can't be there",
                       (unsigned long long)spec->hotplug_mem_mib);
-    if (spec->initial_balloon_mem_mib > 0 && !spec->balloon)
-        table_problem(reader, PROBLEM_ERROR, "/initialBalloonMem", false, "it needs \"balloon\": true");
-    if (spec->initial_balloon_mem_mib >= spec->mem_mib && spec->initial_balloon_mem_mib > 0)
+    if (spec->balloon && spec->initial_balloon_mem_mib >= spec->mem_mib)
         table_problem(reader, PROBLEM_ERROR, "/initialBalloonMem", false,
                       "the balloon can't take all of mem (%llu MiB)", (unsigned long long)spec->mem_mib);
     /* Elsewhere a limit that is equal to guest memory kills the hypervisor, some time later (users.md). */
@@ -233,6 +259,7 @@ static void check_own_name(const TableReader *reader, const char *key, char *con
 
 void vm_spec_check(const VmSpec *spec, const TableReader *reader)
 {
+    table_check_effects(reader, &vm_table, spec, "");
     check_boot(reader, spec);
     check_kernel_params(reader, spec);
     check_memory(reader, spec);
@@ -241,6 +268,7 @@ void vm_spec_check(const VmSpec *spec, const TableReader *reader)
     check_interface_keys(reader, spec);
     check_forwards(reader, spec);
     check_shares(reader, spec);
+    check_virtiofsd(reader, spec);
     check_devices(reader, spec);
     check_readiness(reader, spec);
     check_own_name(reader, "requires", spec->requires, spec->n_requires, spec->name);

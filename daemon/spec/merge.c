@@ -264,7 +264,7 @@ static cJSON *list_to_append(Merger *m, cJSON *object, const char *key, const ch
                              const Source *upper, int *ret_error)
 {
     cJSON *list = cJSON_GetObjectItemCaseSensitive(object, key);
-    TableReader reader = {m->upper, m->upper_file, m->problems};
+    TableReader reader = {.document = m->upper, .file = m->upper_file, .problems = m->problems};
 
     *ret_error = 0;
     if (!cJSON_IsArray(upper->json) || (list && !cJSON_IsArray(list))) {

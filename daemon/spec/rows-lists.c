@@ -72,17 +72,17 @@ static const KeyRow volume_rows[] = {
     {.key = "image", .type = KEY_STRING, AT(VolumeSpec, image), .required = true, .take = take_image,
      A_PATH, .doc = "Path of the disk image: absolute, or relative to the microVM's state directory."},
     {.key = "size", .type = KEY_SIZE, AT(VolumeSpec, size_mib), RANGE(1, UINT64_C(64) << 20), NEXT_START,
-     .doc = "Size of an image that is made. Needed with autoCreate."},
+     WITH("autoCreate"), .doc = "Size of an image that is made. Needed with autoCreate."},
     {.key = "autoCreate", .type = KEY_BOOL, AT(VolumeSpec, auto_create), NEXT_START,
      .computed = "true for a relative image with a size, else false",
      .doc = "Make the image (sparse) and a file system on it before the first start. One that was there "
             "before and is gone is an error, never made anew."},
     {.key = "fsType", .type = KEY_ENUM, AT(VolumeSpec, fs_type), .fallback = "ext4", WORDS(fs_type, FS_TYPE),
-     NEXT_START, .doc = "File system made on a new image, by mkfs.TYPE."},
+     NEXT_START, WITH("autoCreate"), .doc = "File system made on a new image, by mkfs.TYPE."},
     {.key = "label", .type = KEY_STRING, AT(VolumeSpec, label), .take = take_fs_label, NEXT_START,
-     .doc = "Label of the file system made."},
+     WITH("autoCreate"), .doc = "Label of the file system made."},
     {.key = "mkfsExtraArgs", .type = KEY_STRINGS, LIST(VolumeSpec, mkfs_args), .maximum = 64,
-     .take = take_argument, NEXT_START, UNSAFE, .doc = "More arguments of mkfs."},
+     .take = take_argument, NEXT_START, UNSAFE, WITH("autoCreate"), .doc = "More arguments of mkfs."},
     {.key = "mountPoint", .type = KEY_STRING, AT(VolumeSpec, mount_point), .take = take_absolute, LIVE,
      .doc = "Where the guest mounts it. The guest's own affair: microvmd only shows it."},
     {.key = "readOnly", .type = KEY_BOOL, AT(VolumeSpec, read_only), .fallback = "false",
@@ -102,7 +102,7 @@ static int finish_volume(void *item, const KeysGiven *given)
     VolumeSpec *volume = item;
 
     if (!key_given(given, "autoCreate"))
-        volume->auto_create = volume->image && volume->image[0] != '/' && volume->size_mib > 0;
+        volume->auto_create = (!volume->image || volume->image[0] != '/') && volume->size_mib > 0;
     return 0;
 }
 
@@ -132,15 +132,15 @@ static const KeyRow interface_rows[] = {
      .doc = "MAC address of the guest's card."},
     {.key = "bridge", .type = KEY_STRING, AT(InterfaceSpec, bridge), .take = take_interface_name,
      .pattern = "^[A-Za-z0-9._-]{1,15}$",
-     .doc = "Bridge of the host that an interface of type bridge joins."},
+     WITH_WORDS("type", WORD(INTERFACE_BRIDGE)), MISLEADS, .doc = "Bridge of the host that an interface of type bridge joins."},
     {.key = "macvtap.link", .type = KEY_STRING, AT(InterfaceSpec, macvtap_link), .take = take_interface_name,
      .pattern = "^[A-Za-z0-9._-]{1,15}$",
-     .doc = "Card of the host that an interface of type macvtap is above."},
+     WITH_WORDS("type", WORD(INTERFACE_MACVTAP)), MISLEADS, .doc = "Card of the host that an interface of type macvtap is above."},
     {.key = "macvtap.mode", .type = KEY_ENUM, AT(InterfaceSpec, macvtap_mode), .fallback = "bridge",
      WORDS(macvtap_mode, MACVTAP_MODE), .enum_needs = macvtap_mode_needs,
-     .doc = "Whom an interface of type macvtap can talk to."},
+     WITH_WORDS("type", WORD(INTERFACE_MACVTAP)), MISLEADS, .doc = "Whom an interface of type macvtap can talk to."},
     {.key = "tap.vhost", .type = KEY_BOOL, AT(InterfaceSpec, tap_vhost), .fallback = "false",
-     .needs = CAP_VHOST_NET, .doc = "Move packets in the host's kernel (vhost-net): several times faster."},
+     .needs = CAP_VHOST_NET, WITH_WORDS("type", ~WORD(INTERFACE_USER)), MISLEADS, .doc = "Move packets in the host's kernel (vhost-net): several times faster."},
 };
 
 /* "user", "tap:NAME", "bridge:BRIDGE", "macvtap:LINK" */
@@ -220,21 +220,21 @@ static const KeyRow share_rows[] = {
      WORDS(share_proto, SHARE_PROTO), .enum_needs = share_proto_needs,
      .doc = "virtiofs is faster and closer to a local file system; 9p needs no helper on the host."},
     {.key = "socket", .type = KEY_STRING, AT(ShareSpec, socket), .take = take_absolute,
-     A_PATH, .doc = "Socket of a virtiofsd that somebody else runs. Without it one is run for the microVM."},
+     A_PATH, WITH_WORDS("proto", WORD(SHARE_VIRTIOFS)), MISLEADS, .doc = "Socket of a virtiofsd that somebody else runs. Without it one is run for the microVM."},
     {.key = "securityModel", .type = KEY_ENUM, AT(ShareSpec, security_model), .fallback = "none",
      WORDS(security_model, SECURITY_MODEL), .enum_needs = security_model_needs,
-     .doc = "Of 9p: how owners and modes that the guest sets are kept."},
+     WITH_WORDS("proto", WORD(SHARE_9P)), MISLEADS, .doc = "Of 9p: how owners and modes that the guest sets are kept."},
     {.key = "readOnly", .type = KEY_BOOL, AT(ShareSpec, read_only), .fallback = "false",
      .doc = "The guest can't write to it."},
     {.key = "cache", .type = KEY_ENUM, AT(ShareSpec, cache), .fallback = "auto",
      WORDS(share_cache, SHARE_CACHE), .enum_needs = share_cache_needs,
-     .doc = "Of virtiofs: what the guest may cache."},
+     WITH_WORDS("proto", WORD(SHARE_VIRTIOFS)), .doc = "Of virtiofs: what the guest may cache."},
     {.key = "posixAcl", .type = KEY_BOOL, AT(ShareSpec, posix_acl), .fallback = "false",
      .needs = CAP_VIRTIOFSD_OPTIONS,
-     .doc = "Of virtiofs: POSIX access control lists. MicroVM.nix's default is true; libvirt can't say it."},
+     WITH_WORDS("proto", WORD(SHARE_VIRTIOFS)), .doc = "Of virtiofs: POSIX access control lists. MicroVM.nix's default is true; libvirt can't say it."},
     {.key = "extraArgs", .type = KEY_STRINGS, LIST(ShareSpec, extra_args), .maximum = 64,
      .take = take_argument, .needs = CAP_VIRTIOFSD_OPTIONS,
-     UNSAFE, .doc = "More arguments of virtiofsd for this share."},
+     UNSAFE, WITH_WORDS("proto", WORD(SHARE_VIRTIOFS)), .doc = "More arguments of virtiofsd for this share."},
 };
 
 const KeyTable share_table = {

@@ -49,6 +49,14 @@ static Capability log_target_needs(int value)
 #define ANOTHER_WAY(how) "it is for building a guest with Nix; here " how
 #define MACOS            "it is for macOS; microvmd runs on Linux"
 
+/* With policy "no" it is never started again. */
+#define RESTARTS                                                                                             \
+    {                                                                                                        \
+        .key = "restart.policy", .words = ~WORD(RESTART_NO)                                                  \
+    }
+#define WITH_RESTARTS           .only = {RESTARTS}
+#define WITH_RESTARTS_AND(name) .only = {RESTARTS, {.key = name}}
+
 /* A row a key, as a table is read. */
 /* clang-format off */
 
@@ -98,9 +106,9 @@ static const KeyRow vm_rows[] = {
     {.key = "balloon", .type = KEY_BOOL, AT(VmSpec, balloon), .fallback = "false", .needs = CAP_BALLOON,
      .doc = "Memory balloon: the host can take memory back, and gets what the guest does not use."},
     {.key = "initialBalloonMem", .type = KEY_SIZE, AT(VmSpec, initial_balloon_mem_mib), .fallback = "0",
-     .maximum = MIB_MAX, .needs = CAP_BALLOON, .doc = "How much the balloon takes at the start."},
+     .maximum = MIB_MAX, .needs = CAP_BALLOON, WITH("balloon"), MISLEADS, .doc = "How much the balloon takes at the start."},
     {.key = "deflateOnOOM", .type = KEY_BOOL, AT(VmSpec, deflate_on_oom), .fallback = "true",
-     .doc = "The balloon gives memory back when the guest runs out of it."},
+     WITH("balloon"), .doc = "The balloon gives memory back when the guest runs out of it."},
 
     /* --- what it boots --- */
     {.key = "boot", .type = KEY_ENUM, AT(VmSpec, boot), .fallback = "kernel", WORDS(boot, BOOT),
@@ -149,13 +157,13 @@ static const KeyRow vm_rows[] = {
     {.key = "graphics.enable", .type = KEY_BOOL, AT(VmSpec, graphics), .fallback = "false",
      .needs = CAP_GRAPHICS, .doc = "A display."},
     {.key = "graphics.backend", .type = KEY_ENUM, AT(VmSpec, graphics_backend), .fallback = "headless",
-     WORDS(graphics_backend, GRAPHICS_BACKEND), .needs = CAP_GRAPHICS, .doc = "Where the display is shown."},
+     WORDS(graphics_backend, GRAPHICS_BACKEND), .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Where the display is shown."},
     {.key = "graphics.socket", .type = KEY_STRING, AT(VmSpec, graphics_socket), .take = take_text,
-     .needs = CAP_GRAPHICS, A_PATH, .doc = "Socket of the display's helper."},
+     .needs = CAP_GRAPHICS, A_PATH, WITH("graphics.enable"), .doc = "Socket of the display's helper."},
     {.key = "graphics.vulkan", .type = KEY_BOOL, AT(VmSpec, graphics_vulkan), .fallback = "false",
-     .needs = CAP_GRAPHICS, .doc = "Vulkan for the guest."},
+     .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Vulkan for the guest."},
     {.key = "graphics.hostmem", .type = KEY_SIZE, AT(VmSpec, graphics_hostmem_mib), .fallback = "0",
-     .maximum = MIB_MAX, .needs = CAP_GRAPHICS, .doc = "Memory of the display that the host shares."},
+     .maximum = MIB_MAX, .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Memory of the display that the host shares."},
 
     /* --- of one hypervisor only --- */
     {.key = "qemu.machine", .type = KEY_ENUM, AT(VmSpec, qemu_machine), WORDS(qemu_machine, QEMU_MACHINE),
@@ -219,35 +227,35 @@ static const KeyRow vm_rows[] = {
      .doc = "What to do when it ends by itself. on-failure: start it again after a crash or panic; always: "
             "also after a power-off. A stop by a person is never undone."},
     {.key = "restart.delay", .type = KEY_DURATION, AT(VmSpec, restart_delay_usec), .fallback = "1",
-     RANGE(0, DAY), LIVE, .doc = "How long to wait before it is started again, after a first failure."},
+     RANGE(0, DAY), LIVE, WITH_RESTARTS, .doc = "How long to wait before it is started again, after a first failure."},
     {.key = "restart.maxDelay", .type = KEY_DURATION, AT(VmSpec, restart_max_delay_usec), .fallback = "5min",
-     RANGE(0, DAY), LIVE, .doc = "The longest delay."},
+     RANGE(0, DAY), LIVE, WITH_RESTARTS_AND("restart.delay"), .doc = "The longest delay."},
     {.key = "restart.factor", .type = KEY_NUMBER, AT(VmSpec, restart_factor), .fallback = "2", RANGE(1, 10),
-     LIVE, .doc = "The delay grows by this factor at each further failure, up to maxDelay."},
+     LIVE, WITH_RESTARTS_AND("restart.delay"), .doc = "The delay grows by this factor at each further failure, up to maxDelay."},
     {.key = "restart.startLimit", .type = KEY_NUMBER, AT(VmSpec, restart_start_limit), .fallback = "5",
      .maximum = 50, LIVE,
-     .doc = "After so many starts by itself within startLimitInterval it is given up; 0: never."},
+     WITH_RESTARTS, .doc = "After so many starts by itself within startLimitInterval it is given up; 0: never."},
     {.key = "restart.startLimitInterval", .type = KEY_DURATION, AT(VmSpec, restart_limit_interval_usec),
-     .fallback = "10min", RANGE(1, 7 * DAY), LIVE, .doc = "The time within which starts are counted."},
+     .fallback = "10min", RANGE(1, 7 * DAY), LIVE, WITH_RESTARTS_AND("restart.startLimit"), .doc = "The time within which starts are counted."},
     {.key = "readiness.type", .type = KEY_ENUM, AT(VmSpec, readiness_type), .fallback = "none",
      WORDS(readiness_type, READINESS_TYPE), NEXT_START, .enum_needs = readiness_needs,
      .doc = "How it is known that the guest is ready. none: it is not claimed."},
     {.key = "readiness.timeout", .type = KEY_DURATION, AT(VmSpec, readiness_timeout_usec), .fallback = "150",
      RANGE(0, DAY), NEXT_START, .needs = CAP_READINESS,
-     .doc = "How long it may take until the guest is ready."},
+     WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)), .doc = "How long it may take until the guest is ready."},
     {.key = "readiness.onTimeout", .type = KEY_ENUM, AT(VmSpec, readiness_on_timeout), .fallback = "wait",
      WORDS(on_timeout, ON_TIMEOUT), NEXT_START, .needs = CAP_READINESS,
-     .doc = "What to do with a guest that is not ready by then."},
+     WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)), .doc = "What to do with a guest that is not ready by then."},
     {.key = "readiness.pattern", .type = KEY_STRING, AT(VmSpec, readiness_pattern), .take = take_text,
      NEXT_START, .needs = CAP_READINESS,
-     .doc = "Of type console: a regular expression (regex(7)) that a line matches."},
+     WITH_WORDS("readiness.type", WORD(READINESS_CONSOLE)), .doc = "Of type console: a regular expression (regex(7)) that a line matches."},
     {.key = "readiness.port", .type = KEY_NUMBER, AT(VmSpec, readiness_port), RANGE(1, 65535), NEXT_START,
-     .needs = CAP_READINESS, .doc = "Of types tcp and http: the guest's port."},
+     .needs = CAP_READINESS, WITH_WORDS("readiness.type", WORD(READINESS_TCP) | WORD(READINESS_HTTP)), .doc = "Of types tcp and http: the guest's port."},
     {.key = "readiness.path", .type = KEY_STRING, AT(VmSpec, readiness_path), .take = take_http_path,
-     NEXT_START, .needs = CAP_READINESS, .doc = "Of type http: the path that is asked for."},
+     NEXT_START, .needs = CAP_READINESS, WITH_WORDS("readiness.type", WORD(READINESS_HTTP)), .doc = "Of type http: the path that is asked for."},
     {.key = "readiness.command", .type = KEY_STRINGS, LIST(VmSpec, readiness_command), .maximum = 64,
      .take = take_argument, NEXT_START, .needs = CAP_READINESS, UNSAFE,
-     .doc = "Of type command: a program on the host and its arguments; ready when it ends with 0."},
+     WITH_WORDS("readiness.type", WORD(READINESS_COMMAND)), .doc = "Of type command: a program on the host and its arguments; ready when it ends with 0."},
     {.key = "stop.timeout", .type = KEY_DURATION, AT(VmSpec, stop_timeout_usec), .fallback = "90",
      RANGE(0, DAY), LIVE,
      .doc = "How long a guest that was asked to shut down may take before it is ended by force."},
@@ -256,7 +264,7 @@ static const KeyRow vm_rows[] = {
      .doc = "How it is stopped, step by step. A bare string is an action."},
     {.key = "console.log", .type = KEY_ENUM, AT(VmSpec, console_log), .fallback = "file",
      WORDS(log_target, LOG_TARGET), .enum_needs = log_target_needs,
-     .doc = "Where the serial console is logged."},
+     WITH("qemu.serialConsole"), .doc = "Where the serial console is logged."},
     {.key = "preStart", .type = KEY_STRING, AT(VmSpec, pre_start), .take = take_script, NEXT_START,
      .needs = CAP_HOST_SCRIPTS, UNSAFE, .doc = "Shell commands that are run on the host before each start."},
     {.key = "extraArgsScript", .type = KEY_STRING, AT(VmSpec, extra_args_script), .take = take_script,

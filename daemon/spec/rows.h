@@ -16,6 +16,12 @@
 #define A_PATH     .reach = REACH_PATH
 #define UNSAFE     .reach = REACH_HOST
 
+/* Without another key, or without its words, it has no effect. */
+#define WITH(name)             .only = {{.key = name}}
+#define WITH_WORDS(name, bits) .only = {{.key = name, .words = (bits)}}
+#define WORD(value)            (UINT64_C(1) << (value))
+#define MISLEADS               .misleads = true
+
 /* The rows hold int functions, whatever the enum. */
 #define ENUM_NAME(prefix, type)                                                                              \
     static const char *prefix##_name(int value)                                                              \

@@ -190,6 +190,18 @@ bool key_given(const KeysGiven *given, const char *key)
     return row && given->row[row - given->table->rows];
 }
 
+char *table_key_pointer(const char *pointer, const char *key)
+{
+    char *joined = NULL;
+
+    if (asprintf(&joined, "%s/%s", pointer, key) < 0)
+        return NULL;
+    for (char *at = joined + strlen(pointer) + 1; *at; at++)
+        if (*at == '.')
+            *at = '/';
+    return joined;
+}
+
 /* With the first sentence of its documentation, without the full stop. */
 void table_missing(const TableReader *reader, const KeyRow *row, const char *pointer)
 {

@@ -44,6 +44,12 @@ typedef struct KeyTable KeyTable;
 /* Takes a string value: NULL and the value (the caller's) in *ret_value, or what is wrong with it. */
 typedef const char *(*key_take_fn)(const char *text, char **ret_value);
 
+/* What another key of the same object must be: true, more than 0, or one of these words. */
+typedef struct KeyCondition {
+    const char *key; /* NULL: none */
+    uint64_t words;  /* bits by value */
+} KeyCondition;
+
 typedef struct KeyRow {
     const char *key; /* dots separate objects: "restart.policy" */
     KeyType type;
@@ -61,6 +67,8 @@ typedef struct KeyRow {
     int (*enum_value)(const char *name);
     int enum_max;
     const KeyTable *items; /* KEY_OBJECTS */
+    KeyCondition only[2];  /* without these it has no effect, which is told */
+    bool misleads;         /* ... as an error: who writes it takes something for done that is not */
     KeyChange change;
     KeyReach reach;
     Capability needs;                    /* for anything but the default */
@@ -99,6 +107,7 @@ typedef struct TableReader {
     const JsonDocument *document;
     const char *file; /* for places that name none */
     ProblemList *problems;
+    const char *below; /* what is in the files whose paths begin so may be for others; NULL: nothing is */
 } TableReader;
 
 /*
@@ -150,6 +159,19 @@ void table_row_clear(const KeyRow *row, void *target);
 
 /* Whether the row's value in `source` is what it is when nothing is said (false where that is computed). */
 bool table_is_default(const KeyRow *row, const void *source);
+
+/* Whether what the row needs beside it is there. */
+bool table_has_effect(const KeyTable *table, const KeyRow *row, const void *source);
+/* Tells of all values other than the default that have no effect in `source`, which is at `pointer`. */
+void table_check_effects(const TableReader *reader, const KeyTable *table, const void *source,
+                         const char *pointer);
+/* What is missing, as a definition would say it. */
+void table_print_condition(const KeyTable *table, const KeyRow *row, const KeyCondition *condition,
+                           FILE *stream);
+/* Whether the value at `pointer` is written by somebody who means this very microVM. */
+bool table_is_written(const TableReader *reader, const char *pointer);
+/* RFC 6901 pointer of a dotted key; NULL: out of memory. */
+char *table_key_pointer(const char *pointer, const char *key);
 
 /* Who is to run a microVM. */
 typedef struct Runner {

@@ -527,8 +527,6 @@ static void test_what_libvirt_would_do_otherwise(void **state)
     spec.shares = &share;
     spec.n_shares = 1;
     assert_int_equal(problems_with(&spec, "read-only shares by virtiofs"), 1);
-    share = (ShareSpec){.proto = SHARE_VIRTIOFS, .socket = (char *)"/s", .cache = SHARE_CACHE_NEVER};
-    assert_int_equal(problems_with(&spec, "idea of that"), 1);
     share = (ShareSpec){.proto = SHARE_9P, .read_only = true};
     assert_int_equal(problems_with(&spec, NULL), 0);
     spec.hotplug_mem_mib = 3;

@@ -64,10 +64,6 @@ static void check_shares(const VmSpec *spec, const Runner *runner, const TableRe
         snprintf(pointer, sizeof(pointer), "/shares/%zu/readOnly", i);
         if (share->read_only)
             table_refuse(reader, pointer, CAP_VIRTIOFS_READ_ONLY, runner);
-        snprintf(pointer, sizeof(pointer), "/shares/%zu/cache", i);
-        if (share->socket && share->cache != SHARE_CACHE_AUTO)
-            table_problem(reader, PROBLEM_ERROR, pointer, false,
-                          "the virtiofsd behind \"socket\" has its own idea of that; remove the key");
     }
 }
 

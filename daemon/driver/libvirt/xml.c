@@ -64,7 +64,7 @@ static void put_memory(Writer *w)
     if (spec->hotplug_mem_mib > 0)
         xml_put(w, "  <maxMemory slots='1' unit='MiB'>%" PRIu64 "</maxMemory>\n", most);
     xml_put(w, "  <memory unit='MiB'>%" PRIu64 "</memory>\n", most);
-    if (spec->initial_balloon_mem_mib > 0)
+    if (spec->balloon && spec->initial_balloon_mem_mib > 0)
         xml_put(w, "  <currentMemory unit='MiB'>%" PRIu64 "</currentMemory>\n",
                 spec->mem_mib + spec->hotplugged_mem_mib - spec->initial_balloon_mem_mib);
     put_memory_backing(w);
