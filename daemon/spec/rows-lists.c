@@ -253,12 +253,12 @@ static const KeyRow device_rows[] = {
     {.key = "path", .type = KEY_STRING, AT(DeviceSpec, path), .required = true, .take = take_device_path,
      .doc = "PCI: its address, such as \"0000:00:02.0\"; USB: \"vendorid=0x1234,productid=0x5678\"."},
     {.key = "qemu.id", .type = KEY_STRING, AT(DeviceSpec, qemu_id), .take = take_identifier,
-     .needs = CAP_DEVICE_PLACEMENT, .doc = "QEMU's id of the device."},
+     .needs = CAP_DEVICE_PLACEMENT, .doc = "QEMU's id of the device. libvirt takes those that begin with \"ua-\"."},
     {.key = "qemu.bus", .type = KEY_STRING, AT(DeviceSpec, qemu_bus), .take = take_identifier,
      .needs = CAP_DEVICE_PLACEMENT,
-     .doc = "Bus of the guest that it is plugged into, such as a PCIe root port."},
+     .doc = "Bus of the guest that it is plugged into: a PCIe root port."},
     {.key = "qemu.deviceExtraArgs", .type = KEY_STRING, AT(DeviceSpec, qemu_extra_args),
-     .take = take_option_value, .needs = CAP_DEVICE_PLACEMENT, .doc = "More properties of QEMU's device."},
+     .take = take_option_value, .needs = CAP_DEVICE_OPTIONS, .doc = "More properties of QEMU's device."},
 };
 
 const KeyTable device_table = {

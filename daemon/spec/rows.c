@@ -36,6 +36,11 @@ static Capability readiness_needs(int value)
     return value == READINESS_NONE ? CAP_NONE : CAP_READINESS;
 }
 
+static Capability graphics_backend_needs(int value)
+{
+    return value == GRAPHICS_HEADLESS ? CAP_NONE : CAP_GRAPHICS_WINDOW;
+}
+
 static Capability log_target_needs(int value)
 {
     return value == LOG_TARGET_JOURNAL ? CAP_CONSOLE_JOURNAL : CAP_NONE;
@@ -155,15 +160,15 @@ static const KeyRow vm_rows[] = {
      .take = take_absolute, .take_name = take_credential_name, .needs = CAP_CREDENTIALS, A_PATH,
      .doc = "systemd credentials of the guest: name and the file on the host that holds it."},
     {.key = "graphics.enable", .type = KEY_BOOL, AT(VmSpec, graphics), .fallback = "false",
-     .needs = CAP_GRAPHICS, .doc = "A display."},
+     .needs = CAP_GRAPHICS, .doc = "A display, with keyboard and mouse."},
     {.key = "graphics.backend", .type = KEY_ENUM, AT(VmSpec, graphics_backend), .fallback = "headless",
-     WORDS(graphics_backend, GRAPHICS_BACKEND), .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Where the display is shown."},
+     WORDS(graphics_backend, GRAPHICS_BACKEND), .enum_needs = graphics_backend_needs, WITH("graphics.enable"), .doc = "Where the display is shown. headless: nowhere, until somebody looks at it: virt-viewer --attach NAME."},
     {.key = "graphics.socket", .type = KEY_STRING, AT(VmSpec, graphics_socket), .take = take_text,
-     .needs = CAP_GRAPHICS, A_PATH, WITH("graphics.enable"), .doc = "Socket of the display's helper."},
+     .needs = CAP_GRAPHICS_SHARED, A_PATH, WITH("graphics.enable"), .doc = "Socket of the display's helper."},
     {.key = "graphics.vulkan", .type = KEY_BOOL, AT(VmSpec, graphics_vulkan), .fallback = "false",
-     .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Vulkan for the guest."},
+     .needs = CAP_GRAPHICS_SHARED, WITH("graphics.enable"), .doc = "Vulkan for the guest."},
     {.key = "graphics.hostmem", .type = KEY_SIZE, AT(VmSpec, graphics_hostmem_mib), .fallback = "0",
-     .maximum = MIB_MAX, .needs = CAP_GRAPHICS, WITH("graphics.enable"), .doc = "Memory of the display that the host shares."},
+     .maximum = MIB_MAX, .needs = CAP_GRAPHICS_SHARED, WITH("graphics.enable"), .doc = "Memory of the display that the host shares."},
 
     /* --- of one hypervisor only --- */
     {.key = "qemu.machine", .type = KEY_ENUM, AT(VmSpec, qemu_machine), WORDS(qemu_machine, QEMU_MACHINE),

@@ -207,6 +207,27 @@ static void test_every_key_on_q35(void **state)
     compare("every-q35", &request, &system_target);
 }
 
+/* Where a device is plugged in, and a display. */
+static void test_placement(void **state)
+{
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+    RootPortSpec ports[] = {{.id = (char *)"gpu-port", .chassis = 1, .slot = 3}, {.id = (char *)"net-port"}};
+    DeviceSpec placed[] = {devices[0], devices[1], devices[2]};
+
+    placed[0].qemu_bus = (char *)"net-port";
+    placed[0].qemu_id = (char *)"ua-net";
+    placed[1].qemu_bus = (char *)"gpu-port";
+    placed[2].qemu_id = (char *)"ua-key";
+    spec.qemu_machine = QEMU_MACHINE_Q35;
+    spec.qemu_root_ports = ports;
+    spec.n_qemu_root_ports = ELEMENTSOF(ports);
+    spec.devices = placed;
+    spec.n_devices = ELEMENTSOF(placed);
+    spec.graphics = true;
+    compare("placement", &request, &system_target);
+}
+
 static void test_boot_from_disk(void **state)
 {
     VmSpec spec = minimal_spec();
@@ -533,6 +554,39 @@ static void test_what_libvirt_would_do_otherwise(void **state)
     assert_int_equal(problems_with(&spec, "multiple of 2 MiB"), 1);
 }
 
+static void test_where_devices_can_be(void **state)
+{
+    VmSpec spec = minimal_spec();
+    RootPortSpec ports[] = {{.id = (char *)"a", .chassis = 1}, {.id = (char *)"b", .chassis = 2}};
+    DeviceSpec placed[] = {devices[0], devices[1]};
+
+    spec.qemu_machine = QEMU_MACHINE_Q35;
+    spec.qemu_root_ports = ports;
+    spec.n_qemu_root_ports = ELEMENTSOF(ports);
+    spec.devices = placed;
+    spec.n_devices = ELEMENTSOF(placed);
+    placed[0].qemu_bus = (char *)"a";
+    placed[1].qemu_bus = (char *)"b";
+    assert_int_equal(problems_with(&spec, NULL), 0);
+    placed[1].qemu_bus = (char *)"a";
+    assert_int_equal(problems_with(&spec, "room for one device"), 1);
+    placed[1].qemu_bus = (char *)"c";
+    assert_int_equal(problems_with(&spec, "no PCIe root port of that name"), 1);
+    placed[1].qemu_bus = NULL;
+    placed[1].qemu_id = (char *)"key";
+    assert_int_equal(problems_with(&spec, "\"ua-key\""), 1);
+    placed[1] = devices[2];
+    placed[1].qemu_bus = (char *)"b";
+    assert_int_equal(problems_with(&spec, "USB device"), 1);
+    spec.n_devices = 0;
+    ports[1].chassis = 1;
+    assert_int_equal(problems_with(&spec, "chassis and slot"), 1);
+    ports[1].slot = 1;
+    assert_int_equal(problems_with(&spec, NULL), 0);
+    ports[1].id = ports[0].id;
+    assert_int_equal(problems_with(&spec, "here twice"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_every_key_on_microvm),
         cmocka_unit_test(test_every_key_on_q35),
+        cmocka_unit_test(test_placement),
         cmocka_unit_test(test_boot_from_disk),
         cmocka_unit_test(test_impossible_is_not_written),
         cmocka_unit_test(test_hostile_text_stays_text),
@@ -549,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_what_libvirt_says),
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_what_libvirt_would_do_otherwise),
+        cmocka_unit_test(test_where_devices_can_be),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -19,6 +19,7 @@ PAGE = os.path.join(SOURCE, "docs", "microvm-nix.md")
 LIBVIRT, LATER, REFUSED = "yes", "later", "no"
 KERNEL = {"kernel": "/boot/vmlinuz"}
 Q35 = {"qemu": {"machine": "q35"}}
+PORT = {"qemu": {"machine": "q35", "pcieRootPorts": [{"id": "port1", "chassis": 1, "slot": 2}]}}
 USER = {"interfaces": ["user"]}
 
 
@@ -145,8 +146,10 @@ ROWS = [
     ("virtiofsd.extraArgs", {**share(proto="virtiofs"), "virtiofsd": {"extraArgs": ["--xattr"]}}, LATER, "/virtiofsd/extraArgs"),
     ("devices[].bus = pci, .path", device("pci", "0000:00:02.0"), LIBVIRT, "On the machine `q35`."),
     ("devices[].bus = usb, .path", device("usb", "vendorid=0x1234,productid=0x5678"), LIBVIRT, "On the machine `q35`."),
-    ("devices[].qemu.id", device("pci", "0000:00:02.0", id="gpu"), LATER, "/devices/0/qemu/id"),
-    ("devices[].qemu.bus", device("pci", "0000:00:02.0", bus="port1"), LATER, "/devices/0/qemu/bus"),
+    ("devices[].qemu.id", device("pci", "0000:00:02.0", id="ua-gpu"), LIBVIRT,
+     "On the machine `q35`; libvirt takes only ids that begin with `ua-`."),
+    ("devices[].qemu.bus", PORT | {"devices": [{"bus": "pci", "path": "0000:00:02.0", "qemu": {"bus": "port1"}}]}, LIBVIRT,
+     "On the machine `q35`: one of `qemu.pcieRootPorts`."),
     ("devices[].qemu.deviceExtraArgs", device("pci", "0000:00:02.0", deviceExtraArgs="x-vga=on"), LATER,
      "/devices/0/qemu/deviceExtraArgs"),
     ("vsock.cid", {"vsock": {"cid": 42}}, LIBVIRT, ""),
@@ -154,19 +157,20 @@ ROWS = [
     ("registerWithMachined", {"registerWithMachined": True}, LIBVIRT, "libvirt registers all its guests, whatever it says."),
     ("credentialFiles", {"credentialFiles": {"key": "/etc/keys/key"}}, LIBVIRT, "By fw_cfg, as there."),
     ("cloud-hypervisor.platformOEMStrings", other("cloud-hypervisor", platformOEMStrings=["a"]), LATER, "/hypervisor"),
-    ("graphics.enable", {"graphics": {"enable": True}}, REFUSED, "/graphics/enable"),
-    ("graphics.backend", {"graphics": {"enable": True, "backend": "gtk"}}, REFUSED, "/graphics/backend"),
-    ("graphics.socket", {"graphics": {"enable": True, "socket": "gpu.sock"}}, REFUSED, "/graphics/socket"),
-    ("graphics.vulkan", {"graphics": {"enable": True, "vulkan": True}}, REFUSED, "/graphics/vulkan"),
-    ("graphics.hostmem", {"graphics": {"enable": True, "hostmem": "1G"}}, REFUSED, "/graphics/hostmem"),
+    ("graphics.enable", {**Q35, "graphics": {"enable": True}}, LIBVIRT, "On the machine `q35`."),
+    ("graphics.backend = headless", {**Q35, "graphics": {"enable": True, "backend": "headless"}}, LIBVIRT,
+     "`virt-viewer --attach NAME` shows it."),
+    *((f"graphics.backend = {backend}", {**Q35, "graphics": {"enable": True, "backend": backend}}, REFUSED, "/graphics/backend")
+      for backend in ("gtk", "cocoa")),
+    *((f"graphics.{key}", {**Q35, "graphics": {"enable": True, key: value}}, LATER, f"/graphics/{key}")
+      for key, value in (("socket", "gpu.sock"), ("vulkan", True), ("hostmem", "1G"))),
     ("qemu.machine = microvm", {"qemu": {"machine": "microvm"}}, LIBVIRT, "On x86-64."),
     ("qemu.machine = q35", Q35, LIBVIRT, "On x86-64."),
     ("qemu.machine = virt", {"qemu": {"machine": "virt"}}, REFUSED, "/qemu/machine"),
     ("qemu.machineOpts", {"qemu": {"machineOpts": {"mem-merge": "off"}}}, LATER, "/qemu/machineOpts"),
     ("qemu.extraArgs", {"qemu": {"extraArgs": ["-no-user-config"]}}, LIBVIRT, ""),
     ("qemu.serialConsole", {"qemu": {"serialConsole": False}}, LIBVIRT, ""),
-    ("qemu.pcieRootPorts[]", {**Q35, "qemu": {"machine": "q35", "pcieRootPorts": [{"id": "port1"}]}}, LATER,
-     "/qemu/pcieRootPorts"),
+    ("qemu.pcieRootPorts[]", PORT, LIBVIRT, "On the machine `q35`."),
     ("firecracker.cpu", other("firecracker", cpu={}), LATER, "/hypervisor"),
     ("firecracker.driveIoEngine", other("firecracker", driveIoEngine="Sync"), LATER, "/hypervisor"),
     ("firecracker.extraArgs", other("firecracker", extraArgs=["-v"]), LATER, "/hypervisor"),
@@ -182,7 +186,7 @@ ROWS = [
     ("vfkit.rosetta.enable", {"vfkit": {"rosetta": {"enable": True}}}, REFUSED, "/vfkit"),
     ("preStart", {"preStart": "true"}, LATER, "/preStart"),
     ("extraArgsScript", {"extraArgsScript": "echo"}, LATER, "/extraArgsScript"),
-    ("user", {"user": "microvm"}, REFUSED, "/user"),
+    ("user", {"user": "microvm"}, LATER, "/user"),
     ("socket", {"socket": "control.sock"}, LATER, "/socket"),
     ("prettyProcnames", {"prettyProcnames": True}, LATER, "/prettyProcnames"),
 ]

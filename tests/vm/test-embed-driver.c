@@ -368,10 +368,29 @@ static void test_forwards_and_hints(void **state)
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 
+/* PCIe root ports of one's own, in slots of one's own, and a display without a window: QEMU starts with them.
+ */
+static void test_root_ports_and_display(void **state)
+{
+    RootPortSpec ports[] = {{.id = (char *)"one", .chassis = 7, .slot = 3}, {.id = (char *)"two"}};
+    const Seen *seen;
+
+    machine_describe("idle");
+    machine.spec.qemu_machine = QEMU_MACHINE_Q35;
+    machine.spec.qemu_root_ports = ports;
+    machine.spec.n_qemu_root_ports = ELEMENTSOF(ports);
+    machine.spec.graphics = true;
+    machine_launch();
+    seen = harness_expect(&harness, DRIVER_STARTED, "web");
+    assert_non_null(seen);
+    assert_int_equal(stop_machine(STOP_FORCE), 0);
+    assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
+}
+
 /* libvirt's QEMU driver takes all that is written: every word of it, and every device gets its address. */
 static void test_golden_files(void **state)
 {
-    static const char *const names[] = {"minimal", "every-microvm", "every-q35", "boot-disk"};
+    static const char *const names[] = {"minimal", "every-microvm", "every-q35", "placement", "boot-disk"};
     virConnectPtr connection = virConnectOpen(uri);
 
     assert_non_null(connection);
@@ -430,6 +449,7 @@ int main(void)
         VM(test_hung_hypervisor),
         VM(test_all_slots),
         VM(test_forwards_and_hints),
+        VM(test_root_ports_and_display),
         VM(test_golden_files),
     };
 

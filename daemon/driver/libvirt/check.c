@@ -77,10 +77,63 @@ static void check_hotplug(const VmSpec *spec, const TableReader *reader)
                       VIRTIO_MEM_BLOCK_MIB);
 }
 
+static bool is_root_port(const VmSpec *spec, const char *bus)
+{
+    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
+        if (streq(spec->qemu_root_ports[i].id, bus))
+            return true;
+    return false;
+}
+
+static void check_placement(const VmSpec *spec, const TableReader *reader)
+{
+    for (size_t i = 0; i < spec->n_devices; i++) {
+        const DeviceSpec *device = &spec->devices[i];
+        char pointer[64];
+        snprintf(pointer, sizeof(pointer), "/devices/%zu/qemu/id", i);
+        if (device->qemu_id && strncmp(device->qemu_id, "ua-", 3) != 0)
+            table_problem(reader, PROBLEM_ERROR, pointer, false,
+                          "libvirt takes only ids that begin with \"ua-\": \"ua-%s\"", device->qemu_id);
+        snprintf(pointer, sizeof(pointer), "/devices/%zu/qemu/bus", i);
+        if (!device->qemu_bus)
+            continue;
+        if (device->bus == DEVICE_USB)
+            table_problem(reader, PROBLEM_ERROR, pointer, true,
+                          "libvirt chooses where a USB device is plugged in; remove the key");
+        else if (!is_root_port(spec, device->qemu_bus))
+            table_problem(reader, PROBLEM_ERROR, pointer, false,
+                          "there is no PCIe root port of that name; add \"qemu\": { \"pcieRootPorts\": [{ "
+                          "\"id\": \"%s\" }] }",
+                          device->qemu_bus);
+        for (size_t k = 0; k < i; k++)
+            if (streq(spec->devices[k].qemu_bus, device->qemu_bus))
+                table_problem(reader, PROBLEM_ERROR, pointer, false,
+                              "a PCIe root port has room for one device, and /devices/%zu is in it", k);
+    }
+}
+
+static void check_root_ports(const VmSpec *spec, const TableReader *reader)
+{
+    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
+        for (size_t k = 0; k < i; k++) {
+            const RootPortSpec *port = &spec->qemu_root_ports[i], *other = &spec->qemu_root_ports[k];
+            char pointer[64];
+            snprintf(pointer, sizeof(pointer), "/qemu/pcieRootPorts/%zu", i);
+            if (streq(port->id, other->id))
+                table_problem(reader, PROBLEM_ERROR, pointer, false,
+                              "id %s is here twice (also at /qemu/pcieRootPorts/%zu)", port->id, k);
+            if (port->chassis > 0 && port->chassis == other->chassis && port->slot == other->slot)
+                table_problem(reader, PROBLEM_ERROR, pointer, false,
+                              "it has the chassis and slot of /qemu/pcieRootPorts/%zu", k);
+        }
+}
+
 void libvirt_check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
     check_slots(spec, reader);
     check_interfaces(spec, reader);
     check_shares(spec, runner, reader);
     check_hotplug(spec, reader);
+    check_placement(spec, reader);
+    check_root_ports(spec, reader);
 }

@@ -97,7 +97,10 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_SHARE_VIRTIOFS, CAP_VIRTIOFSD_THREADS, CAP_VSOCK,        CAP_CREDENTIALS, CAP_QEMU_ARGUMENTS,
         CAP_NO_CONSOLE,     CAP_CPU_QUOTA,         CAP_CPU_AFFINITY, CAP_MEMORY_MAX,  CAP_IO_WEIGHT,
     };
-    static const Capability with_pci[] = {CAP_DISK_BOOT, CAP_MEMORY_HOTPLUG, CAP_DEVICE_PCI, CAP_DEVICE_USB};
+    static const Capability with_pci[] = {
+        CAP_DISK_BOOT,        CAP_MEMORY_HOTPLUG,  CAP_DEVICE_PCI, CAP_DEVICE_USB,
+        CAP_DEVICE_PLACEMENT, CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,
+    };
     CapabilitySet set = 0;
 
     for (size_t i = 0; i < ELEMENTSOF(of_all); i++)

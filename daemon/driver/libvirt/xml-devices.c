@@ -248,6 +248,31 @@ static void put_share(Writer *w, const ShareSpec *share)
 
 /* --- devices of the host --- */
 
+/* Buses are numbers in libvirt: 0 is the machine's own, then come ours, then those that libvirt adds. */
+static void put_root_port(Writer *w, size_t index)
+{
+    const RootPortSpec *port = &w->request->spec->qemu_root_ports[index];
+
+    xml_put(w, "    <controller type='pci' index='%zu' model='pcie-root-port'>\n", index + 1);
+    if (port->chassis > 0)
+        xml_put(w, "      <target chassis='%" PRIu64 "'/>\n", port->chassis);
+    xml_put(w, "      <alias name='" ROOT_PORT_ALIAS "%zu'/>\n    </controller>\n", index);
+}
+
+static void put_placement(Writer *w, const DeviceSpec *device)
+{
+    const VmSpec *spec = w->request->spec;
+
+    if (device->qemu_id) {
+        xml_put(w, "      <alias");
+        xml_attribute(w, "name", device->qemu_id);
+        xml_put(w, "/>\n");
+    }
+    for (size_t i = 0; device->qemu_bus && i < spec->n_qemu_root_ports; i++)
+        if (streq(device->qemu_bus, spec->qemu_root_ports[i].id))
+            xml_put(w, "      <address type='pci' domain='0' bus='%zu' slot='0' function='0'/>\n", i + 1);
+}
+
 /* The forms of its path are take_device_path()'s, so that only numbers are taken out of it. */
 static void put_passed_through(Writer *w, const DeviceSpec *device)
 {
@@ -266,7 +291,9 @@ static void put_passed_through(Writer *w, const DeviceSpec *device)
     } else {
         w->invalid = true;
     }
-    xml_put(w, "      </source>\n    </hostdev>\n");
+    xml_put(w, "      </source>\n");
+    put_placement(w, device);
+    xml_put(w, "    </hostdev>\n");
 }
 
 static bool has_usb(const VmSpec *spec)
@@ -309,6 +336,14 @@ static void put_memory_devices(Writer *w)
     xml_put(w, "    </memballoon>\n");
 }
 
+/* Nobody listens: who may use libvirt gets at it by that (virt-viewer --attach). */
+static void put_display(Writer *w)
+{
+    if (w->request->spec->graphics)
+        xml_put(w, "    <graphics type='vnc'>\n      <listen type='none'/>\n    </graphics>\n"
+                   "    <video>\n      <model type='virtio'/>\n    </video>\n");
+}
+
 void xml_devices(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
@@ -317,6 +352,8 @@ void xml_devices(Writer *w)
 
     xml_put(w, "  <devices>\n    <controller type='usb' model='%s'/>\n",
             has_usb(spec) ? "qemu-xhci" : "none");
+    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
+        put_root_port(w, i);
     for (size_t i = 0; i < spec->n_volumes; i++)
         put_disk(w, i);
     for (size_t i = 0; i < spec->n_interfaces; i++)
@@ -327,6 +364,7 @@ void xml_devices(Writer *w)
     for (size_t i = 0; i < spec->n_devices; i++)
         put_passed_through(w, &spec->devices[i]);
     put_console(w);
+    put_display(w);
     if (spec->vsock_cid > 0) {
         xml_put(w, "    <vsock model='virtio'>\n      <cid auto='no' address='%" PRIu64 "'/>\n",
                 spec->vsock_cid);

@@ -14,6 +14,9 @@ typedef struct Writer {
     bool invalid; /* something that XML can't hold was to be written */
 } Writer;
 
+/* What libvirt, and so QEMU, calls a PCIe root port, followed by its index. */
+#define ROOT_PORT_ALIAS "ua-root-port-"
+
 /* xml-writer.c. Structure and numbers of ours; nothing from outside goes through this one. */
 void xml_put(Writer *w, const char *format, ...) _printf_(2, 3);
 /* Text from outside, as the text of an element or the value of an attribute, escaped. */

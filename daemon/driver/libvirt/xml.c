@@ -6,12 +6,22 @@ enum {
     QUOTA_PERIOD_USEC = 100000,
 };
 
-/* Arguments that libvirt has no words for. Its test driver knows none. */
+/* What libvirt has no words for. Its test driver knows none of it. */
 static bool has_arguments(const Writer *w)
 {
     const VmSpec *spec = w->request->spec;
 
     return w->target->type == DOMAIN_QEMU && (xml_has_forwarding_interface(spec) || spec->n_qemu_args > 0);
+}
+
+static bool has_overrides(const Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+    bool any = false;
+
+    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
+        any |= spec->qemu_root_ports[i].slot > 0;
+    return w->target->type == DOMAIN_QEMU && any;
 }
 
 static void put_header(Writer *w)
@@ -23,7 +33,8 @@ static void put_header(Writer *w)
                                                         : "qemu";
 
     xml_put(w, "<domain type='%s'%s>\n", kind,
-            has_arguments(w) ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
+            has_arguments(w) || has_overrides(w) ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+                                                 : "");
     xml_element(w, "  ", "name", spec->name);
     xml_element(w, "  ", "uuid", spec->machine_id);
     if (spec->description)
@@ -198,6 +209,24 @@ static void put_arguments(Writer *w)
     xml_put(w, "  </qemu:commandline>\n");
 }
 
+/* Properties of devices that libvirt gives to QEMU without. */
+static void put_overrides(Writer *w)
+{
+    const VmSpec *spec = w->request->spec;
+
+    if (!has_overrides(w))
+        return;
+    xml_put(w, "  <qemu:override>\n");
+    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
+        if (spec->qemu_root_ports[i].slot > 0)
+            xml_put(w,
+                    "    <qemu:device alias='" ROOT_PORT_ALIAS "%zu'>\n      <qemu:frontend>\n"
+                    "        <qemu:property name='slot' type='unsigned' value='%" PRIu64 "'/>\n"
+                    "      </qemu:frontend>\n    </qemu:device>\n",
+                    i, spec->qemu_root_ports[i].slot);
+    xml_put(w, "  </qemu:override>\n");
+}
+
 int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml)
 {
     _cleanup_free_ char *xml = NULL;
@@ -217,6 +246,7 @@ int domain_xml(const StartRequest *request, const DomainTarget *target, char **r
                      "  <on_crash>destroy</on_crash>\n");
     xml_devices(&writer);
     put_arguments(&writer);
+    put_overrides(&writer);
     xml_put(&writer, "</domain>\n");
     if (fclose(writer.stream) != 0)
         return -ENOMEM;
