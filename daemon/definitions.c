@@ -156,7 +156,7 @@ int definition_check_layer(const char *path, ProblemList *problems)
     JsonDocument document = {0};
     LayerFile file = {.path = (char *)path};
     LayerFiles files = {&file, 1, 0};
-    TableReader reader = {.document = &document, .file = path, .problems = problems};
+    TableReader reader = {.document = &document, .file = path, .problems = problems, .incomplete = true};
     size_t errors = problem_count(problems, PROBLEM_ERROR);
     VmSpec spec = {0};
     int r;
@@ -370,14 +370,15 @@ static int load_definition(const Loader *loader, const char *name, Definition *d
         layer_files_equal(&before->files, &definition->files)) {
         definition->read = vm_spec_ref(before->read);
         definition->reusable = true;
-    } else if (loader->below_error) {
-        definition->error = strdup(loader->below_error);
     } else {
         r = read_definition(loader, definition, &problems);
         if (r < 0 && r != -EBADMSG)
             return r == -ENOENT ? 0 : r;
-        definition->error = r < 0 ? definition_summarize(&problems, 0) : NULL;
-        definition->reusable = problems.count == 0;
+        if (r < 0 && loader->below_error)
+            definition->error = strdup(loader->below_error);
+        else if (r < 0)
+            definition->error = definition_summarize(&problems, 0);
+        definition->reusable = r >= 0 && problems.count == 0;
         /* What is shared with others, defaults say, was told with the first of them. */
         problem_list_move(loader->problems, &problems, strchr(name, '@') ? NULL : own_file(definition));
     }

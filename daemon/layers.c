@@ -52,41 +52,33 @@ static int read_layer(LayerFile *file, ProblemList *problems, char **ret_text, s
 
 /* --- together --- */
 
-/* Whether a merge would change nothing: no null, no "KEY+". */
-static bool is_plain(const cJSON *json)
-{
-    const cJSON *child;
+/* What reads and merges: for whom, and what it has come to. */
+typedef struct Reading {
+    const char *name; /* of the microVM that specifiers are expanded for; NULL: not yet */
+    ProblemList *problems;
+    JsonDocument merged;
+    bool broken; /* a file could not be read */
+} Reading;
 
-    cJSON_ArrayForEach (child, json)
-        if (!is_plain(child) ||
-            (child->string && (cJSON_IsNull(child) || (*child->string && has_suffix(child->string, "+")))))
-            return false;
-    return true;
+/* Specifiers come first, so that lists are merged by what their elements are called. */
+static int expand(const char *name, const char *path, ProblemList *problems, JsonDocument *document)
+{
+    TableReader reader = {.document = document, .file = path, .problems = problems};
+
+    return name ? specifiers_expand(&reader, document, &vm_table, name) : 0;
 }
 
-/* What a document of one file needs to be one of several. */
-static int set_file(JsonDocument *document, const char *path)
-{
-    const char *file = path ? json_document_file(document, path) : NULL;
-
-    for (size_t i = 0; i < document->n_places; i++)
-        document->places[i].file = file;
-    return path && !file ? -ENOMEM : 0;
-}
-
-/* Puts a text over `lower`, into *merged, which may be that. */
-static int add_layer(const char *path, const char *text, size_t size, ProblemList *problems,
-                     const JsonDocument *lower, JsonDocument *merged)
+/* Puts a text over what there is. */
+static int add_layer(Reading *reading, const char *path, const char *text, size_t size)
 {
     _cleanup_(json_document_clear)
     JsonDocument document = {0};
-    TableReader reader = {.document = &document, .file = path, .problems = problems};
-    JsonDocument result;
+    TableReader reader = {.document = &document, .file = path, .problems = reading->problems};
     int r;
 
-    r = json_scan(text, size, path, problems, &document);
+    r = json_scan(text, size, path, reading->problems, &document);
     if (r >= 0)
-        r = set_file(&document, path);
+        r = path ? json_document_set_file(&document, path) : 0;
     if (r < 0)
         return r;
     if (!cJSON_IsObject(document.root)) {
@@ -94,17 +86,8 @@ static int add_layer(const char *path, const char *text, size_t size, ProblemLis
             table_wrong_type(&reader, document.root, "", "an object");
         return -EBADMSG;
     }
-    if (!lower->root && is_plain(document.root)) {
-        result = document;
-        document = (JsonDocument){0};
-    } else {
-        r = json_merge(&vm_table, lower->root ? lower : NULL, &document, path, problems, &result);
-        if (r < 0)
-            return r;
-    }
-    json_document_clear(merged);
-    *merged = result;
-    return 0;
+    r = expand(reading->name, path, reading->problems, &document);
+    return r < 0 ? r : json_merge(&vm_table, &reading->merged, &document, path, reading->problems);
 }
 
 /* What is said of all of a definition, that a key is missing, say, is said of its own file. */
@@ -118,75 +101,83 @@ static int set_root_place(JsonDocument *document, const char *path, unsigned lin
     return root->file ? 0 : -ENOMEM;
 }
 
-static int merge_files(const JsonDocument *below, LayerFiles *files, ProblemList *problems,
-                       JsonDocument *merged)
+static int merge_files(Reading *reading, LayerFiles *files)
 {
     unsigned line = 0, column = 0;
-    bool broken = false;
 
     for (size_t i = 0; i < files->count; i++) {
         _cleanup_free_ char *text = NULL;
         size_t size;
-        int r = read_layer(&files->items[i], problems, &text, &size);
+        int r = read_layer(&files->items[i], reading->problems, &text, &size);
         if (r >= 0 && size > 0)
-            r = add_layer(files->items[i].path, text, size, problems, merged->root ? merged : below, merged);
+            r = add_layer(reading, files->items[i].path, text, size);
         else if (r >= 0)
             r = -ESTALE; /* it masks since it was looked at */
         if (r < 0 && r != -EBADMSG)
             return r;
-        broken |= r < 0; /* what is wrong with the others is told all the same */
-        if (i == files->main && merged->root) {
-            line = json_find(merged, "")->line;
-            column = json_find(merged, "")->column;
+        reading->broken |= r < 0; /* what is wrong with the others is told all the same */
+        if (i == files->main && r >= 0) {
+            line = json_find(&reading->merged, "")->line;
+            column = json_find(&reading->merged, "")->column;
         }
     }
-    if (broken)
-        return -EBADMSG;
-    return line > 0 ? set_root_place(merged, files->items[files->main].path, line, column) : 0;
+    return line > 0 ? set_root_place(&reading->merged, files->items[files->main].path, line, column) : 0;
 }
 
-static int expand(const char *name, const char *path, ProblemList *problems, JsonDocument *document)
+/* What is below, for this microVM. */
+static int begin(Reading *reading, const Layers *below)
 {
-    TableReader reader = {.document = document, .file = path, .problems = problems};
+    int r;
 
-    return specifiers_expand(&reader, document, &vm_table, name);
+    if (!below || !below->document.root)
+        return 0;
+    r = json_document_copy(&below->document, &reading->merged);
+    return r < 0 ? r : expand(reading->name, NULL, reading->problems, &reading->merged);
+}
+
+/* Tells what is wrong with the values that could be read; what is missing may be where nothing could. */
+static int tell_values(const Reading *reading)
+{
+    TableReader reader = {.document = &reading->merged, .problems = reading->problems, .incomplete = true};
+    VmSpec spec = {0};
+    int r = reading->merged.root ? table_read(&reader, &vm_table, reading->merged.root, "", &spec) : 0;
+
+    table_clear(&vm_table, &spec);
+    return r < 0 ? r : -EBADMSG;
 }
 
 int layers_merge(const char *name, const Layers *below, LayerFiles *files, ProblemList *problems,
                  JsonDocument *ret_document)
 {
-    static const JsonDocument nothing = {0};
-    _cleanup_(json_document_clear)
-    JsonDocument merged = {0};
-    const char *path = files->items[files->main].path;
+    Reading reading = {.name = name, .problems = problems, .broken = below && below->broken};
     int r;
 
-    r = merge_files(below ? &below->document : &nothing, files, problems, &merged);
+    r = begin(&reading, below);
+    if (r >= 0)
+        r = merge_files(&reading, files);
+    if (r >= 0 && reading.broken)
+        r = tell_values(&reading);
     if (r < 0)
-        return r;
-    r = expand(name, path, problems, &merged);
-    if (r < 0)
-        return r;
-    *ret_document = merged;
-    merged = (JsonDocument){0};
-    return 0;
+        json_document_clear(&reading.merged);
+    else
+        *ret_document = reading.merged;
+    return r;
 }
 
 int layers_merge_text(const char *name, const Layers *below, const char *text, size_t size,
                       ProblemList *problems, JsonDocument *ret_document)
 {
-    _cleanup_(json_document_clear)
-    JsonDocument merged = {0};
+    Reading reading = {.name = name, .problems = problems};
     int r;
 
-    r = add_layer(NULL, text, size, problems, &below->document, &merged);
+    r = begin(&reading, below);
     if (r >= 0)
-        r = expand(name, NULL, problems, &merged);
+        r = add_layer(&reading, NULL, text, size);
     if (r < 0)
-        return r;
-    *ret_document = merged;
-    merged = (JsonDocument){0};
-    return 0;
+        json_document_clear(&reading.merged);
+    else
+        *ret_document = reading.merged;
+    return r;
 }
 
 /* --- what is below --- */
@@ -219,20 +210,22 @@ int layers_load_below(const char *defaults_path, ProblemList *problems, Layers *
     enum {
         TRIES = 3
     };
-    static const JsonDocument nothing = {0};
     Layers below = {0};
     int r = -ESTALE;
 
     for (int i = 0; i < TRIES && r == -ESTALE; i++) {
+        Reading reading = {.problems = problems};
         layers_clear(&below);
         r = layers_find_below(defaults_path, problems, &below.files);
         if (r >= 0)
-            r = merge_files(&nothing, &below.files, problems, &below.document);
+            r = merge_files(&reading, &below.files);
+        below.document = reading.merged;
+        below.broken = reading.broken;
     }
-    if (r < 0 && r != -EBADMSG) {
+    if (r < 0) {
         layers_clear(&below);
         return r == -ESTALE ? -EBADMSG : r;
     }
     *ret_below = below;
-    return r;
+    return below.broken ? -EBADMSG : 0;
 }

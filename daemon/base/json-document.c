@@ -31,6 +31,15 @@ const char *json_document_file(JsonDocument *document, const char *file)
     return grown[document->n_files] ? grown[document->n_files++] : NULL;
 }
 
+int json_document_set_file(JsonDocument *document, const char *file)
+{
+    const char *own = json_document_file(document, file);
+
+    for (size_t i = 0; i < document->n_places; i++)
+        document->places[i].file = own;
+    return own ? 0 : -ENOMEM;
+}
+
 /* RFC 6901: '~' is "~0", '/' is "~1". */
 char *json_pointer_join(const char *pointer, const char *token)
 {
@@ -49,11 +58,12 @@ char *json_pointer_join(const char *pointer, const char *token)
     return joined;
 }
 
-const JsonPlace *json_find(const JsonDocument *document, const char *pointer)
+/* The number of the first place that is not before `pointer`, of equal ones: of a key that is there twice,
+ * the one that the tree gives first. */
+static size_t first_from(const JsonDocument *document, const char *pointer)
 {
     size_t low = 0, high = document->n_places;
 
-    /* The first of equal ones: of a key that is there twice, the one that the tree gives first. */
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (strcmp(pointer, document->places[middle].pointer) <= 0)
@@ -61,20 +71,74 @@ const JsonPlace *json_find(const JsonDocument *document, const char *pointer)
         else
             low = middle + 1;
     }
-    return low < document->n_places && streq(document->places[low].pointer, pointer) ? &document->places[low]
-                                                                                     : NULL;
+    return low;
+}
+
+const JsonPlace *json_find_any(const JsonDocument *document, const char *pointer)
+{
+    size_t first = first_from(document, pointer);
+
+    return first < document->n_places && streq(document->places[first].pointer, pointer)
+               ? &document->places[first]
+               : NULL;
+}
+
+const JsonPlace *json_find(const JsonDocument *document, const char *pointer)
+{
+    const JsonPlace *place = json_find_any(document, pointer);
+
+    return place && !place->removed ? place : NULL;
 }
 
 const JsonPlace *json_find_nearest(const JsonDocument *document, const char *pointer)
 {
-    const JsonPlace *place = json_find(document, pointer);
+    const JsonPlace *place = json_find_any(document, pointer);
     _cleanup_free_ char *above = place ? NULL : strdup(pointer);
 
     for (char *slash; !place && above && (slash = strrchr(above, '/'));) {
         *slash = '\0';
-        place = json_find(document, above);
+        place = json_find_any(document, above);
     }
     return place;
+}
+
+size_t json_places_inside(const JsonDocument *document, const char *pointer, size_t *ret_first)
+{
+    size_t length = strlen(pointer), first = first_from(document, pointer), n = 0;
+
+    /* Between "/a" and "/a/b" there may be "/a-". */
+    while (first < document->n_places && strncmp(document->places[first].pointer, pointer, length) == 0 &&
+           document->places[first].pointer[length] < '/')
+        first++;
+    while (first + n < document->n_places &&
+           strncmp(document->places[first + n].pointer, pointer, length) == 0 &&
+           document->places[first + n].pointer[length] == '/')
+        n++;
+    *ret_first = first;
+    return n;
+}
+
+int json_document_copy(const JsonDocument *document, JsonDocument *ret_copy)
+{
+    _cleanup_(json_document_clear)
+    JsonDocument copy = {.root = cJSON_Duplicate(document->root, true),
+                         .places = calloc(document->n_places + 1, sizeof(JsonPlace))};
+
+    if ((document->root && !copy.root) || !copy.places)
+        return -ENOMEM;
+    for (size_t i = 0; i < document->n_places; i++) {
+        const JsonPlace *from = &document->places[i];
+        JsonPlace *to = &copy.places[copy.n_places++];
+        *to = *from;
+        to->pointer = strdup(from->pointer);
+        to->number = from->number ? strdup(from->number) : NULL;
+        to->file = from->file ? json_document_file(&copy, from->file) : NULL;
+        if (!to->pointer || (from->number && !to->number) || (from->file && !to->file))
+            return -ENOMEM;
+    }
+    *ret_copy = copy;
+    copy = (JsonDocument){0};
+    return 0;
 }
 
 static int by_pointer(const void *a, const void *b)
@@ -91,12 +155,17 @@ static bool is_inside_duplicate(const char *pointer, const char *duplicate)
            pointer[strlen(duplicate)] == '/';
 }
 
+void json_document_sort(JsonDocument *document)
+{
+    if (document->n_places > 0)
+        qsort(document->places, document->n_places, sizeof(*document->places), by_pointer);
+}
+
 void json_document_index(JsonDocument *document, const char *file, ProblemList *problems)
 {
     const char *duplicate = NULL;
 
-    if (document->n_places > 0)
-        qsort(document->places, document->n_places, sizeof(*document->places), by_pointer);
+    json_document_sort(document);
     for (size_t i = 1; i < document->n_places; i++) {
         const JsonPlace *first = &document->places[i - 1], *again = &document->places[i];
         if (!streq(first->pointer, again->pointer) || is_inside_duplicate(again->pointer, duplicate))

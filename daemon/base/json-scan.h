@@ -25,7 +25,9 @@ typedef struct JsonPlace {
     unsigned key_line, key_column; /* of its key; 0: it is in an array, or the document */
     char *number;                  /* as written; NULL: it is none */
     const char *file;              /* where several were merged: one of the document's `files` */
-    bool flawed; /* a problem with the value itself has been told: the tree holds a filler */
+    bool flawed;  /* a problem with the value itself has been told: the tree holds a filler */
+    bool removed; /* there is no value: here a null took it out */
+    bool cut;     /* while documents are merged: it is gone */
 } JsonPlace;
 
 typedef struct JsonDocument {
@@ -38,6 +40,9 @@ typedef struct JsonDocument {
 
 void json_document_clear(JsonDocument *document);
 
+/* 0 or -ENOMEM. */
+int json_document_copy(const JsonDocument *document, JsonDocument *ret_copy);
+
 /*
  * Scans `text`; every problem goes to `problems` with `file` as its name. Returns 0 when there is a tree,
  * even if there were problems (duplicate keys, say) beside; -EBADMSG when there is none, -ENOMEM.
@@ -48,16 +53,27 @@ int json_scan(const char *text, size_t size, const char *file, ProblemList *prob
 /* For json_scan(): sorts the places and tells of keys that are there twice. Linear for many keys in one
  * object. */
 void json_document_index(JsonDocument *document, const char *file, ProblemList *problems);
+/* Sorts the places alone. */
+void json_document_sort(JsonDocument *document);
 
 /* The document's own copy of a file's name, for its places; NULL: out of memory. */
 const char *json_document_file(JsonDocument *document, const char *file);
 
+/* All places are of that file. 0 or -ENOMEM. */
+int json_document_set_file(JsonDocument *document, const char *file);
+
 /* The place of a pointer; NULL: there is none. */
 const JsonPlace *json_find(const JsonDocument *document, const char *pointer);
+
+/* The same, or where it was removed. */
+const JsonPlace *json_find_any(const JsonDocument *document, const char *pointer);
 
 /* The same, or else of the nearest value above it: the inside of a short form has no place of its own. NULL:
  * there is none at all. */
 const JsonPlace *json_find_nearest(const JsonDocument *document, const char *pointer);
+
+/* How many places there are inside the value, and the number of the first one. */
+size_t json_places_inside(const JsonDocument *document, const char *pointer, size_t *ret_first);
 
 /* Appends a reference token to a pointer, escaped; NULL: out of memory. */
 char *json_pointer_join(const char *pointer, const char *token);

@@ -2,19 +2,13 @@
 #include "spec/merge.h"
 
 typedef struct Merger {
-    const JsonDocument *lower, *upper;
-    const char *upper_file;
+    JsonDocument *lower; /* becomes the result */
+    const JsonDocument *upper;
+    const char *file; /* the lower document's own copy of the upper file's name */
     ProblemList *problems;
-    JsonDocument result;
-    size_t room;
+    JsonPlace *added; /* to the lower document, in the end */
+    size_t n_added, room;
 } Merger;
-
-/* A value where it is written, or within what a short form stands for. */
-typedef struct Source {
-    const JsonDocument *document;
-    const cJSON *json; /* NULL: there is none */
-    const char *pointer;
-} Source;
 
 /* Which rows say how the members of an object are merged: those that begin with `prefix`. */
 typedef struct Level {
@@ -24,122 +18,214 @@ typedef struct Level {
 
 static const Level free_level = {NULL, ""};
 
+/* A value of the lower document, in the container that it is in, and where. */
+typedef struct Spot {
+    cJSON *container;
+    cJSON *json; /* NULL: there is none yet */
+    const char *pointer;
+} Spot;
+
 /* --- places --- */
 
-static int add_place(Merger *m, const char *pointer, const Source *source)
+static int add_place(Merger *m, const char *pointer, const JsonPlace *from, bool removed)
 {
-    const JsonPlace *from = json_find_nearest(source->document, source->pointer);
-    const char *file = from && from->file ? from->file : source->document == m->upper ? m->upper_file : NULL;
     JsonPlace place = from ? *from : (JsonPlace){0};
 
-    if (m->result.n_places == m->room) {
-        size_t room = m->room ? 2 * m->room : 64;
-        JsonPlace *grown = reallocarray(m->result.places, room, sizeof(*grown));
+    if (m->n_added == m->room) {
+        size_t room = m->room ? 2 * m->room : 32;
+        JsonPlace *grown = reallocarray(m->added, room, sizeof(*grown));
         if (!grown)
             return -ENOMEM;
-        m->result.places = grown;
+        m->added = grown;
         m->room = room;
     }
-    place.file = file ? json_document_file(&m->result, file) : NULL;
+    place.file = m->file;
+    place.removed = removed;
     place.pointer = strdup(pointer);
     place.number = place.number ? strdup(place.number) : NULL;
-    if (!place.pointer || (file && !place.file) || (from && from->number && !place.number)) {
-        free(place.pointer);
-        free(place.number);
-        return -ENOMEM;
+    m->added[m->n_added++] = place;
+    return place.pointer && (!from || !from->number || place.number) ? 0 : -ENOMEM;
+}
+
+/* The places of the upper value at `from`, and of what is in it, are those of `to`. */
+static int graft_places(Merger *m, const char *from, const char *to)
+{
+    size_t first, n, length = strlen(from);
+    int r = add_place(m, to, json_find_nearest(m->upper, from), false);
+
+    n = json_places_inside(m->upper, from, &first);
+    for (size_t i = first; i < first + n && r >= 0; i++) {
+        _cleanup_free_ char *moved = NULL;
+        if (!streq(from, to) && asprintf(&moved, "%s%s", to, m->upper->places[i].pointer + length) < 0)
+            return -ENOMEM;
+        r = add_place(m, moved ? moved : m->upper->places[i].pointer, &m->upper->places[i], false);
     }
-    m->result.places[m->result.n_places++] = place;
-    return 0;
+    return r;
+}
+
+static void cut_places(Merger *m, const char *pointer)
+{
+    JsonPlace *place = (JsonPlace *)json_find_any(m->lower, pointer);
+    size_t first, n = json_places_inside(m->lower, pointer, &first);
+
+    if (place)
+        place->cut = true;
+    for (size_t i = first; i < first + n; i++)
+        m->lower->places[i].cut = true;
+}
+
+/* An object or list that goes on being there is where the upper file has it. */
+static int move_place(Merger *m, const char *from, const char *to)
+{
+    JsonPlace *place = (JsonPlace *)json_find_any(m->lower, to);
+
+    if (place)
+        place->cut = true;
+    return add_place(m, to, json_find_nearest(m->upper, from), false);
+}
+
+static int finish_places(Merger *m)
+{
+    JsonDocument *lower = m->lower;
+    JsonPlace *all = reallocarray(NULL, lower->n_places + m->n_added + 1, sizeof(*all));
+    size_t n = 0;
+
+    for (size_t i = 0; i < lower->n_places; i++) {
+        if (all && !lower->places[i].cut) {
+            all[n++] = lower->places[i];
+            continue;
+        }
+        free(lower->places[i].pointer);
+        free(lower->places[i].number);
+    }
+    for (size_t i = 0; all && i < m->n_added; i++)
+        all[n++] = m->added[i];
+    free(lower->places);
+    lower->places = all;
+    lower->n_places = n;
+    if (all)
+        json_document_sort(lower);
+    else
+        for (size_t i = 0; i < m->n_added; i++) {
+            free(m->added[i].pointer);
+            free(m->added[i].number);
+        }
+    free(m->added);
+    return all ? 0 : -ENOMEM;
 }
 
 /* --- values --- */
 
-static char *join(const char *pointer, const cJSON *child, size_t index)
+/* Whether it stays as it is when it is merged into nothing: no null, no "KEY+". */
+static bool is_plain(const cJSON *json)
+{
+    const cJSON *child;
+
+    cJSON_ArrayForEach (child, json) {
+        size_t length = child->string ? strlen(child->string) : 0;
+        if ((child->string && cJSON_IsNull(child)) || (length > 1 && child->string[length - 1] == '+') ||
+            !is_plain(child))
+            return false;
+    }
+    return true;
+}
+
+static char *element_pointer(const char *pointer, int index)
 {
     char *joined = NULL;
 
-    if (child->string)
-        return json_pointer_join(pointer, child->string);
-    return asprintf(&joined, "%s/%zu", pointer, index) < 0 ? NULL : joined;
+    return asprintf(&joined, "%s/%d", pointer, index) < 0 ? NULL : joined;
 }
 
-static int add_child(cJSON *container, const char *key, cJSON *value)
+/* Puts a value, which is its own from now on, in the place of the one that is there, or behind all others. */
+static int put(const Spot *spot, cJSON *value)
 {
-    bool added = value && (key ? cJSON_AddItemToObject(container, key, value)
-                               : cJSON_AddItemToArray(container, value));
+    bool done = spot->json ? cJSON_ReplaceItemViaPointer(spot->container, spot->json, value)
+                : cJSON_IsObject(spot->container)
+                    ? cJSON_AddItemToObject(spot->container, value->string, value)
+                    : cJSON_AddItemToArray(spot->container, value);
 
-    if (added)
+    if (done)
         return 0;
     cJSON_Delete(value);
     return -ENOMEM;
 }
 
-/* As it is, whatever is in it. NULL: out of memory. */
-static cJSON *copy_value(Merger *m, const char *pointer, const Source *source)
+/* What is in an object or list, moved into another one; NULL: out of memory. */
+static cJSON *take_content(cJSON *json)
 {
-    cJSON *copy = cJSON_Duplicate(source->json, false);
-    const cJSON *child;
-    size_t n = 0;
+    cJSON *content = cJSON_IsObject(json) ? cJSON_CreateObject() : cJSON_CreateArray();
 
-    if (!copy || add_place(m, pointer, source) < 0) {
-        cJSON_Delete(copy);
+    if (!content)
         return NULL;
-    }
-    cJSON_ArrayForEach (child, source->json) {
-        _cleanup_free_ char *to = join(pointer, child, n), *from = join(source->pointer, child, n);
-        Source inner = {source->document, child, from};
-        n++;
-        if (!to || !from || add_child(copy, child->string, copy_value(m, to, &inner)) < 0) {
-            cJSON_Delete(copy);
-            return NULL;
-        }
-    }
-    return copy;
+    content->child = json->child;
+    json->child = NULL;
+    return content;
 }
 
-static cJSON *merge_value(Merger *m, Level level, const char *pointer, const Source *lower,
-                          const Source *upper);
+static int merge_members(Merger *m, Level level, cJSON *object, const char *pointer, cJSON *upper,
+                         const char *from);
+
+/* `upper`, which is used up, as a patch. */
+static int merge_value(Merger *m, Level level, const Spot *lower, cJSON *upper, const char *from)
+{
+    cJSON *object = lower->json, *patch = upper;
+    int r;
+
+    if (!cJSON_IsObject(upper) || (!cJSON_IsObject(object) && is_plain(upper))) {
+        cut_places(m, lower->pointer);
+        r = put(lower, upper);
+        return r < 0 ? r : graft_places(m, from, lower->pointer);
+    }
+    if (!cJSON_IsObject(object)) { /* a patch of nothing */
+        cut_places(m, lower->pointer);
+        patch = take_content(object = upper);
+        r = put(lower, upper);
+        if (r < 0 || !patch) {
+            cJSON_Delete(patch);
+            return -ENOMEM;
+        }
+    }
+    r = move_place(m, from, lower->pointer);
+    if (r >= 0)
+        r = merge_members(m, level, object, lower->pointer, patch, from);
+    cJSON_Delete(patch);
+    return r;
+}
 
 /* --- lists whose elements have a key --- */
 
 typedef struct Element {
-    cJSON *expanded; /* of a short form */
-    const cJSON *json;
-    const char *key; /* NULL: none */
-    char *pointer;
+    cJSON *json, *expanded; /* of a short form */
+    const char *key;        /* NULL: none */
     bool taken;
 } Element;
 
 static void free_elements(Element *elements, size_t n)
 {
-    for (size_t i = 0; elements && i < n; i++) {
+    for (size_t i = 0; elements && i < n; i++)
         cJSON_Delete(elements[i].expanded);
-        free(elements[i].pointer);
-    }
     free(elements);
 }
 
-static Element *list_elements(const KeyTable *items, const Source *list, size_t *ret_n)
+static Element *list_elements(const KeyTable *items, cJSON *list, size_t *ret_n)
 {
-    size_t n = 0, room = (size_t)(list->json ? cJSON_GetArraySize(list->json) : 0) + 1;
-    Element *elements = calloc(room, sizeof(*elements));
-    const cJSON *child;
+    Element *elements = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*elements));
+    size_t n = 0;
+    cJSON *child;
 
     if (!elements)
         return NULL;
-    cJSON_ArrayForEach (child, list->json) {
-        Element *element = &elements[n];
+    cJSON_ArrayForEach (child, list) {
+        Element *element = &elements[n++];
         element->json = child;
-        element->pointer = join(list->pointer, child, n);
-        n++;
-        if (cJSON_IsString(child) && table_has_short(items))
-            element->json = element->expanded = table_expand_short(items, child->valuestring);
-        if (!element->pointer || !element->json) {
+        if (cJSON_IsString(child) && table_has_short(items) &&
+            !(element->expanded = table_expand_short(items, child->valuestring))) {
             free_elements(elements, n);
             return NULL;
         }
-        element->key =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(element->json, items->merge_key));
+        element->key = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+            element->expanded ? element->expanded : child, items->merge_key));
     }
     *ret_n = n;
     return elements;
@@ -154,46 +240,77 @@ static Element *find_element(Element *elements, size_t n, const char *key)
     return NULL;
 }
 
-static int merge_element(Merger *m, const KeyTable *items, cJSON *array, const char *pointer,
-                         const Source *lower, const Source *upper)
+/* Elements `above` and, if it is not NULL, `below`, which is number `index` or else the next one. */
+static int merge_element(Merger *m, const KeyTable *items, cJSON *list, const char *pointer, Element *below,
+                         int index, cJSON *upper, Element *above, const char *from)
 {
-    _cleanup_free_ char *at = NULL;
+    _cleanup_free_ char *at = element_pointer(pointer, index);
+    Spot spot = {list, below ? below->json : NULL, at};
+    cJSON *patch = cJSON_DetachItemViaPointer(upper, above->json);
 
-    if (asprintf(&at, "%s/%d", pointer, cJSON_GetArraySize(array)) < 0)
+    if (!at) {
+        cJSON_Delete(patch);
         return -ENOMEM;
-    return add_child(array, NULL, merge_value(m, (Level){items, ""}, at, lower, upper));
+    }
+    if (below && below->expanded) {
+        cJSON_ReplaceItemViaPointer(list, below->json, below->expanded);
+        spot.json = TAKE_PTR(below->expanded);
+    }
+    if (below && above->expanded) {
+        cJSON_Delete(patch);
+        patch = TAKE_PTR(above->expanded);
+    }
+    return merge_value(m, (Level){items, ""}, &spot, patch, from);
 }
 
-static cJSON *merge_list(Merger *m, const KeyTable *items, const char *pointer, const Source *lower,
-                         const Source *upper)
+/* `upper` is emptied. */
+static int merge_list(Merger *m, const KeyTable *items, cJSON *list, const char *pointer, cJSON *upper,
+                      const char *from)
 {
-    size_t n_lower = 0, n_upper = 0;
-    Element *below = list_elements(items, lower, &n_lower), *above = list_elements(items, upper, &n_upper);
-    cJSON *array = below && above && add_place(m, pointer, upper) >= 0 ? cJSON_CreateArray() : NULL;
-    int r = array ? 0 : -ENOMEM;
+    size_t n_below = 0, n_above = 0;
+    Element *below = list_elements(items, list, &n_below), *above = list_elements(items, upper, &n_above);
+    int r = below && above ? move_place(m, from, pointer) : -ENOMEM, next = (int)n_below;
 
-    for (size_t i = 0; i < n_lower && r >= 0; i++) {
-        Element *other = find_element(above, n_upper, below[i].key);
-        Source from = {lower->document, below[i].json, below[i].pointer},
-               patch = {upper->document, other ? other->json : NULL, other ? other->pointer : NULL};
-        if (!other) /* stays as it is written */
-            from.json = cJSON_GetArrayItem(lower->json, (int)i);
-        else
+    for (size_t i = 0; i < n_above && r >= 0; i++) {
+        Element *other = find_element(below, n_below, above[i].key);
+        _cleanup_free_ char *source = element_pointer(from, (int)i);
+        if (other)
             other->taken = true;
-        r = merge_element(m, items, array, pointer, &from, &patch);
+        r = !source ? -ENOMEM
+                    : merge_element(m, items, list, pointer, other, other ? (int)(other - below) : next++,
+                                    upper, &above[i], source);
     }
-    for (size_t i = 0; i < n_upper && r >= 0; i++) {
-        Source none = {0},
-               from = {upper->document, cJSON_GetArrayItem(upper->json, (int)i), above[i].pointer};
-        if (!above[i].taken)
-            r = merge_element(m, items, array, pointer, &none, &from);
+    free_elements(below, n_below);
+    free_elements(above, n_above);
+    return r;
+}
+
+/* Whether lists of that key are merged by their elements' keys. Longer ones than may be are only refused. */
+static const KeyTable *merged_items(const KeyRow *row, const cJSON *below, const cJSON *above)
+{
+    return row && row->items && row->items->merge_key && cJSON_IsArray(above) &&
+                   (uint64_t)cJSON_GetArraySize(above) <= row->maximum &&
+                   (!cJSON_IsArray(below) || (uint64_t)cJSON_GetArraySize(below) <= row->maximum)
+               ? row->items
+               : NULL;
+}
+
+/* A list over a list, or over nothing. */
+static int merge_keyed(Merger *m, const KeyTable *items, const Spot *lower, cJSON *upper, const char *from)
+{
+    cJSON *list = lower->json, *patch = upper;
+    int r = 0;
+
+    if (!cJSON_IsArray(list) && is_plain(upper))
+        return merge_value(m, free_level, lower, upper, from);
+    if (!cJSON_IsArray(list)) {
+        cut_places(m, lower->pointer);
+        patch = take_content(list = upper);
+        r = put(lower, upper);
     }
-    free_elements(below, n_lower);
-    free_elements(above, n_upper);
-    if (r >= 0)
-        return array;
-    cJSON_Delete(array);
-    return NULL;
+    r = r < 0 || !patch ? -ENOMEM : merge_list(m, items, list, lower->pointer, patch, from);
+    cJSON_Delete(patch);
+    return r;
 }
 
 /* --- objects --- */
@@ -209,10 +326,26 @@ static const KeyRow *row_of(Level level, const char *key)
     return NULL;
 }
 
-/* By this name, or by another one that means the same. */
-static const cJSON *find_member(Level level, const cJSON *object, const char *key)
+/* Whether it is a key, or an object that keys are in; without rows everything is. */
+static bool is_known(Level level, const char *key)
 {
-    const cJSON *member = cJSON_GetObjectItemCaseSensitive(object, key);
+    size_t length = strlen(level.prefix), inner = strlen(key);
+
+    if (!level.table || row_of(level, key))
+        return true;
+    for (size_t i = 0; i < level.table->n_rows; i++) {
+        const char *name = level.table->rows[i].key;
+        if (strncmp(name, level.prefix, length) == 0 && strncmp(name + length, key, inner) == 0 &&
+            name[length + inner] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* By this name, or by another one that means the same. */
+static cJSON *find_member(Level level, cJSON *object, const char *key)
+{
+    cJSON *member = cJSON_GetObjectItemCaseSensitive(object, key);
 
     for (size_t i = 0; !member && level.table && !*level.prefix && i < level.table->n_rows; i++) {
         const KeyRow *row = &level.table->rows[i];
@@ -232,147 +365,167 @@ static bool appends(Level level, const cJSON *child)
     return level.table && length > 1 && child->string[length - 1] == '+';
 }
 
-/* One member of the result: `below` and `above` are the members of lower and upper, not both NULL. */
-static int merge_member(Merger *m, Level level, cJSON *object, const char *pointer, const Source *lower,
-                        const cJSON *below, const Source *upper, const cJSON *above)
+/* null. Where there is nothing to remove, a wrong name must not pass for a right one: the table will say. */
+static int remove_member(Merger *m, Level level, const Spot *lower, cJSON *above, const char *from)
 {
-    const char *key = above ? above->string : below->string;
-    const KeyRow *row = row_of(level, key);
-    _cleanup_free_ char *at = json_pointer_join(pointer, key), *from = NULL, *patch = NULL, *deeper = NULL;
-    Source first = {lower->document, below, NULL}, second = {upper->document, above, NULL};
-    cJSON *value;
+    bool known = lower->json || is_known(level, above->string);
 
-    if (below)
-        first.pointer = from = json_pointer_join(lower->pointer, below->string);
-    if (above)
-        second.pointer = patch = json_pointer_join(upper->pointer, above->string);
-    if (!at || (below && !from) || (above && !patch) || asprintf(&deeper, "%s%s.", level.prefix, key) < 0)
-        return -ENOMEM;
-    if (!above)
-        value = copy_value(m, at, &first);
-    else if (row && row->items && row->items->merge_key && cJSON_IsArray(above) &&
-             (uint64_t)cJSON_GetArraySize(above) <= row->maximum &&
-             (!cJSON_IsArray(below) || (uint64_t)cJSON_GetArraySize(below) <= row->maximum))
-        value = merge_list(m, row->items, at, cJSON_IsArray(below) ? &first : &(Source){0}, &second);
+    if (lower->json)
+        cJSON_Delete(cJSON_DetachItemViaPointer(lower->container, lower->json));
+    if (!known)
+        return merge_value(m, free_level, lower, above, from);
+    cJSON_Delete(above);
+    cut_places(m, lower->pointer);
+    return add_place(m, lower->pointer, json_find(m->upper, from), true);
+}
+
+/* `above` is used up. */
+static int merge_member(Merger *m, Level level, cJSON *object, const char *pointer, cJSON *below,
+                        cJSON *above, const char *from)
+{
+    const KeyRow *row = row_of(level, above->string);
+    const KeyTable *items = merged_items(row, below, above);
+    _cleanup_free_ char *at = json_pointer_join(pointer, above->string), *other = NULL, *deeper = NULL;
+    Spot spot = {object, below, at};
+    int r = -ENOMEM;
+
+    if (below && at && !streq(below->string, above->string)) { /* by its other name */
+        other = json_pointer_join(pointer, below->string);
+        if (other)
+            cut_places(m, other);
+    }
+    if (!at || (below && !streq(below->string, above->string) && !other) ||
+        (!row && asprintf(&deeper, "%s%s.", level.prefix, above->string) < 0))
+        cJSON_Delete(above);
+    else if (cJSON_IsNull(above))
+        r = remove_member(m, level, &spot, above, from);
+    else if (items)
+        r = merge_keyed(m, items, &spot, above, from);
     else
-        value = merge_value(m, row ? free_level : (Level){level.table, deeper}, at, &first, &second);
-    return add_child(object, key, value);
-}
-
-/* The list that "KEY+" appends to, made where there is none; NULL: out of memory, or told. */
-static cJSON *list_to_append(Merger *m, cJSON *object, const char *key, const char *pointer,
-                             const Source *upper, int *ret_error)
-{
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(object, key);
-    TableReader reader = {.document = m->upper, .file = m->upper_file, .problems = m->problems};
-
-    *ret_error = 0;
-    if (!cJSON_IsArray(upper->json) || (list && !cJSON_IsArray(list))) {
-        table_problem(&reader, PROBLEM_ERROR, upper->pointer, true,
-                      cJSON_IsArray(upper->json) ? "\"%s+\" appends to a list, but %s is none below"
-                                                 : "\"%s+\" appends to %s, so this must be a list",
-                      key, key);
-        return NULL;
-    }
-    if (list)
-        return list;
-    list = cJSON_CreateArray();
-    if (list && add_place(m, pointer, upper) >= 0 && cJSON_AddItemToObject(object, key, list))
-        return list;
-    cJSON_Delete(list);
-    *ret_error = -ENOMEM;
-    return NULL;
-}
-
-static int append_member(Merger *m, cJSON *object, const char *pointer, const Source *upper,
-                         const cJSON *above)
-{
-    _cleanup_free_ char *key = strndup(above->string, strlen(above->string) - 1),
-                        *from = json_pointer_join(upper->pointer, above->string),
-                        *to = key ? json_pointer_join(pointer, key) : NULL;
-    Source source = {upper->document, above, from};
-    const cJSON *child;
-    size_t n = 0;
-    cJSON *list;
-    int there, r;
-
-    if (!to || !from)
-        return -ENOMEM;
-    list = list_to_append(m, object, key, to, &source, &r);
-    if (!list)
-        return r;
-    there = cJSON_GetArraySize(list); /* counts them, so once */
-    cJSON_ArrayForEach (child, above) {
-        _cleanup_free_ char *inner = join(from, child, n), *at = NULL;
-        Source element = {upper->document, child, inner};
-        n++;
-        if (!inner || asprintf(&at, "%s/%d", to, there++) < 0)
-            return -ENOMEM;
-        r = add_child(list, NULL, copy_value(m, at, &element));
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int merge_members(Merger *m, Level level, cJSON *object, const char *pointer, const Source *lower,
-                         const Source *upper)
-{
-    const cJSON *child, *other;
-    int r = 0;
-
-    /* First what is below, in its order, ... */
-    cJSON_ArrayForEach (child, lower->json) {
-        other = find_member(level, upper->json, child->string);
-        if (r >= 0 && !cJSON_IsNull(other))
-            r = merge_member(m, level, object, pointer, lower, child, upper, other);
-    }
-    /* ... then what is new, and at last what is appended to either. */
-    cJSON_ArrayForEach (child, upper->json) {
-        other = find_member(level, lower->json, child->string);
-        if (other && find_member(level, upper->json, other->string) == child)
-            continue;
-        if (r >= 0 && !appends(level, child) && !cJSON_IsNull(child))
-            r = merge_member(m, level, object, pointer, lower, NULL, upper, child);
-    }
-    cJSON_ArrayForEach (child, upper->json)
-        if (r >= 0 && appends(level, child))
-            r = append_member(m, object, pointer, upper, child);
+        r = merge_value(m, row ? free_level : (Level){level.table, deeper}, &spot, above, from);
     return r;
 }
 
-/* `upper` as a patch of `lower`, of which either may be missing. NULL: out of memory. */
-static cJSON *merge_value(Merger *m, Level level, const char *pointer, const Source *lower,
-                          const Source *upper)
+/* Whether "KEY+" can be: both are lists. */
+static bool can_append(Merger *m, const char *key, const cJSON *list, const cJSON *above, const char *from)
 {
-    Source none = {0};
-    cJSON *object;
+    TableReader reader = {.document = m->upper, .file = m->file, .problems = m->problems};
+    bool is_list = cJSON_IsArray(above);
 
-    if (!upper->json)
-        return copy_value(m, pointer, lower);
-    if (!cJSON_IsObject(upper->json))
-        return copy_value(m, pointer, upper);
-    object = cJSON_CreateObject();
-    if (object && add_place(m, pointer, upper) >= 0 &&
-        merge_members(m, level, object, pointer, cJSON_IsObject(lower->json) ? lower : &none, upper) >= 0)
-        return object;
-    cJSON_Delete(object);
-    return NULL;
+    if (is_list && (!list || cJSON_IsArray(list)))
+        return true;
+    table_problem(&reader, PROBLEM_ERROR, from, true,
+                  is_list ? "\"%s+\" appends to a list, but %s is none below"
+                          : "\"%s+\" appends to %s, so this must be a list",
+                  key, key);
+    return false;
 }
 
-int json_merge(const KeyTable *table, const JsonDocument *lower, const JsonDocument *upper, const char *file,
-               ProblemList *problems, JsonDocument *ret_document)
+/* `above` is used up. */
+static int append_member(Merger *m, cJSON *object, const char *pointer, cJSON *above, const char *from)
 {
-    Merger m = {.lower = lower, .upper = upper, .upper_file = file, .problems = problems};
-    Source below = {lower, lower ? lower->root : NULL, ""}, above = {upper, upper->root, ""};
-    _cleanup_problems_ ProblemList none = {0};
+    _cleanup_free_ char *key = strndup(above->string, strlen(above->string) - 1),
+                        *to = key ? json_pointer_join(pointer, key) : NULL;
+    cJSON *list = to ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL, *child;
+    int r = to ? 0 : -ENOMEM, there, n = 0;
 
-    m.result.root = merge_value(&m, (Level){table, ""}, "", &below, &above);
-    if (!m.result.root) {
-        json_document_clear(&m.result);
+    if (r < 0 || !can_append(m, key, list, above, from)) {
+        cJSON_Delete(above);
+        return r;
+    }
+    if (!list) {
+        cut_places(m, to); /* of a null */
+        if (!cJSON_AddItemToObject(object, key, above)) {
+            cJSON_Delete(above);
+            return -ENOMEM;
+        }
+        return graft_places(m, from, to);
+    }
+    there = cJSON_GetArraySize(list); /* counts them, so once */
+    while (r >= 0 && (child = cJSON_DetachItemFromArray(above, 0))) {
+        _cleanup_free_ char *source = element_pointer(from, n++), *at = element_pointer(to, there++);
+        r = put(&(Spot){list, NULL, at}, child);
+        if (r >= 0)
+            r = source && at ? graft_places(m, source, at) : -ENOMEM;
+    }
+    cJSON_Delete(above);
+    return r;
+}
+
+/* A member of the upper object, and the one of the lower object that it is over. */
+typedef struct Pair {
+    cJSON *above, *below;
+} Pair;
+
+static Pair *pair_members(Level level, cJSON *object, cJSON *upper, size_t *ret_n)
+{
+    Pair *pairs = calloc((size_t)cJSON_GetArraySize(upper) + 1, sizeof(*pairs));
+    size_t n = 0;
+    cJSON *child;
+
+    if (!pairs)
+        return NULL;
+    cJSON_ArrayForEach (child, upper) {
+        pairs[n] = (Pair){child, find_member(level, object, child->string)};
+        for (size_t i = 0; i < n; i++)
+            if (pairs[i].below == pairs[n].below) /* twice the same key, or by two names: that is refused */
+                pairs[n].below = NULL;
+        n++;
+    }
+    *ret_n = n;
+    return pairs;
+}
+
+/* First all others, then what is appended to either. `upper` is emptied. */
+static int merge_members(Merger *m, Level level, cJSON *object, const char *pointer, cJSON *upper,
+                         const char *from)
+{
+    size_t n;
+    _cleanup_free_ Pair *pairs = pair_members(level, object, upper, &n);
+    int r = pairs ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < 2 * n && r >= 0; i++) {
+        Pair *pair = &pairs[i % n];
+        _cleanup_free_ char *source = NULL;
+        if (!pair->above || appends(level, pair->above) != (i >= n))
+            continue;
+        source = json_pointer_join(from, pair->above->string);
+        if (!source)
+            return -ENOMEM;
+        cJSON_DetachItemViaPointer(upper, pair->above);
+        r = i < n ? merge_member(m, level, object, pointer, pair->below, pair->above, source)
+                  : append_member(m, object, pointer, pair->above, source);
+        pair->above = NULL;
+    }
+    return r;
+}
+
+int json_merge(const KeyTable *table, JsonDocument *lower, JsonDocument *upper, const char *file,
+               ProblemList *problems)
+{
+    Merger m = {.lower = lower, .upper = upper, .problems = problems};
+    cJSON *root, *holder;
+    int r, finished;
+
+    if (!lower->root && is_plain(upper->root)) { /* most are that */
+        json_document_clear(lower);
+        *lower = *upper;
+        *upper = (JsonDocument){0};
+        return file ? json_document_set_file(lower, file) : 0;
+    }
+    root = TAKE_PTR(upper->root);
+    holder = cJSON_CreateArray();
+
+    m.file = file ? json_document_file(lower, file) : NULL;
+    if ((file && !m.file) || !holder || (lower->root && !cJSON_AddItemToArray(holder, lower->root))) {
+        cJSON_Delete(root);
+        cJSON_Delete(holder);
         return -ENOMEM;
     }
-    json_document_index(&m.result, file, &none); /* keys that are there twice have been told */
-    *ret_document = m.result;
-    return 0;
+    r = merge_value(&m, (Level){table, ""}, &(Spot){holder, lower->root, ""}, root, "");
+    lower->root = cJSON_DetachItemFromArray(holder, 0);
+    cJSON_Delete(holder);
+    finished = finish_places(&m);
+    json_document_clear(upper);
+    return r < 0 ? r : finished;
 }

@@ -207,11 +207,14 @@ void table_missing(const TableReader *reader, const KeyRow *row, const char *poi
 {
     const char *end = strstr(row->doc, ". ");
     size_t length = end ? (size_t)(end - row->doc) : strlen(row->doc);
+    _cleanup_free_ char *at = table_key_pointer(pointer, row->key);
 
+    if (reader->incomplete)
+        return;
     if (!end && length > 0 && row->doc[length - 1] == '.')
         length--;
-    table_problem(reader, PROBLEM_ERROR, pointer, false, "\"%s\" is missing: %.*s", row->key, (int)length,
-                  row->doc);
+    table_problem(reader, PROBLEM_ERROR, at ? at : pointer, false, "\"%s\" is missing: %.*s", row->key,
+                  (int)length, row->doc);
 }
 
 int table_read(const TableReader *reader, const KeyTable *table, const cJSON *json, const char *pointer,

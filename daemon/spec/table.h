@@ -107,6 +107,7 @@ typedef struct TableReader {
     const JsonDocument *document;
     const char *file; /* for places that name none */
     ProblemList *problems;
+    bool incomplete;   /* there is more of it that could not be read: nothing is missing */
     const char *below; /* what is in the files whose paths begin so may be for others; NULL: nothing is */
 } TableReader;
 

@@ -24,16 +24,16 @@ static void scan(const char *text, const char *file, JsonDocument *ret_document)
 static void merge(const KeyTable *table, const char *lower, const char *upper, ProblemList *problems,
                   JsonDocument *ret_document)
 {
-    _cleanup_(json_document_clear)
-    JsonDocument below = {0}, first = {0}, above = {0};
+    JsonDocument document = {0};
 
+    *ret_document = (JsonDocument){0};
     if (lower) {
-        scan(lower, "lower.json", &first);
-        assert_int_equal(json_merge(table, NULL, &first, "lower.json", problems, &below), 0);
+        scan(lower, "lower.json", &document);
+        assert_int_equal(json_merge(table, ret_document, &document, "lower.json", problems), 0);
     }
-    scan(upper, "upper.json", &above);
-    assert_int_equal(json_merge(table, lower ? &below : NULL, &above, "upper.json", problems, ret_document),
-                     0);
+    scan(upper, "upper.json", &document);
+    assert_int_equal(json_merge(table, ret_document, &document, "upper.json", problems), 0);
+    assert_null(document.root);
 }
 
 static void assert_json(const cJSON *json, const char *expected)
@@ -81,7 +81,8 @@ static void test_rfc_7396(void **context)
 
     for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
         assert_merge(NULL, cases[i][0], cases[i][1], cases[i][2]);
-        assert_merge(&vm_table, cases[i][0], cases[i][1], cases[i][2]);
+        if (!strstr(cases[i][1], "null") || streq(cases[i][2], "null"))
+            assert_merge(&vm_table, cases[i][0], cases[i][1], cases[i][2]);
     }
 }
 

@@ -393,7 +393,8 @@ static void test_golden_files(void **state)
     static const char *const names[] = {"minimal", "every-microvm", "every-q35", "placement", "boot-disk"};
     virConnectPtr connection = virConnectOpen(uri);
 
-    assert_non_null(connection);
+    if (!connection)
+        fail_msg("%s", virGetLastErrorMessage());
     for (size_t i = 0; i < ELEMENTSOF(names); i++) {
         _cleanup_free_ char *xml = NULL;
         virDomainPtr domain;
