@@ -4,7 +4,7 @@
  * other files that have a say, and is of the same version as this program. (A daemon's Validate, for other
  * clients, knows neither the file's name nor what lies beside it, and has to run.)
  */
-#include "ctl.h"
+#include "definition.h"
 #include "source.h"
 #include "term.h"
 
@@ -13,12 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-
-enum {
-    FILE_MAX = 1024 * 1024, /* as microvmd */
-};
 
 typedef struct Problem {
     char *file, *text, *pointer;
@@ -64,37 +59,6 @@ static void check_clear(Check *check)
 
 /* --- files --- */
 
-/* All of a file, and one byte more than there may be, to tell. */
-static int read_all(int fd, char **ret_text, size_t *ret_size)
-{
-    _cleanup_free_ char *text = malloc(FILE_MAX + 1);
-    size_t used = 0;
-    ssize_t n;
-
-    if (!text)
-        return -ENOMEM;
-    do {
-        n = read(fd, text + used, FILE_MAX + 1 - used);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        used += n > 0 ? (size_t)n : 0;
-    } while (n != 0 && used <= FILE_MAX);
-    *ret_text = text;
-    *ret_size = used;
-    text = NULL;
-    return 0;
-}
-
-/* For the lines that are shown; what is wrong with the file itself is microvmd's to say. */
-static void read_source(const char *path, char **ret_text, size_t *ret_size)
-{
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        (void)read_all(fd, ret_text, ret_size);
-}
-
 /* Standard input as a file that microvmd can open. */
 static int copy_stdin(char *path, size_t size, int *ret_fd)
 {
@@ -104,7 +68,7 @@ static int copy_stdin(char *path, size_t size, int *ret_fd)
     ssize_t n;
     int r;
 
-    r = read_all(STDIN_FILENO, &text, &length);
+    r = definition_read("-", &text, &length);
     if (r < 0)
         return r;
     fd = memfd_create("definition", 0);
@@ -338,7 +302,7 @@ static void print_problem(const Check *check, const Problem *problem)
     if (at && *at)
         printf(" (at %s)", at);
     putchar('\n');
-    read_source(problem->file, &text, &size);
+    (void)definition_read(problem->file, &text, &size); /* what is wrong with it is microvmd's to say */
     if (text)
         source_show(text, size, problem->line, problem->column);
 }

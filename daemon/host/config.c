@@ -3,11 +3,13 @@
 
 #include "base/file.h"
 #include "base/say.h"
-#include "spec/table.h"
+#include "spec/merge.h"
 #include "spec/take.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
+
+DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 enum {
     CONFIG_SIZE_MAX = 1024 * 1024,
@@ -223,27 +225,6 @@ static HostVerdict judge_roles(const char *path, const JsonDocument *document, c
     return verdict;
 }
 
-static int merge(cJSON *target, const cJSON *patch)
-{
-    const cJSON *child;
-
-    cJSON_ArrayForEach (child, patch) {
-        cJSON *present = cJSON_GetObjectItemCaseSensitive(target, child->string), *copy;
-        if (cJSON_IsObject(child) && cJSON_IsObject(present)) {
-            if (merge(present, child) < 0)
-                return -ENOMEM;
-            continue;
-        }
-        cJSON_DeleteItemFromObjectCaseSensitive(target, child->string);
-        copy = cJSON_Duplicate(child, true);
-        if (!copy || !cJSON_AddItemToObject(target, child->string, copy)) {
-            cJSON_Delete(copy);
-            return -ENOMEM;
-        }
-    }
-    return 0;
-}
-
 static int unusable(ProblemList *problems, size_t first, HostVerdict *ret_verdict, char **ret_refusal)
 {
     *ret_verdict = HOST_UNREADABLE;
@@ -251,8 +232,8 @@ static int unusable(ProblemList *problems, size_t first, HostVerdict *ret_verdic
     return 0;
 }
 
-static int judge_text(const char *path, const char *text, size_t size, cJSON *merged, ProblemList *problems,
-                      HostVerdict *ret_verdict, char **ret_refusal)
+static int judge_text(const char *path, const char *text, size_t size, JsonDocument *merged,
+                      ProblemList *problems, HostVerdict *ret_verdict, char **ret_refusal)
 {
     _cleanup_(json_document_clear)
     JsonDocument document = {0};
@@ -274,12 +255,14 @@ static int judge_text(const char *path, const char *text, size_t size, cJSON *me
         return 0;
     if (problem_count(problems, PROBLEM_ERROR) > errors)
         return unusable(problems, first, ret_verdict, ret_refusal);
-    return merge(merged, document.root);
+    /* The roles have been judged, and what else somebody has there is no affair of ours. */
+    cJSON_DeleteItemFromObjectCaseSensitive(document.root, config_table.open_group);
+    return json_merge(&config_table, merged, &document, path, problems);
 }
 
 /* Judges one file by itself and merges it. A role that forbids running counts even if something else is
  * wrong. */
-static int judge_file(const char *path, bool must_exist, cJSON *merged, ProblemList *problems,
+static int judge_file(const char *path, bool must_exist, JsonDocument *merged, ProblemList *problems,
                       HostVerdict *ret_verdict, char **ret_refusal)
 {
     _cleanup_free_ char *text = NULL;
@@ -317,7 +300,7 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 }
 
 /* One file gives the message; the others' problems are told all the same. */
-static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemList *problems,
+static int judge_next(const char *path, bool must_exist, JsonDocument *merged, ProblemList *problems,
                       HostVerdict *verdict, char **refusal)
 {
     _cleanup_free_ char *text = NULL;
@@ -336,8 +319,8 @@ static int judge_next(const char *path, bool must_exist, cJSON *merged, ProblemL
     return 0;
 }
 
-static int judge_drop_ins(const char *directory, cJSON *merged, ProblemList *problems, HostVerdict *verdict,
-                          char **refusal)
+static int judge_drop_ins(const char *directory, JsonDocument *merged, ProblemList *problems,
+                          HostVerdict *verdict, char **refusal)
 {
     struct dirent **entries;
     char first_byte;
@@ -366,24 +349,18 @@ static int judge_drop_ins(const char *directory, cJSON *merged, ProblemList *pro
     return r;
 }
 
-static int read_merged(cJSON *merged, HostConfig *ret_config)
+static int read_merged(const JsonDocument *merged, HostConfig *ret_config)
 {
-    _cleanup_free_ char *text = NULL;
-    _cleanup_(json_document_clear)
-    JsonDocument document = {0};
     _cleanup_problems_ ProblemList none = {0};
-    TableReader reader = {.document = &document, .problems = &none};
+    TableReader reader = {.document = merged, .problems = &none};
+    _cleanup_(cJSON_Deletep)
+    cJSON *nothing = cJSON_CreateObject(); /* there is no file */
     ConfigFile file = {0};
     int r;
 
-    /* The roles have been judged, and what else somebody has there may be long. */
-    cJSON_DeleteItemFromObjectCaseSensitive(merged, "microvm");
-    text = cJSON_Print(merged);
-    if (!text)
+    if (!nothing)
         return -ENOMEM;
-    r = json_scan(text, strlen(text), NULL, &none, &document);
-    if (r >= 0)
-        r = table_read(&reader, &config_table, document.root, "", &file);
+    r = table_read(&reader, &config_table, merged->root ? merged->root : nothing, "", &file);
     if (r < 0) {
         table_clear(&config_table, &file);
         return r;
@@ -411,18 +388,18 @@ int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_v
 {
     _cleanup_free_ char *directory = NULL, *refusal = NULL;
     HostVerdict verdict = HOST_OK;
-    cJSON *merged = cJSON_CreateObject();
+    _cleanup_(json_document_clear)
+    JsonDocument merged = {0};
     int r = -ENOMEM;
 
-    if (merged && asprintf(&directory, "%s.d", path) >= 0)
-        r = judge_next(path, false, merged, problems, &verdict, &refusal);
+    if (asprintf(&directory, "%s.d", path) >= 0)
+        r = judge_next(path, false, &merged, problems, &verdict, &refusal);
     if (r >= 0)
-        r = judge_drop_ins(directory, merged, problems, &verdict, &refusal);
+        r = judge_drop_ins(directory, &merged, problems, &verdict, &refusal);
     if (r >= 0 && verdict == HOST_OK)
-        r = read_merged(merged, ret_config);
+        r = read_merged(&merged, ret_config);
     if (r >= 0 && verdict == HOST_OK)
         r = set_defaults_path(ret_config, path);
-    cJSON_Delete(merged);
     if (r < 0)
         return r;
     *ret_verdict = verdict;

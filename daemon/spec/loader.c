@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "spec/loader.h"
 
-#include "base/file.h"
 #include "spec/spec-table.h"
 #include "spec/specifier.h"
-
-#include <sys/stat.h>
 
 /* Defaults that are made from the name. */
 static int fill_names(VmSpec *spec)
@@ -85,39 +82,4 @@ int vm_spec_parse(const char *name, const char *path, const char *text, size_t s
         return -EBADMSG; /* a key that was there twice, say */
     *ret_spec = TAKE_PTR(spec);
     return 0;
-}
-
-static int unreadable(ProblemList *problems, const char *path, int error)
-{
-    if (error == -ENOMEM)
-        return error;
-    problem_add(problems, PROBLEM_ERROR, path, "", 0, 0, "the file can't be read: %s",
-                read_file_problem(error));
-    return -EBADMSG;
-}
-
-/* A link to /dev/null masks, as with systemd's units. */
-static bool is_masked(const char *path)
-{
-    struct stat st, null;
-
-    return stat(path, &st) == 0 && S_ISCHR(st.st_mode) && stat("/dev/null", &null) == 0 &&
-           st.st_rdev == null.st_rdev;
-}
-
-int vm_spec_load(const char *name, const char *path, const SpecContext *context, ProblemList *problems,
-                 VmSpec **ret_spec)
-{
-    _cleanup_free_ char *text = NULL;
-    size_t size;
-    int r;
-
-    if (is_masked(path))
-        return -ENOENT;
-    r = read_file(path, SPEC_FILE_MAX, &text, &size);
-    if (r < 0)
-        return unreadable(problems, path, r);
-    if (size == 0)
-        return -ENOENT;
-    return vm_spec_parse(name, path, text, size, context, problems, ret_spec);
 }

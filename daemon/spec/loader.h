@@ -33,14 +33,6 @@ int vm_spec_parse(const char *name, const char *path, const char *text, size_t s
 int vm_spec_read(const char *name, const char *path, const JsonDocument *document, const SpecContext *context,
                  ProblemList *problems, VmSpec **ret_spec);
 
-/*
- * As above from a regular file, read without blocking on FIFOs or devices and up to SPEC_FILE_MAX bytes.
- * A file that can't be read is a problem too (-EBADMSG). An empty file or /dev/null masks: -ENOENT, no
- * problem.
- */
-int vm_spec_load(const char *name, const char *path, const SpecContext *context, ProblemList *problems,
-                 VmSpec **ret_spec);
-
 /* The complete definition (every key, defaults filled in) as formatted JSON; NULL: out of memory. */
 char *vm_spec_to_json(const VmSpec *spec);
 

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "parse-file.h"
+
 #define EVERY_KEY SOURCE_DIR "/tests/data/good/every-key.json"
 
 static VmSpec *load_every_key(void)
@@ -19,7 +21,7 @@ static VmSpec *load_every_key(void)
     _cleanup_problems_ ProblemList problems = {0};
     VmSpec *spec = NULL;
 
-    assert_int_equal(vm_spec_load("web", EVERY_KEY, &(SpecContext){0}, &problems, &spec), 0);
+    assert_int_equal(parse_file(EVERY_KEY, &problems, &spec), 0);
     return spec;
 }
 

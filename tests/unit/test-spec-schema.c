@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "parse-file.h"
+
 DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 static const cJSON *get(const cJSON *object, const char *key)
@@ -166,8 +168,7 @@ static void test_dump_keys(void **context)
     cJSON *dumps = NULL;
     _cleanup_free_ char *json = NULL;
 
-    if (vm_spec_load("web", SOURCE_DIR "/tests/data/good/every-key.json", &(SpecContext){0}, &problems,
-                     &spec) < 0)
+    if (parse_file(SOURCE_DIR "/tests/data/good/every-key.json", &problems, &spec) < 0)
         fail_msg("%s", problems.count > 0 ? problems.items[0].text : "?");
     json = vm_spec_to_json(spec);
     dumps = cJSON_CreateArray();
@@ -198,9 +199,7 @@ static void test_defaults(void **context)
     _cleanup_(vm_spec_unrefp)
     VmSpec *spec = NULL;
 
-    assert_int_equal(vm_spec_load("web", SOURCE_DIR "/tests/data/good/every-key.json", &(SpecContext){0},
-                                  &problems, &spec),
-                     0);
+    assert_int_equal(parse_file(SOURCE_DIR "/tests/data/good/every-key.json", &problems, &spec), 0);
     check_not_default(&vm_table, (const char *)spec, 1);
 }
 
