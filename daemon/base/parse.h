@@ -10,10 +10,15 @@
  * "1.5G". It must come out as whole MiB.
  */
 int parse_size_mib(const char *text, uint64_t *ret_mib);
+/* The same as an ECMAScript regular expression, but for the arithmetic. */
+#define PARSE_SIZE_PATTERN "^[0-9]+(\\.[0-9]{1,6})? *([KMGT](i?B)?|B)?$"
 
 /* A time span as systemd writes them (systemd.time(7)): "90" (seconds), "90s", "1min 30s", "500ms", "1h",
  * "2d", "1w". */
 int parse_duration(const char *text, uint64_t *ret_usec);
+#define PARSE_DURATION_PATTERN                                                                               \
+    "^( *[0-9]+(\\.[0-9]{1,6})? "                                                                            \
+    "*(us|usec|ms|msec|s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?|w|weeks?)?)+$"
 
 /* The same in reverse, as systemd prints them: "1min 30s". */
 void format_duration(uint64_t usec, char *buffer, size_t size);

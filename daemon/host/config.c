@@ -114,14 +114,13 @@ static const KeyRow config_rows[] = {
      .count_offset = offsetof(ConfigFile, config.n_image_directories),
      .maximum = 64,
      .take = take_absolute,
-     .pattern = "^/",
      .doc =
          "Where, beside the state directory, kernels, images and shared directories may be in definitions of "
          "those who have the right to define microVMs (org.microvm1.define), but not the one to reach "
          "further (org.microvm1.define-unsafe)."},
 };
 
-static const KeyTable config_table = {
+const KeyTable host_table = {
     .title = "the host configuration of microvmd",
     .rows = config_rows,
     .n_rows = ELEMENTSOF(config_rows),
@@ -130,13 +129,7 @@ static const KeyTable config_table = {
 
 char *host_config_schema(void)
 {
-    cJSON *schema = table_schema(&config_table);
-    char *text = NULL;
-
-    if (schema && cJSON_AddStringToObject(schema, "$schema", "https://json-schema.org/draft/2020-12/schema"))
-        text = cJSON_Print(schema);
-    cJSON_Delete(schema);
-    return text;
+    return table_schema(&host_table);
 }
 
 void host_config_clear(HostConfig *config)
@@ -246,8 +239,8 @@ static int judge_text(const char *path, const char *text, size_t size, JsonDocum
     if (r == -EBADMSG)
         return unusable(problems, first, ret_verdict, ret_refusal);
     if (r >= 0)
-        r = table_read(&reader, &config_table, document.root, "", &file);
-    table_clear(&config_table, &file);
+        r = table_read(&reader, &host_table, document.root, "", &file);
+    table_clear(&host_table, &file);
     if (r < 0)
         return r;
     *ret_verdict = judge_roles(path, &document, &file, problems, ret_refusal);
@@ -256,8 +249,8 @@ static int judge_text(const char *path, const char *text, size_t size, JsonDocum
     if (problem_count(problems, PROBLEM_ERROR) > errors)
         return unusable(problems, first, ret_verdict, ret_refusal);
     /* The roles have been judged, and what else somebody has there is no affair of ours. */
-    cJSON_DeleteItemFromObjectCaseSensitive(document.root, config_table.open_group);
-    return json_merge(&config_table, merged, &document, path, problems);
+    cJSON_DeleteItemFromObjectCaseSensitive(document.root, host_table.open_group);
+    return json_merge(&host_table, merged, &document, path, problems);
 }
 
 /* Judges one file by itself and merges it. A role that forbids running counts even if something else is
@@ -360,9 +353,9 @@ static int read_merged(const JsonDocument *merged, HostConfig *ret_config)
 
     if (!nothing)
         return -ENOMEM;
-    r = table_read(&reader, &config_table, merged->root ? merged->root : nothing, "", &file);
+    r = table_read(&reader, &host_table, merged->root ? merged->root : nothing, "", &file);
     if (r < 0) {
-        table_clear(&config_table, &file);
+        table_clear(&host_table, &file);
         return r;
     }
     *ret_config = file.config;

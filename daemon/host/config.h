@@ -37,6 +37,8 @@ typedef enum HostVerdict {
 int host_config_load(const char *path, ProblemList *problems, HostVerdict *ret_verdict, char **ret_refusal,
                      HostConfig *ret_config);
 
+extern const KeyTable host_table;
+
 /* JSON Schema 2020-12 of host.json; NULL: out of memory. */
 char *host_config_schema(void);
 

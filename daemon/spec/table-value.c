@@ -69,11 +69,22 @@ bool table_is_flawed(const TableReader *reader, const char *pointer)
     return place && place->flawed;
 }
 
+/* JSON has one kind of number: 1.0 is 1. */
+static char *whole_number(const char *text)
+{
+    size_t length = strlen(text), digits = strcspn(text, ".");
+
+    if (digits < length && strspn(text + digits + 1, "0") == length - digits - 1)
+        length = digits;
+    return strndup(text, length);
+}
+
 static void read_number(const TableReader *reader, const KeyRow *row, const cJSON *json, const char *pointer,
                         void *target)
 {
     const JsonPlace *place = json_find(reader->document, pointer);
     const char *text = cJSON_IsNumber(json) && place ? place->number : NULL;
+    _cleanup_free_ char *whole = NULL;
     char least[64], most[64];
     uint64_t value;
     int r;
@@ -84,7 +95,9 @@ static void read_number(const TableReader *reader, const KeyRow *row, const cJSO
         table_wrong_type(reader, json, pointer, wanted_number(row));
         return;
     }
-    r = table_parse_number(row, text, &value);
+    if (cJSON_IsNumber(json) && !(whole = whole_number(text)))
+        return;
+    r = table_parse_number(row, whole ? whole : text, &value);
     if (r == -EINVAL) {
         table_problem(reader, PROBLEM_ERROR, pointer, false, "%s is not %s", text, wanted_number(row));
         return;

@@ -209,8 +209,6 @@ void table_missing(const TableReader *reader, const KeyRow *row, const char *poi
     size_t length = end ? (size_t)(end - row->doc) : strlen(row->doc);
     _cleanup_free_ char *at = table_key_pointer(pointer, row->key);
 
-    if (reader->incomplete)
-        return;
     if (!end && length > 0 && row->doc[length - 1] == '.')
         length--;
     table_problem(reader, PROBLEM_ERROR, at ? at : pointer, false, "\"%s\" is missing: %.*s", row->key,
@@ -237,7 +235,7 @@ int table_read(const TableReader *reader, const KeyTable *table, const cJSON *js
     if (r < 0)
         return r;
     for (size_t i = 0; i < table->n_rows; i++)
-        if (table->rows[i].required && !object.given.row[i])
+        if (table->rows[i].required && !object.given.row[i] && !(reader->incomplete && table->merge_key))
             table_missing(reader, &table->rows[i], pointer);
     return table->finish ? table->finish(target, &object.given) : 0;
 }

@@ -41,7 +41,8 @@ typedef enum KeyReach {
 
 typedef struct KeyTable KeyTable;
 
-/* Takes a string value: NULL and the value (the caller's) in *ret_value, or what is wrong with it. */
+/* Takes a string value, of which take_pattern() is to know the form: NULL and the value (the caller's) in
+ * *ret_value, or what is wrong with it. */
 typedef const char *(*key_take_fn)(const char *text, char **ret_value);
 
 /* What another key of the same object must be: true, more than 0, or one of these words. */
@@ -62,7 +63,7 @@ typedef struct KeyRow {
     const char *alias_of;  /* another name of that key */
     key_take_fn take;      /* strings, elements of string lists and values of maps; NULL: any */
     key_take_fn take_name; /* names in maps; NULL: any */
-    const char *pattern;   /* of a string, for the schema; NULL: any */
+    const char *pattern;   /* for the schema, where take_pattern() knows none */
     const char *(*enum_name)(int value);
     int (*enum_value)(const char *name);
     int enum_max;
@@ -107,7 +108,7 @@ typedef struct TableReader {
     const JsonDocument *document;
     const char *file; /* for places that name none */
     ProblemList *problems;
-    bool incomplete;   /* there is more of it that could not be read: nothing is missing */
+    bool incomplete;   /* there is more of it elsewhere: elements that are merged may lack something */
     const char *below; /* what is in the files whose paths begin so may be for others; NULL: nothing is */
 } TableReader;
 
@@ -188,8 +189,8 @@ void table_check_capabilities(const TableReader *reader, const KeyTable *table, 
 void table_refuse(const TableReader *reader, const char *pointer, Capability capability,
                   const Runner *runner);
 
-/* JSON Schema 2020-12 of an object; NULL: out of memory. */
-cJSON *table_schema(const KeyTable *table);
+/* JSON Schema 2020-12 of an object as it is written, as text; NULL: out of memory. */
+char *table_schema(const KeyTable *table);
 
 /* Adds a problem at a pointer, with its place. */
 void table_problem(const TableReader *reader, ProblemSeverity severity, const char *pointer, bool at_key,

@@ -297,3 +297,52 @@ const char *take_http_path(const char *text, char **ret_value)
     return text[0] == '/' && !has_control(text) && !strchr(text, ' ') ? copy(text, ret_value)
                                                                       : "this must be a path, such as \"/\"";
 }
+
+/* --- the same as regular expressions --- */
+
+#define ALL_BUT(more) "[^\\u0000-\\u001f\\u007f" more "]"
+#define HEX           "[0-9A-Fa-f]"
+#define BYTE          "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#define CPU           "0*([0-9]{1,3}|[1-7][0-9]{3}|80[0-9]{2}|81[0-8][0-9]|819[01])"
+#define VM_NAME       "(?!.*\\.\\.)(?!.*@.*@)[A-Za-z0-9]([A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?"
+
+const char *take_pattern(key_take_fn take)
+{
+    /* Lengths are in characters, where they are meant in bytes: the loader knows better. */
+    static const struct {
+        key_take_fn take;
+        const char *pattern;
+    } patterns[] = {
+        {take_text, "^" ALL_BUT("") "*$"},
+        {take_script, "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$"},
+        {take_absolute, "^/" ALL_BUT("") "{0,4094}$"},
+        {take_image, "^(?!(.*/)?\\.{1,2}(/|$))(?!.*//)(?!state\\.json)(?!console\\..*log)" ALL_BUT(
+                         "") "{0,4094}" ALL_BUT("/") "$"},
+        {take_kernel_param, "^(?!$)" ALL_BUT(" \"") "*(\"" ALL_BUT(" \"") "*\"" ALL_BUT(" \"") "*)*$"},
+        {take_argument, "^" ALL_BUT("") "*$"},
+        {take_serial, "^[A-Za-z0-9._-]{1,20}$"},
+        {take_fs_label, "^(?!-)" ALL_BUT("") "{1,255}$"},
+        {take_mac, "^(?!00:00:00:00:00:00$)" HEX "[02468ACEace](:" HEX "{2}){5}$"},
+        {take_interface_name, "^[A-Za-z0-9._-]{1,15}$"},
+        {take_uuid, "^(?!0{8}(-0{4}){3}-0{12}$)" HEX "{8}(-" HEX "{4}){3}-" HEX "{12}$"},
+        {take_ipv4, "^" BYTE "(\\." BYTE "){3}$"},
+        {take_tag, "^[A-Za-z0-9._-]{1,36}$"},
+        {take_device_path,
+         "^((" HEX "{4}:)?" HEX "{2}:[01]" HEX "\\.[0-7]|vendorid=0x" HEX "{1,4},productid=0x" HEX "{1,4})$"},
+        {take_user_name, "^(?!-)[A-Za-z0-9._-]{1,31}$"},
+        {take_identifier, "^[A-Za-z][A-Za-z0-9._-]{0,62}$"},
+        {take_option_value, "^" ALL_BUT("") "*$"},
+        {take_cpu_model, "^[A-Za-z0-9._-]{1,64}$"},
+        {take_cpu_set, "^" CPU "(-" CPU ")?(," CPU "(-" CPU ")?)*$"},
+        {take_label_name, "^[A-Za-z0-9._/-]{1,63}$"},
+        {take_credential_name, "^[A-Za-z0-9._-]{1,32}$"},
+        {take_vm_name, "^" VM_NAME "$"},
+        {take_dependency, "^" VM_NAME "(:ready)?$"},
+        {take_http_path, "^/" ALL_BUT(" ") "*$"},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(patterns); i++)
+        if (patterns[i].take == take)
+            return patterns[i].pattern;
+    return "^";
+}

@@ -3,6 +3,8 @@
 #ifndef SPEC_TAKE_H
 #define SPEC_TAKE_H
 
+#include "spec/table.h"
+
 /* On success NULL and a value of the caller's in *ret_value (NULL: out of memory), else what is wrong. */
 const char *take_text(const char *text, char **ret_value);     /* one line */
 const char *take_script(const char *text, char **ret_value);   /* lines */
@@ -28,5 +30,8 @@ const char *take_credential_name(const char *text, char **ret_value);
 const char *take_vm_name(const char *text, char **ret_value);
 const char *take_dependency(const char *text, char **ret_value); /* "db" or "db:ready" */
 const char *take_http_path(const char *text, char **ret_value);
+
+/* What such strings look like, as an ECMAScript regular expression that begins with '^'; "^": anything. */
+const char *take_pattern(key_take_fn take);
 
 #endif

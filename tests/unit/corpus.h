@@ -331,7 +331,7 @@ static inline void corpus_row(const Corpus *corpus, const KeyRow *row)
     for (int value = 0; row->type == KEY_ENUM && value < row->enum_max; value++) {
         snprintf(text, sizeof(text), "\"%s\"", row->enum_name(value));
         corpus_emit(corpus, row, text);
-        text[1] ^= 0x20;
+        text[1] = 'X';
         corpus_emit(corpus, row, text);
     }
     if (row->type == KEY_NUMBER || row->type == KEY_SIZE || row->type == KEY_DURATION ||
@@ -351,7 +351,10 @@ static inline void corpus_each(const KeyTable *table, const char *container, con
     Corpus corpus = {table, container, json, suffix, emit, userdata};
 
     for (size_t i = 0; i < table->n_rows; i++) {
-        corpus_row(&corpus, &table->rows[i]);
+        if (!*suffix || table->rows[i].type == KEY_STRINGS || table->rows[i].type == KEY_OBJECTS)
+            corpus_row(&corpus, &table->rows[i]);
+        else
+            corpus_emit(&corpus, &table->rows[i], "[\"/a\"]");
         if (table->rows[i].type == KEY_OBJECTS)
             corpus_each(table->rows[i].items, table->rows[i].key, base, suffix, emit, userdata);
     }
