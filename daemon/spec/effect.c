@@ -69,15 +69,26 @@ bool table_is_written(const TableReader *reader, const char *pointer)
     return place && !below;
 }
 
+static bool has_idle_row(const KeyTable *table, const void *source)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const KeyRow *row = &table->rows[i];
+        if (row->only[0].key && !table_is_default(row, source) && unmet(table, row, source))
+            return true;
+    }
+    return false;
+}
+
 static void check_row(const TableReader *reader, const KeyTable *table, const KeyRow *row, const void *source,
                       const char *pointer)
 {
-    const KeyCondition *condition = row->only[0].key ? unmet(table, row, source) : NULL;
+    bool conditional = row->only[0].key && !table_is_default(row, source);
+    const KeyCondition *condition = conditional ? unmet(table, row, source) : NULL;
     size_t n_items = row->type == KEY_OBJECTS ? COUNT(row, source) : 0, size;
     _cleanup_free_ char *at = NULL, *words = NULL;
     FILE *stream;
 
-    if ((!condition || table_is_default(row, source)) && n_items == 0)
+    if (!condition && n_items == 0)
         return;
     at = table_key_pointer(pointer, row->key);
     if (condition && at && table_is_written(reader, at) && (stream = open_memstream(&words, &size))) {
@@ -87,12 +98,14 @@ static void check_row(const TableReader *reader, const KeyTable *table, const Ke
                           "\"%s\" has no effect without %s: add that, or remove this", leaf(row->key), words);
     }
     for (size_t i = 0; at && i < n_items; i++) {
+        const char *item = FIELD(row, source, char *) + i * row->items->item_size;
         _cleanup_free_ char *element = NULL;
+        if (!has_idle_row(row->items, item)) /* mostly, and then nobody needs a pointer */
+            continue;
         if (asprintf(&element, "%s/%zu", at, i) < 0)
             element = NULL;
         else
-            table_check_effects(reader, row->items, FIELD(row, source, char *) + i * row->items->item_size,
-                                element);
+            table_check_effects(reader, row->items, item, element);
     }
 }
 

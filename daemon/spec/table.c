@@ -30,12 +30,21 @@ void table_problem(const TableReader *reader, ProblemSeverity severity, const ch
                 "%s", text ? text : "out of memory");
 }
 
+/* What is behind `prefix` in a key; NULL: it begins otherwise. */
+static const char *behind(const char *key, const char *prefix)
+{
+    while (*prefix)
+        if (*key++ != *prefix++)
+            return NULL;
+    return key;
+}
+
 static bool in_group(const KeyRow *row, const char *prefix, const char *name)
 {
-    size_t length = strlen(prefix);
+    const char *rest = behind(row->key, prefix);
 
-    return strncmp(row->key, prefix, length) == 0 && strncmp(row->key + length, name, strlen(name)) == 0 &&
-           row->key[length + strlen(name)] == '.';
+    rest = rest ? behind(rest, name) : NULL;
+    return rest && *rest == '.';
 }
 
 static void unknown_key(const TableReader *reader, const KeyTable *table, const char *prefix,
@@ -125,9 +134,9 @@ static int read_member(ObjectReader *object, const cJSON *child, const char *pre
         return 0;
     }
     for (size_t i = 0; i < table->n_rows; i++) {
+        const char *key = behind(table->rows[i].key, prefix);
         size_t row;
-        if (strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0 ||
-            !streq(table->rows[i].key + strlen(prefix), child->string))
+        if (!key || *key != *child->string || !streq(key, child->string))
             continue;
         row = main_row(table, i);
         if (object->given.row[row]) {
@@ -171,7 +180,7 @@ static int read_group(ObjectReader *object, const cJSON *json, const char *prefi
 const KeyRow *table_row(const KeyTable *table, const char *key)
 {
     for (size_t i = 0; i < table->n_rows; i++)
-        if (streq(table->rows[i].key, key))
+        if (*table->rows[i].key == *key && streq(table->rows[i].key, key))
             return &table->rows[main_row(table, i)];
     return NULL;
 }
