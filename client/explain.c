@@ -151,7 +151,6 @@ static const struct {
     {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},
     {MICROVM_ERROR_SHUTTING_DOWN, "Start it when the host is up again."},
     {SD_BUS_ERROR_UNKNOWN_METHOD, "Is microvmd older than this? See: microvmctl version"},
-    {SD_BUS_ERROR_INVALID_ARGS, "Is microvmd older than this? See: microvmctl version"},
     {SD_BUS_ERROR_LIMITS_EXCEEDED, "The bus allows no more at once; try again."},
 };
 

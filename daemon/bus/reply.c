@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/say.h"
 #include "bus/server.h"
 
 static int send_list(sd_bus_message *reply, const char *type, size_t n, bus_append_fn append,
@@ -51,7 +52,11 @@ static int append_problem(sd_bus_message *reply, const void *items, size_t index
     if (!problem->file)
         return sd_bus_message_append(reply, "(sssuu)", severity, pointer, problem->text ? problem->text : "",
                                      problem->line, problem->column);
-    text = problem_format(problem);
+    if (problem->line > 0)
+        text = say("%s:%u:%u: %s", problem->file, problem->line, problem->column,
+                   problem->text ? problem->text : "");
+    else
+        text = say("%s: %s", problem->file, problem->text ? problem->text : "");
     return sd_bus_message_append(reply, "(sssuu)", severity, pointer, text ? text : "", 0, 0);
 }
 

@@ -19,8 +19,8 @@ static void check_volumes(const TableReader *reader, const VmSpec *spec)
                           "only raw images are made; make this one by \"qemu-img create\"");
         for (size_t k = 0; k < i; k++)
             if (volume->image && streq(volume->image, spec->volumes[k].image))
-                table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "image %s is here twice (also at /volumes/%zu)", volume->image, k);
+                table_problem(reader, PROBLEM_ERROR, pointer, false, "image %s is that of /volumes/%zu, too",
+                              volume->image, k);
     }
 }
 
@@ -33,11 +33,10 @@ static void check_interfaces(const TableReader *reader, const VmSpec *spec)
             snprintf(pointer, sizeof(pointer), "/interfaces/%zu", i);
             if (streq(spec->interfaces[i].mac, spec->interfaces[k].mac))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "MAC address %s is here twice (also at /interfaces/%zu)",
-                              spec->interfaces[i].mac, k);
+                              "MAC address %s is that of /interfaces/%zu, too", spec->interfaces[i].mac, k);
             if (streq(spec->interfaces[i].id, spec->interfaces[k].id))
-                table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "id %s is here twice (also at /interfaces/%zu)", spec->interfaces[i].id, k);
+                table_problem(reader, PROBLEM_ERROR, pointer, false, "id %s is that of /interfaces/%zu, too",
+                              spec->interfaces[i].id, k);
         }
 }
 
@@ -68,7 +67,7 @@ static void check_forwards(const TableReader *reader, const VmSpec *spec)
                 forward->proto == other->proto && forward->host_port == other->host_port &&
                 forward->host_port != 0 && addresses_overlap(forward->host_address, other->host_address))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "the host's port %u is here twice (also at /forwardPorts/%zu)",
+                              "the host's port %u is that of /forwardPorts/%zu, too",
                               (unsigned)forward->host_port, k);
         }
     }
@@ -103,8 +102,8 @@ static void check_shares(const TableReader *reader, const VmSpec *spec)
         snprintf(pointer, sizeof(pointer), "/shares/%zu", i);
         for (size_t k = 0; k < i; k++)
             if (streq(share->tag, spec->shares[k].tag))
-                table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "tag %s is here twice (also at /shares/%zu)", share->tag, k);
+                table_problem(reader, PROBLEM_ERROR, pointer, false, "tag %s is that of /shares/%zu, too",
+                              share->tag, k);
     }
 }
 

@@ -54,6 +54,8 @@ static void format_number(const KeyRow *row, uint64_t value, char *buffer, size_
 {
     if (row->type == KEY_DURATION)
         format_duration(value, buffer, size);
+    else if (row->type == KEY_SIZE && value > 0 && value % (1 << 20) == 0)
+        snprintf(buffer, size, "%" PRIu64 " TiB", value >> 20);
     else
         snprintf(buffer, size, "%" PRIu64 "%s", value,
                  row->type == KEY_SIZE      ? " MiB"
@@ -99,7 +101,8 @@ static void read_number(const TableReader *reader, const KeyRow *row, const cJSO
         return;
     r = table_parse_number(row, whole ? whole : text, &value);
     if (r == -EINVAL) {
-        table_problem(reader, PROBLEM_ERROR, pointer, false, "%s is not %s", text, wanted_number(row));
+        table_problem(reader, PROBLEM_ERROR, pointer, false,
+                      cJSON_IsString(json) ? "\"%s\" is not %s" : "%s is not %s", text, wanted_number(row));
         return;
     }
     if (r < 0 || value < row->minimum || (row->maximum > 0 && value > row->maximum)) {

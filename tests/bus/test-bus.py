@@ -204,6 +204,11 @@ def test_layers(host):
     assert "defaults.json" in host.error("/org/microvm1/vm/a", VM, "GetDefinition", "a{sv}", "1", "origins", "b", "true")
     problem = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k"}')[0][0]
     assert host.path("defaults.json") + ":" in problem[2] and problem[3:] == [0, 0], problem
+    host.write("defaults.json", '{"hotplugMem": "x"}')
+    problem = host.call("/org/microvm1", MANAGER, "Validate", "s", '{"kernel": "/k"}')[0][0]
+    assert problem[:2] == ["error", "/hotplugMem"], problem
+    assert problem[2].startswith(host.path("defaults.json") + ':1:16: "x" is not a size'), problem
+    assert "(at" not in problem[2], "the pointer is told once"
     host.write("defaults.json", "")
     host.reload()
     assert host.vm("b_2dc", "VCPUs") == 3 and host.vm("b_2dc", "Outdated") is True, "it runs with what it was started with"

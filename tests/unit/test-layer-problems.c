@@ -144,7 +144,7 @@ static void test_all_files_are_told(void **context)
     scratch_text(scratch, "vms/web.json.d/2.json", "{\"mem\": \"x\", \"initrd\": \"%x\"}");
     said = load(scratch, &found);
     SAID("web.json:2:9 this must be a whole number", "web.json:2:14 there is no key",
-         "1.json:1:10 the file ends", "2.json:1:9 x is not a size", "2.json:1:24 %x stands for nothing",
+         "1.json:1:10 the file ends", "2.json:1:9 \"x\" is not a size", "2.json:1:24 %x stands for nothing",
          "2.json:1:24 this must be an absolute path");
     assert_null(found.items[0].spec);
 }

@@ -121,7 +121,7 @@ static void check_root_ports(const VmSpec *spec, const TableReader *reader)
             snprintf(pointer, sizeof(pointer), "/qemu/pcieRootPorts/%zu", i);
             if (streq(port->id, other->id))
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "id %s is here twice (also at /qemu/pcieRootPorts/%zu)", port->id, k);
+                              "id %s is that of /qemu/pcieRootPorts/%zu, too", port->id, k);
             if (port->chassis > 0 && port->chassis == other->chassis && port->slot == other->slot)
                 table_problem(reader, PROBLEM_ERROR, pointer, false,
                               "it has the chassis and slot of /qemu/pcieRootPorts/%zu", k);
