@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "spec/merge.h"
 
-typedef struct Merger {
-    JsonDocument *lower; /* becomes the result */
-    const JsonDocument *upper;
-    const char *file; /* the lower document's own copy of the upper file's name */
-    ProblemList *problems;
-    JsonPlace *added; /* to the lower document, in the end */
-    size_t n_added, room;
-} Merger;
+#include "spec/merger.h"
 
 /* Which rows say how the members of an object are merged: those that begin with `prefix`. */
 typedef struct Level {
@@ -24,95 +17,6 @@ typedef struct Spot {
     cJSON *json; /* NULL: there is none yet */
     const char *pointer;
 } Spot;
-
-/* --- places --- */
-
-static int add_place(Merger *m, const char *pointer, const JsonPlace *from, bool removed)
-{
-    JsonPlace place = from ? *from : (JsonPlace){0};
-
-    if (m->n_added == m->room) {
-        size_t room = m->room ? 2 * m->room : 32;
-        JsonPlace *grown = reallocarray(m->added, room, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        m->added = grown;
-        m->room = room;
-    }
-    place.file = m->file;
-    place.removed = removed;
-    place.pointer = strdup(pointer);
-    place.number = place.number ? strdup(place.number) : NULL;
-    m->added[m->n_added++] = place;
-    return place.pointer && (!from || !from->number || place.number) ? 0 : -ENOMEM;
-}
-
-/* The places of the upper value at `from`, and of what is in it, are those of `to`. */
-static int graft_places(Merger *m, const char *from, const char *to)
-{
-    size_t first, n, length = strlen(from);
-    int r = add_place(m, to, json_find_nearest(m->upper, from), false);
-
-    n = json_places_inside(m->upper, from, &first);
-    for (size_t i = first; i < first + n && r >= 0; i++) {
-        _cleanup_free_ char *moved = NULL;
-        if (!streq(from, to) && asprintf(&moved, "%s%s", to, m->upper->places[i].pointer + length) < 0)
-            return -ENOMEM;
-        r = add_place(m, moved ? moved : m->upper->places[i].pointer, &m->upper->places[i], false);
-    }
-    return r;
-}
-
-static void cut_places(Merger *m, const char *pointer)
-{
-    JsonPlace *place = (JsonPlace *)json_find_any(m->lower, pointer);
-    size_t first, n = json_places_inside(m->lower, pointer, &first);
-
-    if (place)
-        place->cut = true;
-    for (size_t i = first; i < first + n; i++)
-        m->lower->places[i].cut = true;
-}
-
-/* An object or list that goes on being there is where the upper file has it. */
-static int move_place(Merger *m, const char *from, const char *to)
-{
-    JsonPlace *place = (JsonPlace *)json_find_any(m->lower, to);
-
-    if (place)
-        place->cut = true;
-    return add_place(m, to, json_find_nearest(m->upper, from), false);
-}
-
-static int finish_places(Merger *m)
-{
-    JsonDocument *lower = m->lower;
-    JsonPlace *all = reallocarray(NULL, lower->n_places + m->n_added + 1, sizeof(*all));
-    size_t n = 0;
-
-    for (size_t i = 0; i < lower->n_places; i++) {
-        if (all && !lower->places[i].cut) {
-            all[n++] = lower->places[i];
-            continue;
-        }
-        free(lower->places[i].pointer);
-        free(lower->places[i].number);
-    }
-    for (size_t i = 0; all && i < m->n_added; i++)
-        all[n++] = m->added[i];
-    free(lower->places);
-    lower->places = all;
-    lower->n_places = n;
-    if (all)
-        json_document_sort(lower);
-    else
-        for (size_t i = 0; i < m->n_added; i++) {
-            free(m->added[i].pointer);
-            free(m->added[i].number);
-        }
-    free(m->added);
-    return all ? 0 : -ENOMEM;
-}
 
 /* --- values --- */
 
@@ -173,12 +77,12 @@ static int merge_value(Merger *m, Level level, const Spot *lower, cJSON *upper, 
     int r;
 
     if (!cJSON_IsObject(upper) || (!cJSON_IsObject(object) && is_plain(upper))) {
-        cut_places(m, lower->pointer);
+        merger_cut_places(m, lower->pointer);
         r = put(lower, upper);
-        return r < 0 ? r : graft_places(m, from, lower->pointer);
+        return r < 0 ? r : merger_graft_places(m, from, lower->pointer);
     }
     if (!cJSON_IsObject(object)) { /* a patch of nothing */
-        cut_places(m, lower->pointer);
+        merger_cut_places(m, lower->pointer);
         patch = take_content(object = upper);
         r = put(lower, upper);
         if (r < 0 || !patch) {
@@ -186,7 +90,7 @@ static int merge_value(Merger *m, Level level, const Spot *lower, cJSON *upper, 
             return -ENOMEM;
         }
     }
-    r = move_place(m, from, lower->pointer);
+    r = merger_move_place(m, from, lower->pointer);
     if (r >= 0)
         r = merge_members(m, level, object, lower->pointer, patch, from);
     cJSON_Delete(patch);
@@ -269,7 +173,7 @@ static int merge_list(Merger *m, const KeyTable *items, cJSON *list, const char 
 {
     size_t n_below = 0, n_above = 0;
     Element *below = list_elements(items, list, &n_below), *above = list_elements(items, upper, &n_above);
-    int r = below && above ? move_place(m, from, pointer) : -ENOMEM, next = (int)n_below;
+    int r = below && above ? merger_move_place(m, from, pointer) : -ENOMEM, next = (int)n_below;
 
     for (size_t i = 0; i < n_above && r >= 0; i++) {
         Element *other = find_element(below, n_below, above[i].key);
@@ -304,7 +208,7 @@ static int merge_keyed(Merger *m, const KeyTable *items, const Spot *lower, cJSO
     if (!cJSON_IsArray(list) && is_plain(upper))
         return merge_value(m, free_level, lower, upper, from);
     if (!cJSON_IsArray(list)) {
-        cut_places(m, lower->pointer);
+        merger_cut_places(m, lower->pointer);
         patch = take_content(list = upper);
         r = put(lower, upper);
     }
@@ -357,12 +261,20 @@ static cJSON *find_member(Level level, cJSON *object, const char *key)
     return member;
 }
 
-/* "KEY+" with a list. */
+/* "KEY+" of a key that there is. */
 static bool appends(Level level, const cJSON *child)
 {
-    size_t length = strlen(child->string);
+    size_t length = strlen(child->string), before = strlen(level.prefix);
 
-    return level.table && length > 1 && child->string[length - 1] == '+';
+    if (length < 2 || child->string[length - 1] != '+')
+        return false;
+    for (size_t i = 0; level.table && i < level.table->n_rows; i++) {
+        const char *key = level.table->rows[i].key;
+        if (strncmp(key, level.prefix, before) == 0 &&
+            strncmp(key + before, child->string, length - 1) == 0 && key[before + length - 1] == '\0')
+            return true;
+    }
+    return false;
 }
 
 /* null. Where there is nothing to remove, a wrong name must not pass for a right one: the table will say. */
@@ -375,8 +287,8 @@ static int remove_member(Merger *m, Level level, const Spot *lower, cJSON *above
     if (!known)
         return merge_value(m, free_level, lower, above, from);
     cJSON_Delete(above);
-    cut_places(m, lower->pointer);
-    return add_place(m, lower->pointer, json_find(m->upper, from), true);
+    merger_cut_places(m, lower->pointer);
+    return merger_add_place(m, lower->pointer, json_find(m->upper, from), true);
 }
 
 /* `above` is used up. */
@@ -392,7 +304,7 @@ static int merge_member(Merger *m, Level level, cJSON *object, const char *point
     if (below && at && !streq(below->string, above->string)) { /* by its other name */
         other = json_pointer_join(pointer, below->string);
         if (other)
-            cut_places(m, other);
+            merger_cut_places(m, other);
     }
     if (!at || (below && !streq(below->string, above->string) && !other) ||
         (!row && asprintf(&deeper, "%s%s.", level.prefix, above->string) < 0))
@@ -434,19 +346,19 @@ static int append_member(Merger *m, cJSON *object, const char *pointer, cJSON *a
         return r;
     }
     if (!list) {
-        cut_places(m, to); /* of a null */
+        merger_cut_places(m, to); /* of a null */
         if (!cJSON_AddItemToObject(object, key, above)) {
             cJSON_Delete(above);
             return -ENOMEM;
         }
-        return graft_places(m, from, to);
+        return merger_graft_places(m, from, to);
     }
     there = cJSON_GetArraySize(list); /* counts them, so once */
     while (r >= 0 && (child = cJSON_DetachItemFromArray(above, 0))) {
         _cleanup_free_ char *source = element_pointer(from, n++), *at = element_pointer(to, there++);
         r = put(&(Spot){list, NULL, at}, child);
         if (r >= 0)
-            r = source && at ? graft_places(m, source, at) : -ENOMEM;
+            r = source && at ? merger_graft_places(m, source, at) : -ENOMEM;
     }
     cJSON_Delete(above);
     return r;
@@ -467,7 +379,7 @@ static Pair *pair_members(Level level, cJSON *object, cJSON *upper, size_t *ret_
         return NULL;
     cJSON_ArrayForEach (child, upper) {
         pairs[n] = (Pair){child, find_member(level, object, child->string)};
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && pairs[n].below; i++)
             if (pairs[i].below == pairs[n].below) /* twice the same key, or by two names: that is refused */
                 pairs[n].below = NULL;
         n++;
@@ -525,7 +437,7 @@ int json_merge(const KeyTable *table, JsonDocument *lower, JsonDocument *upper, 
     r = merge_value(&m, (Level){table, ""}, &(Spot){holder, lower->root, ""}, root, "");
     lower->root = cJSON_DetachItemFromArray(holder, 0);
     cJSON_Delete(holder);
-    finished = finish_places(&m);
+    finished = merger_finish_places(&m);
     json_document_clear(upper);
     return r < 0 ? r : finished;
 }

@@ -11,6 +11,8 @@
 
 #include "scratch.h"
 
+#include <time.h>
+
 /* "FILE:LINE:COLUMN TEXT" of all problems, the files without their directory. */
 static char *all_said(const Scratch *scratch, const ProblemList *problems)
 {
@@ -131,6 +133,31 @@ static void test_unknown_null(void **context)
          "1.json:2:13 there is no key \"polcy\"");
 }
 
+/* Who sends text with very many keys has the loop wait for no longer than it takes to read it. */
+static void test_many_keys(void **context)
+{
+    static const char *const members[] = {"\"k%d+\": []", "\"k%d\": null", "\"k%d\": 0"};
+
+    for (size_t i = 0; i < ELEMENTSOF(members); i++) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_problems_ ProblemList problems = {0};
+        VmSpec *spec = NULL;
+        size_t size;
+        FILE *stream = open_memstream(&text, &size);
+        clock_t start = clock();
+        fputs("{\"z\": null", stream);
+        for (int k = 0; k < 50000; k++) {
+            fputs(", ", stream);
+            fprintf(stream, members[i], k);
+        }
+        fputs("}", stream);
+        fclose(stream);
+        assert_int_equal(definition_load_text("web", text, &(SpecContext){0}, &problems, &spec), -EBADMSG);
+        if (clock() - start > 3 * CLOCKS_PER_SEC) /* with each key against each other it is many more */
+            fail_msg("%s: %.1f s", members[i], (double)(clock() - start) / CLOCKS_PER_SEC);
+    }
+}
+
 /* A file that can't be read hides nothing of the others. */
 static void test_all_files_are_told(void **context)
 {
@@ -173,6 +200,7 @@ int main(void)
         IN_SCRATCH(test_specifiers_before_merging),
         IN_SCRATCH(test_place_of_null),
         IN_SCRATCH(test_unknown_null),
+        IN_SCRATCH(test_many_keys),
         IN_SCRATCH(test_all_files_are_told),
         IN_SCRATCH(test_broken_defaults),
     };
