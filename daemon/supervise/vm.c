@@ -2,6 +2,7 @@
 #include "supervise/vm.h"
 
 #include "base/file.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/say.h"
 #include "microvm/names.h"
@@ -9,14 +10,6 @@
 
 #include <stdarg.h>
 #include <time.h>
-
-static uint64_t now_usec(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 uint64_t now_realtime_usec(void)
 {

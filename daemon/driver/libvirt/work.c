@@ -2,10 +2,9 @@
 /* What workers do with libvirt: calls that may block. They touch nothing but the call. */
 #include "driver/libvirt/internal.h"
 
-#include <libvirt/virterror.h>
-#include <time.h>
+#include "base/clock.h"
 
-#define USEC_PER_SEC UINT64_C(1000000)
+#include <libvirt/virterror.h>
 
 char *libvirt_error_text(void)
 {
@@ -124,14 +123,6 @@ static int check_free(Call *call)
     return say_busy(call, "a former run of", "still runs in libvirt");
 }
 
-static uint64_t now_usec(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
-}
-
 static int start_failed(Call *call)
 {
     const char *hint = start_hint(virGetLastErrorMessage());
@@ -154,7 +145,7 @@ static int run_start(Call *call)
     r = check_free(call);
     if (r < 0)
         return r;
-    before = now_usec();
+    before = now_usec(CLOCK_MONOTONIC);
     domain = virDomainCreateXML(call->connection, call->xml, 0);
     /* QEMU aborts where its CPU has an MSR that the host's KVM refuses: seen with 0x10a on hosts that are
      * guests. */
@@ -162,7 +153,7 @@ static int run_start(Call *call)
         call->fell_back = true;
         domain = virDomainCreateXML(call->connection, call->fallback_xml, 0);
     }
-    call->usec = now_usec() - before;
+    call->usec = now_usec(CLOCK_MONOTONIC) - before;
     if (!domain)
         return start_failed(call);
     /* It has started, whatever can be found out of it; it may even have ended. Whose it is need not be asked,
