@@ -39,9 +39,10 @@ def upward():
                 continue
             if level(target) > level(path):
                 yield f"{path} (level {level(path)}) includes {target} (level {level(target)})"
-            # Two folders of one level know nothing of each other, but for the table engine that host.json shares.
+            # Two folders of one level know nothing of each other, but for the table engine that host.json shares, and
+            # the launchers that drivers use.
             elif level(target) == level(path) and target.split("/")[0] != path.split("/")[0] and "/" in path and \
-                    (path.split("/")[0], target.split("/")[0]) != ("host", "spec"):
+                    (path.split("/")[0], target.split("/")[0]) not in (("host", "spec"), ("driver", "launch")):
                 yield f"{path} includes {target}, of another folder of its level"
 
 

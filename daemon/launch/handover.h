@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What microvmd and microvmd-exec say to each other, on a UNIX stream socket that is the latter's standard
+ * input. Both are of one build; there is no other version to talk to.
+ *
+ *   microvmd       HandoverHeader; then bytes that carry the descriptors (SCM_RIGHTS, see unix(7)),
+ *                  HANDOVER_FDS_AT_ONCE with each; then the arguments, each with its NUL
+ *   microvmd-exec  nothing, and the end of the stream: it has become the hypervisor; or an errno as int32_t
+ */
+#ifndef LAUNCH_HANDOVER_H
+#define LAUNCH_HANDOVER_H
+
+#include <stdint.h>
+
+enum {
+    HANDOVER_FDS_AT_ONCE = 250, /* SCM_MAX_FD is 253 */
+    HANDOVER_FDS_MAX = 4096,
+    HANDOVER_ARGUMENTS_MAX = 2 * 1024 * 1024, /* what Linux takes for one process, about */
+    HANDOVER_FIRST_FD = 3,                    /* the descriptors are numbered from here on */
+};
+
+typedef struct HandoverHeader {
+    uint32_t n_fds;
+    uint32_t uid, gid;  /* whom to become */
+    uint32_t extra_gid; /* one supplementary group; `gid`: none */
+    uint32_t arguments_size;
+} HandoverHeader;
+
+#endif

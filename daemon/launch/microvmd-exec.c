@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Becomes a hypervisor: takes its descriptors, its arguments and whom to run as from microvmd, on standard
+ * input, and executes it. A process of its own, because systemd can't hand descriptors to a transient unit
+ * before version 253, and because nothing runs before microvmd has put its number on record: when microvmd
+ * dies on the way, the stream ends, and so does this.
+ */
+#include "launch/handover.h"
+
+#include "base/macro.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* Both ends with an answer: at once, or never (then the stream ends). */
+_Noreturn static void fail(int error)
+{
+    int32_t answer = error;
+
+    (void)!write(STDIN_FILENO, &answer, sizeof(answer));
+    _exit(EXIT_FAILURE);
+}
+
+static void read_all(void *target, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = read(STDIN_FILENO, (char *)target + done, size - done);
+        if (n == 0)
+            _exit(EXIT_FAILURE); /* nobody is there any more */
+        if (n < 0 && errno != EINTR)
+            fail(errno);
+        done += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* Takes the next descriptors, at most HANDOVER_FDS_AT_ONCE; above all numbers that are to be used. */
+static void receive_fds(int *fds, size_t n)
+{
+    union {
+        char bytes[CMSG_SPACE(HANDOVER_FDS_AT_ONCE * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char byte;
+    struct iovec vector = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)};
+    struct cmsghdr *head;
+
+    if (recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC) <= 0)
+        fail(EPIPE);
+    head = CMSG_FIRSTHDR(&message);
+    if (!head || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(n * sizeof(int)))
+        fail(EBADMSG);
+    memcpy(fds, CMSG_DATA(head), n * sizeof(int));
+}
+
+/* Descriptors get their numbers: the received ones are moved out of the way of all numbers first. */
+static void place_fds(const HandoverHeader *header)
+{
+    int *fds = calloc(header->n_fds + 1, sizeof(int));
+    int above = HANDOVER_FIRST_FD + (int)header->n_fds;
+
+    if (!fds)
+        fail(ENOMEM);
+    for (size_t i = 0; i < header->n_fds; i += HANDOVER_FDS_AT_ONCE)
+        receive_fds(fds + i, MIN((size_t)HANDOVER_FDS_AT_ONCE, header->n_fds - i));
+    for (size_t i = 0; i < header->n_fds; i++) {
+        int high = fcntl(fds[i], F_DUPFD_CLOEXEC, above);
+        if (high < 0)
+            fail(errno);
+        close(fds[i]);
+        fds[i] = high;
+    }
+    for (size_t i = 0; i < header->n_fds; i++)
+        if (dup2(fds[i], HANDOVER_FIRST_FD + (int)i) < 0)
+            fail(errno);
+    free(fds);
+}
+
+/* Nothing that is executed later can get them back. Needs CAP_SETPCAP, so it goes before the change of user.
+ */
+static void empty_bounding_set(void)
+{
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM)
+            fail(errno);
+}
+
+static void become(const HandoverHeader *header)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    gid_t extra = header->extra_gid;
+
+    if (geteuid() == 0 && header->uid != 0) {
+        empty_bounding_set();
+        if (setgroups(header->extra_gid != header->gid, &extra) < 0 ||
+            setresgid(header->gid, header->gid, header->gid) < 0 ||
+            setresuid(header->uid, header->uid, header->uid) < 0 || syscall(SYS_capset, &head, none) < 0)
+            fail(errno);
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        fail(errno);
+    umask(0077);
+}
+
+static char **split(char *text, size_t size)
+{
+    size_t n = 0, at = 0;
+    char **argv;
+
+    if (size == 0 || text[size - 1] != '\0')
+        fail(EBADMSG);
+    for (size_t i = 0; i < size; i++)
+        n += text[i] == '\0';
+    argv = calloc(n + 1, sizeof(*argv));
+    if (!argv)
+        fail(ENOMEM);
+    for (size_t i = 0; i < n; at += strlen(text + at) + 1)
+        argv[i++] = text + at;
+    return argv;
+}
+
+int main(void)
+{
+    HandoverHeader header;
+    char *arguments, **argv;
+    int answer, nothing, error;
+    sigset_t none;
+
+    /* What the daemon blocks and ignores is not the hypervisor's affair. */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+
+    /* Nor are descriptors of whoever started the daemon. */
+    if (close_range(HANDOVER_FIRST_FD, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        fail(errno);
+
+    read_all(&header, sizeof(header));
+    if (header.n_fds > HANDOVER_FDS_MAX || header.arguments_size > HANDOVER_ARGUMENTS_MAX)
+        fail(EBADMSG);
+    place_fds(&header);
+    arguments = malloc(header.arguments_size + 1);
+    if (!arguments)
+        fail(ENOMEM);
+    read_all(arguments, header.arguments_size);
+    argv = split(arguments, header.arguments_size);
+    /* The stream moves above all others; it closes, which is the answer, when the hypervisor is executed. */
+    answer = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, HANDOVER_FIRST_FD + (int)header.n_fds);
+    nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (answer < 0 || nothing < 0)
+        fail(errno);
+    become(&header);
+    if (dup2(nothing, STDIN_FILENO) < 0)
+        fail(errno);
+    execv(argv[0], argv);
+    error = errno;
+    (void)dup2(answer, STDIN_FILENO);
+    fail(error);
+}

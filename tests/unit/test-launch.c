@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The fork launcher and microvmd-exec, with programs in a hypervisor's place; and the users that they get. */
+#include "launch/launch.h"
+#include "launch/uid.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "scratch.h"
+
+static int nothing(const ProcessId *id, void *userdata)
+{
+    return 0;
+}
+
+static int refuse(const ProcessId *id, void *userdata)
+{
+    *(ProcessId *)userdata = *id;
+    return -EDQUOT;
+}
+
+static int die(const ProcessId *id, void *userdata)
+{
+    (void)!write(*(int *)userdata, id, sizeof(*id));
+    raise(SIGKILL);
+    return 0;
+}
+
+/* Runs a shell script with these descriptors; its output is in ret_text. Returns its exit status or an error.
+ */
+static int run_script(Scratch *scratch, LaunchRequest request, const char *script, char **ret_text)
+{
+    char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)script, (char *)"a b,c\n\"", (char *)"", NULL};
+    const char *path = scratch_path(scratch, "output");
+    _cleanup_close_ int pidfd = -EBADF;
+    siginfo_t info = {0};
+    ProcessId id;
+    size_t size;
+    int r;
+
+    request.output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    request.argv = argv;
+    r = launch_fork(&request, nothing, NULL, &id, &pidfd);
+    safe_close(request.output);
+    assert_int_equal(r, 0);
+    assert_int_equal(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED), 0);
+    assert_int_equal(read_file(scratch_path(scratch, "output"), 65536, ret_text, &size), 0);
+    return info.si_status;
+}
+
+static void test_arguments_and_descriptors(void **context)
+{
+    Scratch *scratch = *context;
+    int one = open(scratch_text(scratch, "one", "first\n"), O_RDONLY | O_CLOEXEC);
+    int two = open(scratch_text(scratch, "two", "second\n"), O_RDONLY | O_CLOEXEC);
+    int fds[] = {two, one, two};
+    _cleanup_free_ char *text = NULL;
+
+    /* Nothing but what it was given, and /dev/null as its input; 6 is the shell's own, to list them. */
+    assert_int_equal(run_script(scratch, (LaunchRequest){.fds = fds, .n_fds = 3},
+                                "cat <&3; cat <&4; printf '[%s][%s]\\n' \"$0\" \"$1\"; cat; cd "
+                                "/proc/self/fd; echo [0-9]*; exit 7",
+                                &text),
+                     7);
+    assert_string_equal(text, "second\nfirst\n[a b,c\n\"][]\n0 1 2 3 4 5 6\n");
+    close(one);
+    close(two);
+}
+
+static void test_many_descriptors(void **context)
+{
+    enum {
+        MANY = 600
+    };
+    Scratch *scratch = *context;
+    _cleanup_free_ char *text = NULL;
+    int fds[MANY];
+
+    for (int i = 0; i < MANY; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%d\n", i);
+        fds[i] = open(scratch_text(scratch, "number", number), O_RDONLY | O_CLOEXEC);
+        assert_true(fds[i] >= 0);
+    }
+    assert_int_equal(run_script(scratch, (LaunchRequest){.fds = fds, .n_fds = MANY},
+                                "cat /proc/self/fd/3 /proc/self/fd/252 /proc/self/fd/253 /proc/self/fd/602",
+                                &text),
+                     0);
+    assert_string_equal(text, "0\n249\n250\n599\n");
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+}
+
+/* It runs as its user, with no right left, in a session of its own, deaf to nothing. */
+static void test_rights(void **context)
+{
+    Scratch *scratch = *context;
+    _cleanup_free_ char *text = NULL;
+
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chmod(scratch->path, 0755), 0);
+    assert_int_equal(
+        run_script(scratch, (LaunchRequest){.uid = 1900000007, .gid = 1900000007, .extra_gid = 1900000007},
+                   "id -u; id -G; grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|SigBlk):' /proc/self/status;"
+                   " cut -d' ' -f1,5,6 /proc/self/stat | awk '{print $3 != 0}'; umask",
+                   &text),
+        0);
+    assert_string_equal(text,
+                        "1900000007\n1900000007\nSigBlk:\t0000000000000000\n"
+                        "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n"
+                        "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n1\n0077\n");
+}
+
+static void test_no_program(void **context)
+{
+    Scratch *scratch = *context;
+    char script[512], *argv[] = {(char *)"/nonexistent/qemu", NULL};
+    int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
+    ProcessId id;
+
+    assert_int_equal(
+        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -ENOENT);
+    snprintf(script, sizeof(script), "%s", scratch_text(scratch, "qemu", "#!/nonexistent/sh\n"));
+    argv[0] = script;
+    assert_int_equal(
+        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -EACCES);
+    assert_int_equal(chmod(script, 0700), 0);
+    assert_int_equal(
+        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -ENOENT);
+    assert_int_equal(pidfd, -EBADF);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left */
+    close(output);
+}
+
+/* What could not be put on record has never run. */
+static void test_not_on_record(void **context)
+{
+    Scratch *scratch = *context;
+    char script[1024], *argv[] = {(char *)"/bin/sh", (char *)"-c", script, NULL};
+    int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
+    ProcessId id = {0}, ignored;
+
+    snprintf(script, sizeof(script), "touch %s", scratch_path(scratch, "ran"));
+    assert_int_equal(
+        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, refuse, &id, &ignored, &pidfd),
+        -EDQUOT);
+    assert_true(id.pid > 1 && id.start_ticks > 0);
+    assert_int_equal(process_open(&id, &pidfd), -ESRCH);
+    assert_int_equal(access(scratch_path(scratch, "ran"), F_OK), -1);
+    close(output);
+}
+
+/* Whoever asked for it dies before it was put on record, or at once after: nothing is run. */
+static void test_asker_dies(void **context)
+{
+    Scratch *scratch = *context;
+    char script[1024], *argv[] = {(char *)"/bin/sh", (char *)"-c", script, NULL};
+    const char *record = scratch_path(scratch, "id");
+    int output = open("/dev/null", O_WRONLY | O_CLOEXEC),
+        fd = open(record, O_RDWR | O_CREAT | O_CLOEXEC, 0600), pidfd;
+    ProcessId id = {0}, ignored;
+    pid_t asker;
+
+    snprintf(script, sizeof(script), "touch %s", scratch_path(scratch, "ran"));
+    asker = fork();
+    assert_true(asker >= 0);
+    if (asker == 0) {
+        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, die, &fd, &ignored, &pidfd);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(asker, NULL, 0), asker);
+    assert_int_equal(pread(fd, &id, sizeof(id), 0), sizeof(id));
+    if (process_open(&id, &pidfd) == 0) {
+        struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+        assert_int_equal(poll(&ended, 1, 10000), 1);
+        close(pidfd);
+    }
+    assert_int_equal(access(scratch_path(scratch, "ran"), F_OK), -1);
+    close(fd);
+    close(output);
+}
+
+/* The number of a process may be another one's by now. */
+static void test_the_very_process(void **context)
+{
+    ProcessId self = {.pid = getpid(), .start_ticks = 1};
+    int pidfd = -EBADF;
+
+    assert_int_equal(process_open(&self, &pidfd), -ESRCH);
+    self.pid = 0x3fffff;
+    assert_int_equal(process_open(&self, &pidfd), -ESRCH);
+}
+
+static void test_users(void **context)
+{
+    Scratch *scratch = *context;
+    char directory[512], name[16];
+    uid_t web, other, uid;
+
+    snprintf(directory, sizeof(directory), "%s", scratch_path(scratch, "uids"));
+    assert_int_equal(uid_allot(directory, "web", 1900000000, &web), 0);
+    assert_int_equal(uid_allot(directory, "db", 1900000000, &other), 0);
+    assert_int_not_equal(web, other);
+    assert_true(web >= 1900000000 && web < 1900000000 + UIDS);
+    assert_int_equal(uid_allot(directory, "web", 1900000000, &uid), 0);
+    assert_int_equal(uid, web); /* it keeps it */
+    for (int i = 0; i < 2000; i++) {
+        snprintf(name, sizeof(name), "vm%d", i);
+        assert_int_equal(uid_allot(directory, name, 1900000000, &uid), 0);
+        assert_true(uid != web && uid != other);
+    }
+    assert_int_equal(uid_allot(directory, "db", 1900000000, &uid), 0);
+    assert_int_equal(uid, other);
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_arguments_and_descriptors),
+        TEST(test_many_descriptors),
+        TEST(test_rights),
+        TEST(test_no_program),
+        TEST(test_not_on_record),
+        TEST(test_asker_dies),
+        TEST(test_the_very_process),
+        TEST(test_users),
+    };
+
+    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
