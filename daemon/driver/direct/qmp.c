@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "driver/direct/qmp.h"
+
+#include "base/log.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum {
+    MESSAGE_MAX = 1024 * 1024, /* of one line; the longest that we ask for has some kilobytes */
+    OUTPUT_MAX = 256 * 1024,   /* waits for a QEMU that does not read */
+    CALLS_MAX = 64,
+    GARBAGE_MAX = 16, /* lines; then this is no QEMU */
+    READ_AT_ONCE = 16 * 1024,
+};
+static const uint64_t NEGOTIATION_USEC = UINT64_C(30) * 1000000;
+
+typedef struct Call {
+    Qmp *qmp;
+    uint64_t id;
+    qmp_reply_fn reply;
+    void *userdata;
+    sd_event_source *timer;
+    struct Call *next;
+} Call;
+
+struct Qmp {
+    sd_event *event;
+    int fd;
+    QmpHandlers handlers;
+    sd_event_source *io;
+    char *input, *output;
+    size_t input_size, input_room, output_size;
+    Call *calls; /* the oldest first */
+    uint64_t last_id;
+    size_t n_calls, n_garbage;
+    const char *closed; /* why; NULL: it is open */
+};
+
+static void call_free(Call *call)
+{
+    sd_event_source_disable_unref(call->timer);
+    free(call);
+}
+
+static Call *take_call(Qmp *qmp, uint64_t id)
+{
+    for (Call **link = &qmp->calls; *link; link = &(*link)->next)
+        if ((*link)->id == id) {
+            Call *call = *link;
+            *link = call->next;
+            qmp->n_calls--;
+            return call;
+        }
+    return NULL;
+}
+
+static void answer(Call *call, int error, const char *text, const cJSON *result)
+{
+    if (call->reply)
+        call->reply(call->qmp, error, text, result, call->userdata);
+    call_free(call);
+}
+
+/* --- what comes --- */
+
+static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id)
+{
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(message, "error");
+    const cJSON *text = cJSON_GetObjectItemCaseSensitive(error, "desc");
+    Call *call = cJSON_IsNumber(id) && id->valuedouble > 0 ? take_call(qmp, (uint64_t)id->valuedouble) : NULL;
+
+    if (!call)
+        return; /* past its deadline, or none of ours */
+    if (error)
+        answer(call, -EREMOTEIO, cJSON_IsString(text) ? text->valuestring : "an error without words", NULL);
+    else
+        answer(call, 0, NULL, cJSON_GetObjectItemCaseSensitive(message, "return"));
+}
+
+static void on_line(Qmp *qmp, const char *line, size_t size)
+{
+    cJSON *message = cJSON_ParseWithLength(line, size);
+    const cJSON *event = cJSON_GetObjectItemCaseSensitive(message, "event");
+    const cJSON *id = cJSON_GetObjectItemCaseSensitive(message, "id");
+
+    if (!cJSON_IsObject(message)) {
+        if (++qmp->n_garbage >= GARBAGE_MAX)
+            qmp->closed = "what it says is not QEMU's protocol";
+    } else if (cJSON_IsString(event)) {
+        qmp->handlers.event(qmp, event->valuestring, cJSON_GetObjectItemCaseSensitive(message, "data"),
+                            qmp->handlers.userdata);
+    } else if (id) {
+        on_reply(qmp, message, id);
+    } /* else its greeting, or an error that it can't tell the cause of */
+    cJSON_Delete(message);
+}
+
+static void take_lines(Qmp *qmp)
+{
+    char *start = qmp->input, *end = qmp->input + qmp->input_size, *newline;
+
+    while (!qmp->closed && (newline = memchr(start, '\n', (size_t)(end - start)))) {
+        size_t size = (size_t)(newline - start);
+        if (size > 0 && start[size - 1] == '\r')
+            size--;
+        if (size > 0)
+            on_line(qmp, start, size);
+        start = newline + 1;
+    }
+    qmp->input_size = (size_t)(end - start);
+    memmove(qmp->input, start, qmp->input_size);
+}
+
+/* Whether there may be more. */
+static bool read_some(Qmp *qmp)
+{
+    ssize_t n;
+
+    if (qmp->input_room - qmp->input_size < READ_AT_ONCE) {
+        char *grown = realloc(qmp->input, qmp->input_room + READ_AT_ONCE);
+        if (!grown) {
+            qmp->closed = "no memory for what it says";
+            return false;
+        }
+        qmp->input = grown;
+        qmp->input_room += READ_AT_ONCE;
+    }
+    n = recv(qmp->fd, qmp->input + qmp->input_size, qmp->input_room - qmp->input_size, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n <= 0) {
+        qmp->closed = n == 0 || errno == ECONNRESET ? "QEMU closed it" : "reading from it failed";
+        return false;
+    }
+    qmp->input_size += (size_t)n;
+    take_lines(qmp);
+    if (!qmp->closed && qmp->input_size > MESSAGE_MAX)
+        qmp->closed = "it sent a message without an end";
+    return !qmp->closed;
+}
+
+/* --- what goes --- */
+
+static void write_some(Qmp *qmp)
+{
+    size_t done = 0;
+
+    while (done < qmp->output_size) {
+        ssize_t n = send(qmp->fd, qmp->output + done, qmp->output_size - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            qmp->closed = "writing to it failed";
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    qmp->output_size -= done;
+    memmove(qmp->output, qmp->output + done, qmp->output_size);
+    (void)sd_event_source_set_io_events(qmp->io, qmp->output_size > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+static void finish(Qmp *qmp)
+{
+    qmp->io = sd_event_source_disable_unref(qmp->io);
+    while (qmp->calls)
+        answer(take_call(qmp, qmp->calls->id), -ENOTCONN, qmp->closed, NULL);
+    qmp->handlers.closed(qmp, qmp->closed, qmp->handlers.userdata);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    Qmp *qmp = userdata;
+
+    if (events & EPOLLOUT)
+        write_some(qmp);
+    if (!qmp->closed && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        (void)read_some(qmp); /* the rest in the next round: others have their turn */
+    if (qmp->closed)
+        finish(qmp);
+    return 0;
+}
+
+void qmp_drain(Qmp *qmp)
+{
+    while (!qmp->closed && read_some(qmp))
+        ;
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Call *call = userdata;
+
+    call = take_call(call->qmp, call->id);
+    answer(call, -ETIMEDOUT, "QEMU did not answer in time", NULL);
+    return 0;
+}
+
+static int queue_output(Qmp *qmp, const char *text)
+{
+    size_t size = strlen(text);
+    char *grown;
+
+    if (qmp->output_size + size > OUTPUT_MAX)
+        return -ENOBUFS;
+    grown = realloc(qmp->output, qmp->output_size + size + 1);
+    if (!grown)
+        return -ENOMEM;
+    qmp->output = grown;
+    memcpy(grown + qmp->output_size, text, size);
+    qmp->output_size += size;
+    return 0;
+}
+
+/* One line; NULL: out of memory. Takes `arguments`. */
+static char *write_command(const char *command, cJSON *arguments, uint64_t id)
+{
+    cJSON *message = cJSON_CreateObject();
+    char *text = NULL, *line = NULL;
+    bool good = message && cJSON_AddStringToObject(message, "execute", command) &&
+                cJSON_AddNumberToObject(message, "id", (double)id);
+
+    if (good && arguments)
+        good = cJSON_AddItemToObject(message, "arguments", arguments);
+    else
+        cJSON_Delete(arguments);
+    if (good)
+        text = cJSON_PrintUnformatted(message);
+    cJSON_Delete(message);
+    if (text && asprintf(&line, "%s\n", text) < 0)
+        line = NULL;
+    cJSON_free(text);
+    return line;
+}
+
+int qmp_call(Qmp *qmp, const char *command, cJSON *arguments, uint64_t timeout_usec, qmp_reply_fn reply,
+             void *userdata)
+{
+    _cleanup_free_ char *line = write_command(command, arguments, qmp->last_id + 1);
+    Call *call, **link = &qmp->calls;
+    int r;
+
+    if (qmp->closed)
+        return -ENOTCONN;
+    if (qmp->n_calls >= CALLS_MAX)
+        return -ENOBUFS;
+    call = calloc(1, sizeof(*call));
+    if (!line || !call) {
+        free(call);
+        return -ENOMEM;
+    }
+    *call = (Call){.qmp = qmp, .id = qmp->last_id + 1, .reply = reply, .userdata = userdata};
+    r = sd_event_add_time_relative(qmp->event, &call->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_deadline,
+                                   call);
+    if (r >= 0)
+        r = queue_output(qmp, line);
+    if (r < 0) {
+        call_free(call);
+        return r;
+    }
+    qmp->last_id++;
+    qmp->n_calls++;
+    while (*link)
+        link = &(*link)->next;
+    *link = call;
+    write_some(qmp); /* a failure is told from the loop */
+    if (qmp->closed)
+        (void)sd_event_source_set_io_events(qmp->io, EPOLLIN | EPOLLOUT);
+    return 0;
+}
+
+int qmp_new(sd_event *event, int fd, const QmpHandlers *handlers, Qmp **ret_qmp)
+{
+    _cleanup_(qmp_freep)
+    Qmp *qmp = calloc(1, sizeof(*qmp));
+    int r;
+
+    if (!qmp)
+        return -ENOMEM;
+    qmp->fd = -EBADF;
+    qmp->event = sd_event_ref(event);
+    qmp->handlers = *handlers;
+    r = sd_event_add_io(event, &qmp->io, fd, EPOLLIN, on_io, qmp);
+    if (r < 0)
+        return r;
+    qmp->fd = fd;
+    r = qmp_call(qmp, "qmp_capabilities", NULL, NEGOTIATION_USEC, NULL, NULL);
+    if (r < 0) {
+        qmp->fd = -EBADF; /* it stays the caller's */
+        return r;
+    }
+    *ret_qmp = TAKE_PTR(qmp);
+    return 0;
+}
+
+Qmp *qmp_free(Qmp *qmp)
+{
+    if (!qmp)
+        return NULL;
+    while (qmp->calls)
+        call_free(take_call(qmp, qmp->calls->id));
+    sd_event_source_disable_unref(qmp->io);
+    sd_event_unref(qmp->event);
+    safe_close(qmp->fd);
+    free(qmp->input);
+    free(qmp->output);
+    free(qmp);
+    return NULL;
+}
