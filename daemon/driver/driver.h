@@ -76,6 +76,8 @@ typedef struct StartRequest {
     char *const *credentials; /* private copies, too, in the order of the spec's; NULL: none */
     const char *console_log;  /* file that the serial console is logged to, appended */
     const char *state_dir;    /* of this microVM; relative images are in it */
+    /* The host's KVM refuses MSR 0x10a, with which the host's CPU would come: set by what runs a recipe. */
+    bool no_arch_capabilities;
 } StartRequest;
 
 typedef enum StopMode {
@@ -116,7 +118,7 @@ struct Driver {
 typedef struct DriverSetup {
     sd_event *event;
     const HostConfig *config; /* valid during driver_new() only */
-    const char *runtime_dir;
+    const char *state_dir, *runtime_dir;
     driver_event_fn handler;
     void *userdata;
 } DriverSetup;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fuzz.h"
 
+#include "driver/direct/recipe.h"
 #include "driver/libvirt/xml.h"
 #include "plan/prepare.h"
 
@@ -105,32 +106,56 @@ static void check_well_formed(const char *xml)
 
 /* --- what a definition becomes --- */
 
+static StartRequest request_for(VmSpec *spec, const char *cmdline, char **credentials, Accel accel)
+{
+    for (size_t i = 0; i < spec->n_credentials; i++)
+        credentials[i] = (char *)"/run/vm/web/credential";
+    return (StartRequest){.spec = spec,
+                          .generation =
+                              SD_ID128_MAKE(01, 23, 45, 67, 89, ab, cd, ef, 01, 23, 45, 67, 89, ab, cd, ef),
+                          .accel = accel,
+                          .kernel = spec->kernel ? "/run/vm/web/kernel" : NULL,
+                          .initrd = spec->initrd ? "/run/vm/web/initrd" : NULL,
+                          .cmdline = cmdline,
+                          .credentials = credentials,
+                          .console_log = "/var/vm/web/console.log",
+                          .state_dir = "/var/vm/web"};
+}
+
 static void check_xml(VmSpec *spec, const char *cmdline, DomainTarget target, Accel accel)
 {
     _cleanup_free_ char **credentials = calloc(spec->n_credentials + 1, sizeof(*credentials));
-    StartRequest request = {.spec = spec,
-                            .generation =
-                                SD_ID128_MAKE(01, 23, 45, 67, 89, ab, cd, ef, 01, 23, 45, 67, 89, ab, cd, ef),
-                            .accel = accel,
-                            .kernel = spec->kernel ? "/run/vm/web/kernel" : NULL,
-                            .initrd = spec->initrd ? "/run/vm/web/initrd" : NULL,
-                            .cmdline = cmdline,
-                            .credentials = credentials,
-                            .console_log = "/var/vm/web/console.log",
-                            .state_dir = "/var/vm/web"};
+    StartRequest request;
     _cleanup_free_ char *xml = NULL;
     sd_id128_t generation;
     int r;
 
     MUST(credentials);
-    for (size_t i = 0; i < spec->n_credentials; i++)
-        credentials[i] = (char *)"/run/vm/web/credential";
+    request = request_for(spec, cmdline, credentials, accel);
     r = domain_xml(&request, &target, &xml);
     MUST(r == 0 || r == -EINVAL);
     if (r < 0)
         return;
     check_well_formed(xml);
     MUST(domain_generation_parse(xml, &generation) == 0 && sd_id128_equal(generation, request.generation));
+}
+
+/* What was read as a definition can be written, and what comes last are the definition's own arguments. */
+static void check_arguments(VmSpec *spec, const char *cmdline, Accel accel)
+{
+    _cleanup_free_ char **credentials = calloc(spec->n_credentials + 1, sizeof(*credentials));
+    _cleanup_(command_clear)
+    Command command = {0};
+    StartRequest request;
+
+    MUST(credentials);
+    request = request_for(spec, cmdline, credentials, accel);
+    MUST(recipe_qemu.render(&request, &command) == 0);
+    MUST(command.n_arguments > spec->n_qemu_args && !command.argv[command.n_arguments]);
+    for (size_t i = 0; i < command.n_arguments; i++)
+        MUST(fuzz_is_utf8(command.argv[i]) && !strchr(command.argv[i], '\n'));
+    for (size_t i = 1; i <= spec->n_qemu_args; i++)
+        MUST(streq(command.argv[command.n_arguments - i], spec->qemu_args[spec->n_qemu_args - i]));
 }
 
 int fuzz_xml(const uint8_t *data, size_t size)
@@ -151,5 +176,7 @@ int fuzz_xml(const uint8_t *data, size_t size)
     check_xml(spec, cmdline, (DomainTarget){.type = DOMAIN_QEMU, .dac = true, .selinux = true}, ACCEL_TCG);
     check_xml(spec, cmdline, (DomainTarget){.type = DOMAIN_QEMU, .no_arch_capabilities = true}, ACCEL_KVM);
     check_xml(spec, cmdline, (DomainTarget){.type = DOMAIN_TEST}, ACCEL_TCG);
+    check_arguments(spec, cmdline, ACCEL_TCG);
+    check_arguments(spec, cmdline, ACCEL_KVM);
     return 0;
 }

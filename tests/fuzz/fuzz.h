@@ -7,7 +7,8 @@
 
 /* Definitions are read, and what they are dumped as means the same. */
 int fuzz_loader(const uint8_t *data, size_t size);
-/* Definitions become plans, kernel command lines and domain XML, from which nothing can break out. */
+/* Definitions become plans, kernel command lines, domain XML and arguments, from which nothing can break
+ * out. */
 int fuzz_xml(const uint8_t *data, size_t size);
 
 /* Loads a definition of `name` as the daemon does; NULL: there are errors. */

@@ -1,33 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What of a definition libvirt and QEMU's machine can't do, beside what a capability says. */
 #include "driver/libvirt/internal.h"
-
-enum {
-    /*
-     * QEMU's machine "microvm" has 24 with ACPI, but a Linux guest that has a device in every one hangs
-     * before its init says a word (seen with QEMU 7.2 and Linux 6.1, under TCG); with 23 it runs.
-     */
-    MMIO_SLOTS = 23,
-};
-
-static void check_slots(const VmSpec *spec, const TableReader *reader)
-{
-    size_t slots =
-        spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon;
-    const char *most = "/volumes";
-
-    if (spec->qemu_machine != QEMU_MACHINE_MICROVM || slots <= MMIO_SLOTS)
-        return;
-    if (spec->n_interfaces > spec->n_volumes)
-        most = "/interfaces";
-    if (spec->n_shares > MAX(spec->n_volumes, spec->n_interfaces))
-        most = "/shares";
-    table_problem(
-        reader, PROBLEM_ERROR, most, true,
-        "%zu devices (volumes, interfaces, shares, vsock, balloon) are more than a guest can use on "
-        "QEMU's machine \"microvm\" (%d); " WITH_PCI,
-        slots, MMIO_SLOTS);
-}
+#include "driver/qemu-common.h"
 
 /* libvirt takes such names for its own and gives others. */
 static void check_interfaces(const VmSpec *spec, const TableReader *reader)
@@ -51,30 +25,6 @@ static void check_interfaces(const VmSpec *spec, const TableReader *reader)
                               prefix);
         }
     }
-}
-
-static void check_shares(const VmSpec *spec, const Runner *runner, const TableReader *reader)
-{
-    char pointer[64];
-
-    for (size_t i = 0; i < spec->n_shares; i++) {
-        const ShareSpec *share = &spec->shares[i];
-        if (share->proto != SHARE_VIRTIOFS)
-            continue;
-        snprintf(pointer, sizeof(pointer), "/shares/%zu/readOnly", i);
-        if (share->read_only)
-            table_refuse(reader, pointer, CAP_VIRTIOFS_READ_ONLY, runner);
-    }
-}
-
-static void check_hotplug(const VmSpec *spec, const TableReader *reader)
-{
-    if (spec->hotplug_mem_mib % VIRTIO_MEM_BLOCK_MIB != 0)
-        table_problem(reader, PROBLEM_ERROR, "/hotplugMem", false, "it must be a multiple of %d MiB",
-                      VIRTIO_MEM_BLOCK_MIB);
-    if (spec->hotplugged_mem_mib % VIRTIO_MEM_BLOCK_MIB != 0)
-        table_problem(reader, PROBLEM_ERROR, "/hotpluggedMem", false, "it must be a multiple of %d MiB",
-                      VIRTIO_MEM_BLOCK_MIB);
 }
 
 static bool is_root_port(const VmSpec *spec, const char *bus)
@@ -112,28 +62,9 @@ static void check_placement(const VmSpec *spec, const TableReader *reader)
     }
 }
 
-static void check_root_ports(const VmSpec *spec, const TableReader *reader)
-{
-    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
-        for (size_t k = 0; k < i; k++) {
-            const RootPortSpec *port = &spec->qemu_root_ports[i], *other = &spec->qemu_root_ports[k];
-            char pointer[64];
-            snprintf(pointer, sizeof(pointer), "/qemu/pcieRootPorts/%zu", i);
-            if (streq(port->id, other->id))
-                table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "id %s is that of /qemu/pcieRootPorts/%zu, too", port->id, k);
-            if (port->chassis > 0 && port->chassis == other->chassis && port->slot == other->slot)
-                table_problem(reader, PROBLEM_ERROR, pointer, false,
-                              "it has the chassis and slot of /qemu/pcieRootPorts/%zu", k);
-        }
-}
-
 void libvirt_check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
-    check_slots(spec, reader);
+    qemu_check(spec, MMIO_SLOTS, runner, reader);
     check_interfaces(spec, reader);
-    check_shares(spec, runner, reader);
-    check_hotplug(spec, reader);
     check_placement(spec, reader);
-    check_root_ports(spec, reader);
 }

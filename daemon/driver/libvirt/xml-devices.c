@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver/libvirt/xml-writer.h"
-
-enum {
-    QUEUES_MAX = 256,      /* of a tap device: MAX_TAP_QUEUES, include/linux/if_tun.h */
-    VIRTIOFS_QUEUE = 1024, /* what virtiofsd takes at most, and libvirt's manual recommends */
-};
+#include "driver/qemu-common.h"
 
 /* Without an address libvirt finds one on PCI, or says that there is no PCI bus. */
 static void put_address(Writer *w)
 {
-    if (!has_pci(w->request->spec))
+    if (!qemu_has_pci(w->request->spec))
         xml_put(w, "      <address type='virtio-mmio'/>\n");
 }
 
@@ -39,9 +35,6 @@ static void put_no_relabel(Writer *w, bool foreign)
 
 static void put_disk(Writer *w, size_t index)
 {
-    /* In libvirt's words, which are QEMU's. */
-    static const char *const formats[IMAGE_TYPE_MAX] = {
-        [IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2", [IMAGE_VHD] = "vpc", [IMAGE_VHDX] = "vhdx"};
     const StartRequest *request = w->request;
     const VolumeSpec *volume = &request->spec->volumes[index];
     _cleanup_free_ char *path = NULL;
@@ -58,7 +51,7 @@ static void put_disk(Writer *w, size_t index)
     else
         snprintf(device, sizeof(device), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
     xml_put(w, "    <disk type='file' device='disk'>\n      <driver name='qemu' type='%s'%s/>\n      <source",
-            formats[volume->image_type], volume->direct ? " cache='none'" : "");
+            qemu_image_format(volume->image_type), volume->direct ? " cache='none'" : "");
     xml_attribute(w, "file", path);
     put_no_relabel(w, is_foreign(path, request->state_dir));
     /* It leans on no other file, whatever is written in it: volume_ensure() has seen to that. */
@@ -76,21 +69,6 @@ static void put_disk(Writer *w, size_t index)
 }
 
 /* --- network cards --- */
-
-/* libvirt forwards ports by passt only (from 9.0 on); those of QEMU's own user network it can't express. The
- * first interface of type user has them. */
-static const InterfaceSpec *forwarding_interface(const VmSpec *spec)
-{
-    for (size_t i = 0; spec->n_forward_ports > 0 && i < spec->n_interfaces; i++)
-        if (spec->interfaces[i].type == INTERFACE_USER)
-            return &spec->interfaces[i];
-    return NULL;
-}
-
-bool xml_has_forwarding_interface(const VmSpec *spec)
-{
-    return forwarding_interface(spec);
-}
 
 static void put_connection(Writer *w, const InterfaceSpec *interface)
 {
@@ -117,24 +95,13 @@ static void put_connection(Writer *w, const InterfaceSpec *interface)
     xml_put(w, "/>\n");
 }
 
-/*
- * A queue for each virtual CPU, where packets come through a tap device of its own. On a bridge inbound
- * connections stall with them, and virtio-mmio has no interrupts for them.
- */
-static uint64_t queues(const VmSpec *spec, const InterfaceSpec *interface)
-{
-    bool own = interface->type == INTERFACE_TAP || interface->type == INTERFACE_MACVTAP;
-
-    return own && has_pci(spec) ? MIN(spec->vcpu, (uint64_t)QUEUES_MAX) : 1;
-}
-
 static void put_interface(Writer *w, const InterfaceSpec *interface)
 {
     static const char *const types[INTERFACE_TYPE_MAX] = {[INTERFACE_USER] = "user",
                                                           [INTERFACE_TAP] = "ethernet",
                                                           [INTERFACE_MACVTAP] = "direct",
                                                           [INTERFACE_BRIDGE] = "bridge"};
-    uint64_t n = queues(w->request->spec, interface);
+    uint64_t n = qemu_queues(w->request->spec, interface);
 
     xml_put(w, "    <interface type='%s'>\n      <mac", types[interface->type]);
     xml_attribute(w, "address", interface->mac);
@@ -152,37 +119,26 @@ static void put_interface(Writer *w, const InterfaceSpec *interface)
     xml_put(w, "    </interface>\n");
 }
 
-static void put_forward(Writer *w, const ForwardSpec *forward)
-{
-    if (forward->from == FORWARD_FROM_HOST) {
-        xml_put(w, ",hostfwd=%s:", forward_proto_to_string(forward->proto));
-        xml_option_value(w, forward->host_address);
-        xml_put(w, ":%" PRIu64 "-", forward->host_port);
-        if (forward->guest_address)
-            xml_option_value(w, forward->guest_address);
-        xml_put(w, ":%" PRIu64, forward->guest_port);
-        return;
-    }
-    xml_put(w, ",guestfwd=tcp:");
-    xml_option_value(w, forward->guest_address ? forward->guest_address : "10.0.2.100");
-    xml_put(w, ":%" PRIu64 "-tcp:", forward->guest_port);
-    xml_option_value(w, forward->host_address);
-    xml_put(w, ":%" PRIu64, forward->host_port);
-}
-
+/* libvirt forwards ports by passt only (from 9.0 on); those of QEMU's own user network it can't express. */
 void xml_forwarding_interface(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
-    const InterfaceSpec *interface = forwarding_interface(spec);
+    const InterfaceSpec *interface = qemu_forwarding_interface(spec);
+    _cleanup_free_ char *forwards = NULL, *mac = NULL;
 
     if (!interface)
         return;
+    forwards = qemu_forwards(spec);
+    mac = qemu_option_value(interface->mac);
+    if (!forwards || !mac) {
+        w->invalid = true;
+        return;
+    }
     xml_put(w, "    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward");
-    for (size_t i = 0; i < spec->n_forward_ports; i++)
-        put_forward(w, &spec->forward_ports[i]);
+    xml_text(w, forwards);
     xml_put(w, "'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s,netdev=forward,mac=",
-            has_pci(spec) ? "virtio-net-pci" : "virtio-net-device");
-    xml_option_value(w, interface->mac);
+            qemu_has_pci(spec) ? "virtio-net-pci" : "virtio-net-device");
+    xml_text(w, mac);
     xml_put(w, "'/>\n");
 }
 
@@ -273,35 +229,23 @@ static void put_placement(Writer *w, const DeviceSpec *device)
             xml_put(w, "      <address type='pci' domain='0' bus='%zu' slot='0' function='0'/>\n", i + 1);
 }
 
-/* The forms of its path are take_device_path()'s, so that only numbers are taken out of it. */
 static void put_passed_through(Writer *w, const DeviceSpec *device)
 {
-    unsigned domain = 0, bus, slot, function, vendor, product;
+    PciAddress at;
+    UsbId id;
 
     xml_put(w, "    <hostdev mode='subsystem' type='%s' managed='yes'>\n      <source>\n",
             device_bus_to_string(device->bus));
-    if (device->bus == DEVICE_USB &&
-        sscanf(device->path, "vendorid=%x,productid=%x", &vendor, &product) == 2) {
-        xml_put(w, "        <vendor id='0x%04x'/>\n        <product id='0x%04x'/>\n", vendor, product);
-    } else if (device->bus == DEVICE_PCI &&
-               (sscanf(device->path, "%x:%x:%x.%x", &domain, &bus, &slot, &function) == 4 ||
-                (domain = 0, sscanf(device->path, "%x:%x.%x", &bus, &slot, &function) == 3))) {
-        xml_put(w, "        <address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>\n", domain,
-                bus, slot, function);
-    } else {
+    if (qemu_usb_id(device, &id))
+        xml_put(w, "        <vendor id='0x%04x'/>\n        <product id='0x%04x'/>\n", id.vendor, id.product);
+    else if (qemu_pci_address(device, &at))
+        xml_put(w, "        <address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>\n",
+                at.domain, at.bus, at.slot, at.function);
+    else
         w->invalid = true;
-    }
     xml_put(w, "      </source>\n");
     put_placement(w, device);
     xml_put(w, "    </hostdev>\n");
-}
-
-static bool has_usb(const VmSpec *spec)
-{
-    for (size_t i = 0; i < spec->n_devices; i++)
-        if (spec->devices[i].bus == DEVICE_USB)
-            return true;
-    return false;
 }
 
 /* --- the rest --- */
@@ -348,10 +292,10 @@ void xml_devices(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
     /* QEMU's own words for it; libvirt's test driver has the interface as any other. */
-    const InterfaceSpec *elsewhere = w->target->type == DOMAIN_QEMU ? forwarding_interface(spec) : NULL;
+    const InterfaceSpec *elsewhere = w->target->type == DOMAIN_QEMU ? qemu_forwarding_interface(spec) : NULL;
 
     xml_put(w, "  <devices>\n    <controller type='usb' model='%s'/>\n",
-            has_usb(spec) ? "qemu-xhci" : "none");
+            qemu_has_usb(spec) ? "qemu-xhci" : "none");
     for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
         put_root_port(w, i);
     for (size_t i = 0; i < spec->n_volumes; i++)

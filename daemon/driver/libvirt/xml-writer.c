@@ -44,15 +44,6 @@ void xml_text(Writer *w, const char *text)
         put_byte(w, *text);
 }
 
-void xml_option_value(Writer *w, const char *value)
-{
-    for (; *value; value++) {
-        if (*value == ',')
-            fputc(',', w->stream);
-        put_byte(w, *value);
-    }
-}
-
 void xml_element(Writer *w, const char *indent, const char *name, const char *text)
 {
     xml_put(w, "%s<%s>", indent, name);

@@ -21,8 +21,6 @@ typedef struct Writer {
 void xml_put(Writer *w, const char *format, ...) _printf_(2, 3);
 /* Text from outside, as the text of an element or the value of an attribute, escaped. */
 void xml_text(Writer *w, const char *text);
-/* The same as a value in one of QEMU's option strings, in which a comma is doubled (qemu(1)). */
-void xml_option_value(Writer *w, const char *value);
 /* <NAME>TEXT</NAME>, a line of its own */
 void xml_element(Writer *w, const char *indent, const char *name, const char *text);
 /* " NAME='VALUE'" */
@@ -31,12 +29,5 @@ void xml_attribute(Writer *w, const char *name, const char *value);
 /* xml-devices.c: <devices>, and what of them libvirt has no words for. */
 void xml_devices(Writer *w);
 void xml_forwarding_interface(Writer *w); /* arguments of QEMU */
-bool xml_has_forwarding_interface(const VmSpec *spec);
-
-/* Whether devices are on PCI, where libvirt finds an address for each; else on virtio-mmio. */
-static inline bool has_pci(const VmSpec *spec)
-{
-    return spec->qemu_machine != QEMU_MACHINE_MICROVM;
-}
 
 #endif

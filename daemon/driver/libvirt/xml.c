@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The domain around its devices. */
 #include "driver/libvirt/xml-writer.h"
+#include "driver/qemu-common.h"
 
 enum {
     QUOTA_PERIOD_USEC = 100000,
@@ -11,7 +12,7 @@ static bool has_arguments(const Writer *w)
 {
     const VmSpec *spec = w->request->spec;
 
-    return w->target->type == DOMAIN_QEMU && (xml_has_forwarding_interface(spec) || spec->n_qemu_args > 0);
+    return w->target->type == DOMAIN_QEMU && (qemu_forwarding_interface(spec) || spec->n_qemu_args > 0);
 }
 
 static bool has_overrides(const Writer *w)
@@ -43,18 +44,10 @@ static void put_header(Writer *w)
             DOMAIN_METADATA_URI, sd_id128_to_string(w->request->generation, generation));
 }
 
-static bool has_shared_memory(const VmSpec *spec)
-{
-    for (size_t i = 0; i < spec->n_shares; i++)
-        if (spec->shares[i].proto == SHARE_VIRTIOFS)
-            return true; /* virtiofsd reads and writes the guest's memory */
-    return false;
-}
-
 static void put_memory_backing(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
-    bool shared = has_shared_memory(spec);
+    bool shared = qemu_shares_memory(spec);
 
     if (!shared && !spec->hugepage_mem)
         return;

@@ -8,11 +8,6 @@
 /* Our element under <metadata>: it marks a domain as ours and names its run. */
 #define DOMAIN_METADATA_URI "urn:org.microvm1:libvirt:1"
 
-enum {
-    VIRTIO_MEM_BLOCK_MIB =
-        2, /* hot-plugged memory comes in such; the least that works on transparent huge pages */
-};
-
 typedef enum DomainType {
     DOMAIN_QEMU,
     DOMAIN_TEST, /* libvirt's test driver: no machine type, no QEMU options */

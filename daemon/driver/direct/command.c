@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "driver/direct/command.h"
+
+#include "driver/qemu-common.h"
+
+#include <stdarg.h>
+
+void command_clear(Command *command)
+{
+    for (size_t i = 0; i < command->n_arguments; i++)
+        free(command->argv[i]);
+    free(command->argv);
+    free(command->descriptors);
+    *command = (Command){0};
+}
+
+/* Takes `text`; NULL: there was no memory for it. */
+static void take(Command *command, char *text)
+{
+    char **grown = text ? reallocarray(command->argv, command->n_arguments + 2, sizeof(*grown)) : NULL;
+
+    if (!grown) {
+        free(text);
+        command->oom = true;
+        return;
+    }
+    command->argv = grown;
+    grown[command->n_arguments++] = text;
+    grown[command->n_arguments] = NULL;
+}
+
+void command_add(Command *command, const char *format, ...)
+{
+    va_list arguments;
+    char *text;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    take(command, text);
+}
+
+void command_add_text(Command *command, const char *text)
+{
+    take(command, strdup(text));
+}
+
+/* Takes `more`. */
+static void append(Command *command, char *more)
+{
+    char *longer = NULL, **last = command->n_arguments > 0 ? &command->argv[command->n_arguments - 1] : NULL;
+
+    if (!more || !last || asprintf(&longer, "%s%s", *last, more) < 0) {
+        command->oom = true;
+    } else {
+        free(*last);
+        *last = longer;
+    }
+    free(more);
+}
+
+void command_put(Command *command, const char *format, ...)
+{
+    va_list arguments;
+    char *more;
+
+    va_start(arguments, format);
+    if (vasprintf(&more, format, arguments) < 0)
+        more = NULL;
+    va_end(arguments);
+    append(command, more);
+}
+
+void command_put_text(Command *command, const char *text)
+{
+    append(command, strdup(text));
+}
+
+void command_put_option(Command *command, const char *value)
+{
+    append(command, qemu_option_value(value));
+}
+
+int command_descriptor(Command *command, DescriptorKind kind, size_t index)
+{
+    Descriptor *grown;
+
+    for (size_t i = 0; i < command->n_descriptors; i++)
+        if (command->descriptors[i].kind == kind && command->descriptors[i].index == index)
+            return COMMAND_FIRST_FD + (int)i;
+    grown = reallocarray(command->descriptors, command->n_descriptors + 1, sizeof(*grown));
+    if (!grown) {
+        command->oom = true;
+        return -1;
+    }
+    command->descriptors = grown;
+    grown[command->n_descriptors++] = (Descriptor){kind, index};
+    return COMMAND_FIRST_FD + (int)(command->n_descriptors - 1);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Arguments of a process in the making, and the descriptors that they name. */
+#ifndef DRIVER_DIRECT_COMMAND_H
+#define DRIVER_DIRECT_COMMAND_H
+
+#include "base/macro.h"
+
+/* What the engine opens for the process. */
+typedef enum DescriptorKind {
+    DESCRIPTOR_CONTROL, /* a listening UNIX stream socket, for the hypervisor's own protocol */
+    DESCRIPTOR_CONSOLE, /* a listening UNIX stream socket, for the serial console */
+    DESCRIPTOR_VOLUME,  /* the image of volume `index`, read-only if the definition says so */
+    DESCRIPTOR_TAP,     /* queue `index` % QUEUES_MAX of the tap device of interface `index` / QUEUES_MAX */
+    DESCRIPTOR_SHARE,   /* a UNIX stream socket, connected to the virtiofsd of share `index` */
+} DescriptorKind;
+
+typedef struct Descriptor {
+    DescriptorKind kind;
+    size_t index;
+} Descriptor;
+
+enum {
+    COMMAND_FIRST_FD = 3, /* descriptors[i] is number COMMAND_FIRST_FD + i in the process */
+};
+
+typedef struct Command {
+    char **argv; /* ends with NULL */
+    size_t n_arguments;
+    Descriptor *descriptors;
+    size_t n_descriptors;
+    bool oom;
+} Command;
+
+void command_clear(Command *command);
+
+/* One argument. Nothing from outside goes through the format but numbers. */
+void command_add(Command *command, const char *format, ...) _printf_(2, 3);
+/* One argument, taken as it is. */
+void command_add_text(Command *command, const char *text);
+
+/* Appends to the last argument: `format` as above; text as it is, structure and all; a value in QEMU's option
+ * syntax. */
+void command_put(Command *command, const char *format, ...) _printf_(2, 3);
+void command_put_text(Command *command, const char *text);
+void command_put_option(Command *command, const char *value);
+
+/* The number that a descriptor will have in the process. The same one asked for again is the same number. */
+int command_descriptor(Command *command, DescriptorKind kind, size_t index);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a definition means to QEMU, whoever runs it: decisions and rules, and QEMU's option syntax. Pure. */
+#ifndef DRIVER_QEMU_COMMON_H
+#define DRIVER_QEMU_COMMON_H
+
+#include "spec/loader.h"
+
+enum {
+    /*
+     * QEMU's machine "microvm" has 24 with ACPI, but a Linux guest that has a device in every one hangs
+     * before its init says a word (seen with QEMU 7.2 and Linux 6.1, under TCG); with 23 it runs.
+     */
+    MMIO_SLOTS = 23,
+    /* Hot-plugged memory comes in such; the least that works on transparent huge pages. */
+    VIRTIO_MEM_BLOCK_MIB = 2,
+    VIRTIOFS_QUEUE = 1024, /* what virtiofsd takes at most, and libvirt's manual recommends */
+    QUEUES_MAX = 256,      /* of a tap device: MAX_TAP_QUEUES, include/linux/if_tun.h */
+};
+
+/* Whether devices are on PCI; else on virtio-mmio. */
+bool qemu_has_pci(const VmSpec *spec);
+
+/* Whether a USB device is passed through. */
+bool qemu_has_usb(const VmSpec *spec);
+
+/* Whether another process reads and writes the guest's memory. */
+bool qemu_shares_memory(const VmSpec *spec);
+
+/* QEMU's, and libvirt's, word for a format. */
+const char *qemu_image_format(ImageType type);
+
+/* How many queues a card has. */
+uint64_t qemu_queues(const VmSpec *spec, const InterfaceSpec *interface);
+
+/* The interface that ports are forwarded through: the first of type user. NULL: no port is. */
+const InterfaceSpec *qemu_forwarding_interface(const VmSpec *spec);
+
+/* A value in QEMU's option syntax, in which a comma is doubled (qemu(1)). The caller's; NULL: no memory. */
+char *qemu_option_value(const char *value);
+
+/* ",hostfwd=...,guestfwd=...": the forwarded ports as options of "-netdev user". As above. */
+char *qemu_forwards(const VmSpec *spec);
+
+typedef struct PciAddress {
+    unsigned domain, bus, slot, function;
+} PciAddress;
+
+typedef struct UsbId {
+    unsigned vendor, product;
+} UsbId;
+
+/* The path of a device in numbers. false: it has not that form. */
+bool qemu_pci_address(const DeviceSpec *device, PciAddress *ret_address);
+bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id);
+
+/* Tells what no QEMU can do; `slots`: how many devices there may be on virtio-mmio. */
+void qemu_check(const VmSpec *spec, size_t slots, const Runner *runner, const TableReader *reader);
+
+#endif
