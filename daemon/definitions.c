@@ -54,32 +54,72 @@ const Definition *definitions_find(const Definitions *definitions, const char *n
 /* What microvmd itself does, whoever runs the hypervisor. */
 #define OWN_CAPABILITIES CAPABILITY(CAP_ORDER)
 
+static CapabilitySet capabilities_of(DriverKind kind, const VmSpec *spec)
+{
+    return driver_ops(kind)->capabilities(spec) | OWN_CAPABILITIES;
+}
+
 CapabilitySet definition_capabilities(const VmSpec *spec)
 {
-    return driver_ops(spec->driver)->capabilities(spec) | OWN_CAPABILITIES;
+    return capabilities_of(spec->driver, spec);
+}
+
+/* What `runner` can't do of it. */
+static void check_with(const VmSpec *spec, const DriverOps *ops, const Runner *runner,
+                       const TableReader *reader)
+{
+    Capability hypervisor = CAP_QEMU + (Capability)spec->hypervisor;
+
+    /* Of a hypervisor that it does not run, there is no more to say. */
+    if (!(runner->can & CAPABILITY(hypervisor))) {
+        table_refuse(reader, "/hypervisor", hypervisor, runner);
+        return;
+    }
+    table_check_capabilities(reader, &vm_table, spec, "", runner);
+    ops->check(spec, runner, reader);
+}
+
+/* The driver that could do all of it; NULL: none. */
+static const char *find_other(const VmSpec *spec, const TableReader *reader)
+{
+    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++) {
+        _cleanup_problems_ ProblemList problems = {0};
+        TableReader quiet = *reader;
+        Runner runner = {.can = capabilities_of(kind, spec),
+                         .hypervisor = hypervisor_to_string(spec->hypervisor),
+                         .what = ""};
+        quiet.problems = &problems;
+        check_with(spec, driver_ops(kind), &runner, &quiet);
+        if (problem_count(&problems, PROBLEM_ERROR) == 0)
+            return driver_kind_to_string(kind);
+    }
+    return NULL;
 }
 
 /* What the definition asks for must be something that its driver can do. */
 static void check_runner(const VmSpec *spec, const TableReader *reader)
 {
-    const DriverOps *ops = driver_ops(spec->driver);
-    const char *hypervisor = hypervisor_to_string(spec->hypervisor);
+    _cleanup_problems_ ProblemList problems = {0};
+    TableReader quiet = *reader;
     char what[128];
-    Runner runner = {.can = definition_capabilities(spec), .hypervisor = hypervisor, .what = what};
+    Runner runner = {.can = definition_capabilities(spec),
+                     .hypervisor = hypervisor_to_string(spec->hypervisor),
+                     .what = what};
 
     if (spec->hypervisor == HYPERVISOR_QEMU)
         snprintf(what, sizeof(what), "driver \"%s\" and QEMU's machine \"%s\"",
                  driver_kind_to_string(spec->driver), qemu_machine_to_string(spec->qemu_machine));
     else
         snprintf(what, sizeof(what), "driver \"%s\" and hypervisor \"%s\"",
-                 driver_kind_to_string(spec->driver), hypervisor);
-    /* Of a hypervisor that it does not run, there is no more to say. */
-    if (!(runner.can & CAPABILITY(CAP_QEMU + (Capability)spec->hypervisor))) {
-        table_refuse(reader, "/hypervisor", CAP_QEMU + (Capability)spec->hypervisor, &runner);
+                 driver_kind_to_string(spec->driver), runner.hypervisor);
+    /* Mostly there is nothing to say. */
+    quiet.problems = &problems;
+    check_with(spec, driver_ops(spec->driver), &runner, &quiet);
+    if (problems.count == 0)
         return;
-    }
-    table_check_capabilities(reader, &vm_table, spec, "", &runner);
-    ops->check(spec, &runner, reader);
+    if (problem_count(&problems, PROBLEM_ERROR) > 0)
+        runner.other = find_other(spec, reader);
+    check_with(spec, driver_ops(spec->driver), &runner, reader);
 }
 
 static int read_spec(const char *name, const char *path, const JsonDocument *document,

@@ -28,9 +28,10 @@ static int get_drivers(sd_bus *bus, const char *path, const char *interface, con
     for (DriverKind kind = 0; kind < DRIVER_KIND_MAX && r >= 0; kind++) {
         const DriverSlot *slot = &server->manager->drivers[kind];
         r = sd_bus_message_append(reply, "(sbs)", driver_kind_to_string(kind), slot->online,
-                                  slot->online   ? server->manager->config.libvirt_uri
-                                  : slot->reason ? slot->reason
-                                                 : "");
+                                  slot->reason ? slot->reason
+                                  : slot->online && kind == DRIVER_KIND_LIBVIRT
+                                      ? server->manager->config.libvirt_uri
+                                      : "");
     }
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }

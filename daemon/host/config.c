@@ -87,6 +87,15 @@ static const KeyRow config_rows[] = {
      .take = take_uri,
      .pattern = "^(qemu|test):///",
      .doc = "Which libvirt runs the microVMs; local ones only."},
+    {.key = "direct.firstUid",
+     .type = KEY_NUMBER,
+     AT(config.direct_first_uid),
+     .fallback = "1900000000",
+     .minimum = 1000,
+     .maximum = UINT32_MAX - 131072,
+     .doc = "The first of 65536 users, and groups of the same numbers, that nobody else may have: each "
+            "microVM of the driver "
+            "\"direct\" has one for its hypervisor."},
     {.key = "defaults.driver",
      .type = KEY_ENUM,
      AT(config.defaults.driver),

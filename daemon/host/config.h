@@ -10,6 +10,7 @@
 typedef struct HostConfig {
     uint64_t max_concurrent_starts; /* 0: from the number of cores */
     uint64_t memory_reserve_mib;
+    uint64_t direct_first_uid; /* of the users that hypervisors run as */
     char *libvirt_uri; /* local ones only: qemu:///..., test:///... */
     SpecContext defaults;
     char *defaults_path; /* of the file below every definition: defaults.json beside this one */

@@ -24,8 +24,13 @@ const char *capability_hint(Capability capability)
 
 void table_refuse(const TableReader *reader, const char *pointer, Capability capability, const Runner *runner)
 {
-    table_problem(reader, PROBLEM_ERROR, pointer, false, "not possible with %s: %s; %s", runner->what,
-                  capability_what(capability), capability_hint(capability));
+    if (runner->other)
+        table_problem(reader, PROBLEM_ERROR, pointer, false,
+                      "not possible with %s: %s; set \"driver\": \"%s\", which can", runner->what,
+                      capability_what(capability), runner->other);
+    else
+        table_problem(reader, PROBLEM_ERROR, pointer, false, "not possible with %s: %s; %s", runner->what,
+                      capability_what(capability), capability_hint(capability));
 }
 
 /* Whose options a key is among, if it is another hypervisor's: "firecracker.cpu". */

@@ -9,21 +9,21 @@
 
 #include "base/macro.h"
 
-#define WITH_THE_DIRECT_DRIVER "it comes with the driver \"direct\", which this version does not have yet"
-#define WITH_PCI               "set \"qemu\": { \"machine\": \"q35\" }"
-#define WITH_NOBODY            "no driver of this version can; remove the key"
-#define WITH_A_LATER_VERSION   "a later version of microvmd will; remove the key until then"
+#define WITH_PCI             "set \"qemu\": { \"machine\": \"q35\" }"
+#define WITH_NOBODY          "no driver of this version can; remove the key"
+#define WITH_QEMU_SO_FAR     "a later version of microvmd will; until then there is \"qemu\""
+#define WITH_A_LATER_VERSION "a later version of microvmd will; remove the key until then"
 
-/* constant, what it is, who could do it or what helps */
+/* constant, what it is, what helps where none of the drivers can do it */
 #define CAPABILITY_LIST(X)                                                                                   \
     X(CAP_NONE, "", "")                                                                                      \
     X(CAP_QEMU, "running QEMU", WITH_NOBODY)                                                                 \
-    X(CAP_CLOUD_HYPERVISOR, "running cloud-hypervisor", WITH_THE_DIRECT_DRIVER)                              \
-    X(CAP_FIRECRACKER, "running Firecracker", WITH_THE_DIRECT_DRIVER)                                        \
-    X(CAP_CROSVM, "running crosvm", WITH_THE_DIRECT_DRIVER)                                                  \
-    X(CAP_KVMTOOL, "running kvmtool", WITH_THE_DIRECT_DRIVER)                                                \
-    X(CAP_STRATOVIRT, "running stratovirt", WITH_THE_DIRECT_DRIVER)                                          \
-    X(CAP_ALIOTH, "running alioth", WITH_THE_DIRECT_DRIVER)                                                  \
+    X(CAP_CLOUD_HYPERVISOR, "running cloud-hypervisor", WITH_QEMU_SO_FAR)                                    \
+    X(CAP_FIRECRACKER, "running Firecracker", WITH_QEMU_SO_FAR)                                              \
+    X(CAP_CROSVM, "running crosvm", WITH_QEMU_SO_FAR)                                                        \
+    X(CAP_KVMTOOL, "running kvmtool", WITH_QEMU_SO_FAR)                                                      \
+    X(CAP_STRATOVIRT, "running stratovirt", WITH_QEMU_SO_FAR)                                                \
+    X(CAP_ALIOTH, "running alioth", WITH_QEMU_SO_FAR)                                                        \
     X(CAP_VFKIT, "running vfkit", "it runs on macOS only; a Linux host has \"qemu\"")                        \
     X(CAP_MACHINE_MICROVM, "the machine \"microvm\"", "it is for x86-64 hosts; use \"virt\" here")           \
     X(CAP_MACHINE_Q35, "the machine \"q35\"", "it is for x86-64 hosts; use \"virt\" here")                   \
@@ -41,42 +41,42 @@
     X(CAP_NET_TAP, "interfaces of type \"tap\"", WITH_NOBODY)                                                \
     X(CAP_NET_BRIDGE, "interfaces of type \"bridge\"", WITH_NOBODY)                                          \
     X(CAP_NET_MACVTAP, "interfaces of type \"macvtap\"", WITH_NOBODY)                                        \
-    X(CAP_MACVTAP_SOURCE, "the macvtap mode \"source\"", WITH_THE_DIRECT_DRIVER)                             \
+    X(CAP_MACVTAP_SOURCE, "the macvtap mode \"source\"", WITH_A_LATER_VERSION)                               \
     X(CAP_VHOST_NET, "vhost-net", WITH_NOBODY)                                                               \
     X(CAP_SHARE_9P, "shares by 9p", "use \"proto\": \"virtiofs\" or QEMU")                                   \
     X(CAP_9P_MAPPED_FILE, "the security model \"mapped-file\"", "\"mapped\" keeps the same in attributes")   \
     X(CAP_SHARE_VIRTIOFS, "shares by virtiofs", WITH_NOBODY)                                                 \
     X(CAP_VIRTIOFS_READ_ONLY, "read-only shares by virtiofs", "9p can, or mount it read-only in the guest")  \
     X(CAP_VIRTIOFS_CACHE, "this cache mode of virtiofsd", "\"auto\", \"always\" and \"never\" are possible") \
-    X(CAP_VIRTIOFSD_OPTIONS, "these options of virtiofsd", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_VIRTIOFSD_OPTIONS, "these options of virtiofsd", WITH_A_LATER_VERSION)                             \
     X(CAP_VIRTIOFSD_THREADS, "choosing the number of virtiofsd's threads", WITH_NOBODY)                      \
     X(CAP_DEVICE_PCI, "passing a PCI device through", WITH_PCI)                                              \
     X(CAP_DEVICE_USB, "passing a USB device through", WITH_PCI)                                              \
     X(CAP_DEVICE_PLACEMENT, "choosing id and bus of a device", WITH_PCI)                                     \
-    X(CAP_DEVICE_OPTIONS, "options of a device", WITH_THE_DIRECT_DRIVER)                                     \
+    X(CAP_DEVICE_OPTIONS, "options of a device", WITH_A_LATER_VERSION)                                       \
     X(CAP_VSOCK, "a vsock device", WITH_NOBODY)                                                              \
     X(CAP_CREDENTIALS, "credentials by fw_cfg", "QEMU can")                                                  \
-    X(CAP_OEM_STRINGS, "SMBIOS OEM strings", WITH_THE_DIRECT_DRIVER)                                         \
+    X(CAP_OEM_STRINGS, "SMBIOS OEM strings", WITH_A_LATER_VERSION)                                           \
     X(CAP_GRAPHICS, "a display", WITH_PCI)                                                                   \
     X(CAP_GRAPHICS_WINDOW, "a display in a window",                                                          \
       "a service has no screen; use \"backend\": \"headless\"")                                              \
-    X(CAP_GRAPHICS_SHARED, "Vulkan and what a display's helper shares", WITH_THE_DIRECT_DRIVER)              \
-    X(CAP_QEMU_MACHINE_OPTIONS, "options of QEMU's machine", WITH_THE_DIRECT_DRIVER)                         \
+    X(CAP_GRAPHICS_SHARED, "Vulkan and what a display's helper shares", WITH_A_LATER_VERSION)                \
+    X(CAP_QEMU_MACHINE_OPTIONS, "options of QEMU's machine", WITH_A_LATER_VERSION)                           \
     X(CAP_QEMU_ARGUMENTS, "more arguments of QEMU", WITH_NOBODY)                                             \
     X(CAP_PCIE_ROOT_PORTS, "PCIe root ports of one's own", WITH_PCI)                                         \
     X(CAP_NO_CONSOLE, "a guest without a serial console", WITH_NOBODY)                                       \
-    X(CAP_HYPERVISOR_OPTIONS, "options of this hypervisor", WITH_THE_DIRECT_DRIVER)                          \
-    X(CAP_HOST_SCRIPTS, "scripts that run on the host before a start", WITH_THE_DIRECT_DRIVER)               \
+    X(CAP_HYPERVISOR_OPTIONS, "options of this hypervisor", WITH_A_LATER_VERSION)                            \
+    X(CAP_HOST_SCRIPTS, "scripts that run on the host before a start", WITH_A_LATER_VERSION)                 \
     X(CAP_USER, "a user of one's own for the hypervisor",                                                    \
       "a later version of microvmd will; until then libvirt's qemu.conf sets it for all guests")             \
-    X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_THE_DIRECT_DRIVER)                 \
-    X(CAP_PROCESS_NAME, "naming the hypervisor's process", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_A_LATER_VERSION)                   \
+    X(CAP_PROCESS_NAME, "naming the hypervisor's process", WITH_A_LATER_VERSION)                             \
     X(CAP_CPU_QUOTA, "a limit of processor time", WITH_NOBODY)                                               \
     X(CAP_CPU_AFFINITY, "binding to processors", WITH_NOBODY)                                                \
     X(CAP_MEMORY_MAX, "a limit of the hypervisor's memory", WITH_NOBODY)                                     \
     X(CAP_IO_WEIGHT, "a weight of disk access", WITH_NOBODY)                                                 \
-    X(CAP_TASKS_MAX, "a limit of tasks", WITH_THE_DIRECT_DRIVER)                                             \
-    X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_THE_DIRECT_DRIVER)                           \
+    X(CAP_TASKS_MAX, "a limit of tasks", WITH_A_LATER_VERSION)                                               \
+    X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_A_LATER_VERSION)                             \
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
     X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)

@@ -71,7 +71,8 @@ static const KeyRow vm_rows[] = {
      WORDS(hypervisor, HYPERVISOR), .enum_needs = hypervisor_needs, .doc = "Who runs the guest."},
     {.key = "driver", .type = KEY_ENUM, AT(VmSpec, driver), WORDS(driver_kind, DRIVER_KIND),
      .computed = "what the host configuration says under defaults.driver, else libvirt",
-     .doc = "Who runs the hypervisor. libvirt: the host's libvirt, so that virsh and virt-manager see it."},
+     .doc = "Who runs the hypervisor. libvirt: the host's libvirt, so that virsh and virt-manager see it. direct: "
+            "microvmd itself, each one as a user of its own."},
     {.key = "accel", .type = KEY_ENUM, AT(VmSpec, accel), WORDS(accel, ACCEL),
      .computed = "tcg where a cpu is given, else what the host configuration says under defaults.accel, else "
                  "auto",

@@ -178,6 +178,7 @@ char *table_key_pointer(const char *pointer, const char *key);
 /* Who is to run a microVM. */
 typedef struct Runner {
     CapabilitySet can;
+    const char *other;      /* the driver that could do all of it instead; NULL: none */
     const char *hypervisor; /* keys in the group of another one have no effect */
     const char *what;       /* for people: "driver \"libvirt\" (qemu, machine \"microvm\")" */
 } Runner;

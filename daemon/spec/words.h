@@ -16,7 +16,9 @@
     X(HYPERVISOR_VFKIT, "vfkit")
 MICROVM_STRING_TABLE(Hypervisor, hypervisor, HYPERVISOR, HYPERVISOR_LIST)
 
-#define DRIVER_KIND_LIST(X) X(DRIVER_KIND_LIBVIRT, "libvirt")
+#define DRIVER_KIND_LIST(X)                                                                                  \
+    X(DRIVER_KIND_LIBVIRT, "libvirt")                                                                        \
+    X(DRIVER_KIND_DIRECT, "direct")
 MICROVM_STRING_TABLE(DriverKind, driver_kind, DRIVER_KIND, DRIVER_KIND_LIST)
 
 #define ACCEL_LIST(X)                                                                                        \

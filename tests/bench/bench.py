@@ -5,17 +5,21 @@
 usage: MICROVMD_BUILD=build/release tests/bench/bench.py [ROUNDS]
 
 1. start: what a start by the libvirt driver takes beside virDomainCreateXML (wanted: 95th percentile under 15 ms)
-2. latency: a property read against org.freedesktop.DBus.GetId, interleaved, while 20 microVMs start at once
+2. drivers: a start by the driver "direct" beside one by libvirt and beside QEMU started with the same arguments by a bare
+   fork and exec, each until QEMU says that the guest runs
+3. latency: a property read against org.freedesktop.DBus.GetId, interleaved, while 20 microVMs start at once
    (wanted: 99th percentile at most twice as long)
 """
 
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import BUILD, SOURCE, Host, wait_for  # noqa: E402
@@ -53,6 +57,63 @@ def bench_start(host, guest, rounds):
           f"{statistics.median(beside):.1f} ms, {percentile(beside, 0.95):.1f} ms")
 
 
+def wait_running(path):
+    """Asks QEMU, by a connection that it does not know of yet, as the driver does."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        peer.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "query-status"}\n')
+        with peer.makefile() as lines:
+            for line in lines:
+                if '"running"' in line:
+                    return
+
+
+def bare(host, argv):
+    """Milliseconds. The same arguments, descriptors at other numbers."""
+    sockets = {}
+    for number, name in ((3, "control"), (4, "console")):
+        path = host.path(f"{name}.sock")
+        if os.path.exists(path):
+            os.unlink(path)
+        sockets[number] = socket.socket(socket.AF_UNIX)
+        sockets[number].bind(path)
+        sockets[number].listen(1)
+    argv = [re.sub(r"(id=(?:control|console),fd=)(\d+)", lambda m: m[1] + str(sockets[int(m[2])].fileno()), word) for word in argv]
+    before = time.monotonic()
+    process = subprocess.Popen(argv, pass_fds=[s.fileno() for s in sockets.values()], stdin=subprocess.DEVNULL)
+    wait_running(host.path("control.sock"))
+    took = time.monotonic() - before
+    process.kill()
+    process.wait()
+    for each in sockets.values():
+        each.close()
+    return took * 1000
+
+
+def bench_drivers(host, guest, rounds):
+    host.define("one", initrd=guest + "/initrd", mem=128, accel="tcg")
+    host.define("two", initrd=guest + "/initrd", mem=128, accel="tcg", driver="direct")
+    host.reload()
+    assert host.ctl("start", "two").returncode == 0
+    with open(f"/proc/{host.vm('two', 'MainPID')}/cmdline") as file:
+        argv = file.read().split("\0")[:-1]
+    # What it read is gone by now.
+    argv = [{host.path("run/vm/two/kernel"): host.kernel, host.path("run/vm/two/initrd"): guest + "/initrd"}.get(word, word)
+            for word in argv]
+    host.ctl("stop", "--force", "two")
+    begin, alone = len(host.read_log()), []
+    for _ in range(rounds):
+        for name in ("one", "two"):
+            assert host.ctl("start", name).returncode == 0
+            assert host.ctl("stop", "--force", name).returncode == 0
+        alone.append(bare(host, argv))
+    times = {name: [float(ms) for ms in re.findall(rf"{name}: Started in ([0-9.]+) ms", host.read_log()[begin:])]
+             for name in ("one", "two")}
+    libvirt, direct, exec_ = (statistics.median(values) for values in (times["one"], times["two"], alone))
+    print(f"drivers      {rounds} rounds: libvirt {libvirt:.0f} ms, direct {direct:.0f} ms, bare QEMU {exec_:.0f} ms (medians); "
+          f"libvirt/direct {libvirt / direct:.1f}, direct/bare {direct / exec_:.2f}")
+
+
 def make_tiny(host):
     """A guest that halts at once: what is measured is the starting, not twenty guests that fight for two processors."""
     source = os.path.join(SOURCE, "tests/guest/tiny.S")
@@ -88,6 +149,7 @@ def main():
         host = make_host(embed, guest)
         try:
             bench_start(host, guest, rounds)
+            bench_drivers(host, guest, rounds)
             bench_latency(host)
         finally:
             host.ctl("stop", "--all", "--force")

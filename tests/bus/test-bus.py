@@ -170,7 +170,7 @@ def test_objects_come_and_go_with_their_interface(host):
 def test_another_libvirt_waits_for_a_restart(host):
     host.config({"libvirt": {"uri": "test:///elsewhere.xml"}})
     host.reload()
-    assert host.get("/org/microvm1", MANAGER, "Drivers") == [["libvirt", True, host.uri]]
+    assert host.get("/org/microvm1", MANAGER, "Drivers") == [["libvirt", True, host.uri], ["direct", True, ""]]
 
 
 def test_layers(host):

@@ -36,13 +36,14 @@ def wait_for(what, condition, seconds=60):
 class Host:
     """One daemon with directories and a bus of its own."""
 
-    def __init__(self, uri="test:///default"):
+    def __init__(self, uri="test:///default", driver="libvirt"):
         self.dir = tempfile.mkdtemp(prefix="microvmd-test.")
         # As on a real host, what does not outlive a reboot is on a tmpfs.
         self.runtime = tempfile.mkdtemp(prefix="microvmd-test.", dir="/dev/shm")
         os.chmod(self.runtime, 0o711)
         os.symlink(self.runtime, os.path.join(self.dir, "run"))
         self.uri = uri.format(dir=self.dir)
+        self.driver = driver
         os.chmod(self.dir, 0o755)
         self.definitions = self.path("vms")
         os.mkdir(self.definitions)
@@ -65,7 +66,7 @@ class Host:
             file.write(text)
 
     def config(self, more):
-        self.write("host.json", json.dumps({"libvirt": {"uri": self.uri}, **more}))
+        self.write("host.json", json.dumps({"libvirt": {"uri": self.uri}, "defaults": {"driver": self.driver}, **more}))
 
     def define(self, name, **keys):
         self.write(f"vms/{name}.json", json.dumps({"kernel": self.kernel, "autostart": False, **keys}))
@@ -80,7 +81,7 @@ class Host:
         wait_for("the daemon", lambda: self.busctl("status", NAME, check=False).returncode == 0 or self.daemon.poll() is not None)
         assert self.daemon.poll() is None, self.read_log()
         if online:
-            wait_for("the driver", lambda: self.get("/org/microvm1", MANAGER, "Drivers")[0][1], 120)
+            wait_for("the driver", lambda: dict(row[:2] for row in self.get("/org/microvm1", MANAGER, "Drivers"))[self.driver], 120)
 
     def stop(self, number=signal.SIGTERM):
         if self.daemon and self.daemon.poll() is None:

@@ -13,6 +13,7 @@ define web count
 define fragile count '"restart": { "policy": "no" }'
 define byhand count '"autostart": false'
 define panics panic '"autostart": false, "restart": { "policy": "no" }'
+define direct count '"autostart": false, "driver": "direct"'
 define poweroff poweroff '"autostart": false'
 host_boot || tap_bail "the throwaway host does not boot"
 host useradd --no-create-home alice
@@ -177,6 +178,34 @@ test_kill_daemon()
     holds 2 is fragile State running
 }
 tap "kill -9 of the daemon loses no microVM" test_kill_daemon
+
+# Under the unit's own sandbox, rights and control group.
+test_direct()
+{
+    local pid uid
+    ctl start direct
+    wait_for 180 guest_said direct 'count 1'
+    pid=$(prop direct MainPID)
+    uid=$(host stat -c %u "/proc/$pid")
+    [ "$uid" -ge 1900000000 ]
+    [ "$(host readlink "/var/lib/microvmd/uids/$uid")" = direct ]
+    host grep -q 'CapEff:.0000000000000000' "/proc/$pid/status"
+    not host virsh -c qemu:///system domstate direct
+    host systemctl restart microvmd.service
+    wait_for 60 is direct State running
+    is direct MainPID "$pid"
+    host systemctl kill --kill-whom=main -s KILL microvmd.service
+    wait_for 60 is direct State running
+    is direct MainPID "$pid"
+    is direct NRestarts 0
+    host kill -KILL "$pid"
+    wait_for 180 is direct NRestarts 1
+    wait_for 180 guest_said direct 'count 1'
+    ctl stop direct
+    is direct LastStop clean
+    not host pgrep -f 'guest=direct'
+}
+tap "the driver direct runs, keeps and stops its own" test_direct
 
 test_lost()
 {

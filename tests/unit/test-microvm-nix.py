@@ -16,7 +16,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 DAEMON = os.path.join(os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "release")), "microvmd")
 PAGE = os.path.join(SOURCE, "docs", "microvm-nix.md")
 
-LIBVIRT, LATER, REFUSED = "yes", "later", "no"
+LIBVIRT, DIRECT, LATER, REFUSED = "yes", "direct", "later", "no"
 KERNEL = {"kernel": "/boot/vmlinuz"}
 Q35 = {"qemu": {"machine": "q35"}}
 PORT = {"qemu": {"machine": "q35", "pcieRootPorts": [{"id": "port1", "chassis": 1, "slot": 2}]}}
@@ -106,7 +106,7 @@ ROWS = [
     ("volumes[].imageType = raw", volume(imageType="raw"), LIBVIRT, ""),
     ("volumes[].imageType = qcow2", volume(imageType="qcow2"), LIBVIRT, ""),
     ("volumes[].imageType = vhd", volume(imageType="vhd"), LIBVIRT, ""),
-    ("volumes[].imageType = vhdx", volume(imageType="vhdx"), REFUSED, "/volumes/0/imageType"),
+    ("volumes[].imageType = vhdx", volume(imageType="vhdx"), DIRECT, "/volumes/0/imageType"),
     ("interfaces[].type = user", interface("user"), LIBVIRT, ""),
     ("interfaces[].type = tap", interface("tap"), LIBVIRT, "libvirt makes the tap device and removes it."),
     ("interfaces[].type = macvtap", interface("macvtap", macvtap={"link": "eth0"}), LIBVIRT, ""),
@@ -133,7 +133,7 @@ ROWS = [
     ("shares[].socket", share(proto="virtiofs", socket="/run/fs.sock"), LIBVIRT, "Of a virtiofsd that somebody else runs."),
     *((f"shares[].securityModel = {model}", share(securityModel=model), LIBVIRT, "")
       for model in ("passthrough", "none", "mapped")),
-    ("shares[].securityModel = mapped-file", share(securityModel="mapped-file"), REFUSED, "/shares/0/securityModel"),
+    ("shares[].securityModel = mapped-file", share(securityModel="mapped-file"), DIRECT, "/shares/0/securityModel"),
     ("shares[].readOnly, of 9p", share(readOnly=True), LIBVIRT, ""),
     ("shares[].readOnly, of virtiofs", share(proto="virtiofs", readOnly=True), REFUSED, "/shares/0/readOnly"),
     *((f"shares[].cache = {mode}", share(proto="virtiofs", cache=mode), LIBVIRT, "") for mode in ("auto", "always", "never")),
@@ -167,7 +167,7 @@ ROWS = [
     ("qemu.machine = microvm", {"qemu": {"machine": "microvm"}}, LIBVIRT, "On x86-64."),
     ("qemu.machine = q35", Q35, LIBVIRT, "On x86-64."),
     ("qemu.machine = virt", {"qemu": {"machine": "virt"}}, REFUSED, "/qemu/machine"),
-    ("qemu.machineOpts", {"qemu": {"machineOpts": {"mem-merge": "off"}}}, LATER, "/qemu/machineOpts"),
+    ("qemu.machineOpts", {"qemu": {"machineOpts": {"mem-merge": "off"}}}, DIRECT, "/qemu/machineOpts"),
     ("qemu.extraArgs", {"qemu": {"extraArgs": ["-no-user-config"]}}, LIBVIRT, ""),
     ("qemu.serialConsole", {"qemu": {"serialConsole": False}}, LIBVIRT, ""),
     ("qemu.pcieRootPorts[]", PORT, LIBVIRT, "On the machine `q35`."),
@@ -195,8 +195,8 @@ PROBLEM = re.compile(r"(?P<file>[^:]+):(?:\d+:\d+:)? (?P<severity>error|warning)
 INTRODUCTION = """# MicroVM.nix's options
 
 microvmd takes MicroVM.nix's `microvm.*` options under the same names and in the same units. This table says what becomes
-of each: **yes**, the driver `libvirt` honours it; **later**, it is refused until a later version of microvmd, and why;
-**no**, it is refused for good, and what to do instead. Nothing is ignored in silence. An option of another hypervisor
+of each: **yes**, the driver `libvirt` honours it; **direct**, the driver `direct` does; **later**, it is refused until a
+later version of microvmd, and why; **no**, it is refused for good, and what to do instead. Nothing is ignored in silence. An option of another hypervisor
 than the definition's own has no effect, with a warning.
 
 This page is generated: `tests/unit/test-microvm-nix.py` asks microvmd about each option, and fails when the answer is
@@ -211,8 +211,8 @@ MicroVM.nix warns of exactly 2048 MiB, with which QEMU is said to hang. That cou
 """
 
 
-def ask():
-    """Of each row its problems: [(severity, text, pointer)]."""
+def ask(**more):
+    """Of each row, with more keys, its problems: [(severity, text, pointer)]."""
     found = [[] for _ in ROWS]
     with tempfile.TemporaryDirectory() as directory:
         files = []
@@ -221,7 +221,7 @@ def ask():
             files.append(os.path.join(directory, f"row-{number}", "vm.json"))
             os.mkdir(os.path.dirname(files[-1]))
             with open(files[-1], "w") as file:
-                json.dump({**KERNEL, **keys}, file)
+                json.dump({**KERNEL, **keys, **more}, file)
         for i in range(0, len(files), 20):
             run = subprocess.run([DAEMON, "--config", os.path.join(directory, "none.json"), "--check", *files[i:i + 20]],
                                  capture_output=True, text=True)
@@ -238,7 +238,9 @@ def verdict(problems):
     errors = [problem for problem in problems if problem[0] == "error"]
     if not errors:
         return LIBVIRT
-    return LATER if all('the driver "direct"' in text or "a later version of microvmd will" in text for _, text, _ in errors) else REFUSED
+    if all('set "driver": "direct", which can' in text for _, text, _ in errors):
+        return DIRECT
+    return LATER if all("a later version of microvmd will" in text for _, text, _ in errors) else REFUSED
 
 
 def reason(text):
@@ -257,7 +259,7 @@ def page(found):
 
 
 def main():
-    found = ask()
+    found, by_direct = ask(), ask(driver="direct")
     if os.environ.get("UPDATE_GOLDEN"):
         with open(PAGE, "w") as file:
             file.write(page(found))
@@ -269,6 +271,8 @@ def main():
             good = good and not problems  # not so much as a warning
         else:
             good = good and [pointer for _, _, pointer in problems] == [where]
+        if expected == DIRECT:  # it is true what it says
+            good = good and not by_direct[number - 1]
         failed += not good
         print(f"{'ok' if good else 'not ok'} {number} - {option}: {expected}")
         if not good:

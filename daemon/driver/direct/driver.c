@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The engine of all hypervisors that microvmd runs itself: its operations, and what it keeps of each run. */
+#include "driver/direct/internal.h"
+
+#include "base/clock.h"
+
+enum {
+    THREADS = 4,
+};
+#define GRACE_USEC UINT64_C(2000000)
+
+static DirectDriver *of(Driver *driver)
+{
+    return (DirectDriver *)driver;
+}
+
+void direct_say(DirectDriver *driver, const DriverEvent *event)
+{
+    driver->handler(&driver->driver, event, driver->userdata);
+}
+
+/* --- recipes --- */
+
+static const Recipe *const recipes[] = {&recipe_qemu};
+
+const Recipe *recipe_find(Hypervisor hypervisor)
+{
+    for (size_t i = 0; i < ELEMENTSOF(recipes); i++)
+        if (recipes[i]->hypervisor == hypervisor)
+            return recipes[i];
+    return NULL;
+}
+
+/* --- runs --- */
+
+static Run *find_name(DirectDriver *driver, const char *name)
+{
+    for (Run *run = driver->runs; run; run = run->next)
+        if (streq(run->name, name))
+            return run;
+    return NULL;
+}
+
+Run *direct_run_find(DirectDriver *driver, const char *name, sd_id128_t generation)
+{
+    Run *run = find_name(driver, name);
+
+    return run && sd_id128_equal(run->generation, generation) ? run : NULL;
+}
+
+Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generation)
+{
+    Run *run = calloc(1, sizeof(*run));
+
+    if (!run)
+        return NULL;
+    run->driver = driver;
+    run->generation = generation;
+    run->pidfd = -EBADF;
+    run->next = driver->runs;
+    driver->runs = run;
+    run->name = strdup(name);
+    if (asprintf(&run->directory, "%s/vm/%s", driver->runtime_dir, name) < 0)
+        run->directory = NULL;
+    if (run->name && run->directory)
+        return run;
+    direct_run_free(run);
+    return NULL;
+}
+
+void direct_run_free(Run *run)
+{
+    for (Run **link = &run->driver->runs; *link; link = &(*link)->next)
+        if (*link == run) {
+            *link = run->next;
+            break;
+        }
+    qmp_free(run->qmp);
+    direct_start_free(run->retry);
+    sd_event_source_disable_unref(run->ended);
+    sd_event_source_disable_unref(run->force);
+    safe_close(run->pidfd);
+    free(run->output);
+    free(run->directory);
+    free(run->name);
+    free(run);
+}
+
+/* --- operations --- */
+
+static CapabilitySet capabilities(const VmSpec *spec)
+{
+    const Recipe *recipe = recipe_find(spec->hypervisor);
+
+    return recipe ? recipe->capabilities(spec) : 0;
+}
+
+static void check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
+{
+    const Recipe *recipe = recipe_find(spec->hypervisor);
+
+    if (recipe)
+        recipe->check(spec, runner, reader);
+}
+
+static int start(Driver *base, const StartRequest *request)
+{
+    DirectDriver *driver = of(base);
+    Run *run;
+    int r;
+
+    if (!driver->online)
+        return -EHOSTDOWN;
+    if (find_name(driver, request->spec->name))
+        return -EBUSY;
+    run = direct_run_new(driver, request->spec->name, request->generation);
+    if (!run)
+        return -ENOMEM;
+    run->accel = request->accel;
+    run->asked_usec = now_usec(CLOCK_MONOTONIC);
+    r = asprintf(&run->output, "%s/" OUTPUT_FILE, request->state_dir) < 0 ? -ENOMEM
+                                                                          : direct_start(run, request);
+    if (r < 0)
+        direct_run_free(run);
+    return r;
+}
+
+static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode mode)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    if (!of(base)->online)
+        return -EHOSTDOWN;
+    if (!run)
+        return -ESRCH;
+    return mode == STOP_FORCE ? direct_run_force(run) : direct_run_ask(run);
+}
+
+static int set_paused(Driver *base, const char *name, sd_id128_t generation, bool paused)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    return run ? direct_run_set_paused(run, paused) : -ESRCH;
+}
+
+static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    return run && run->announced ? direct_run_signal(run, number) : -ESRCH;
+}
+
+static int open_console(Driver *base, const char *name, sd_id128_t generation, int *ret_fd)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+    int r;
+
+    if (!run)
+        return -ESRCH;
+    r = socket_connect(run->directory, CONSOLE_SOCKET, ret_fd);
+    return r == -ENOENT ? -EOPNOTSUPP : r;
+}
+
+static void accel_facts(Driver *base, AccelFacts *ret_facts)
+{
+    *ret_facts = of(base)->accel_facts;
+}
+
+static Driver *direct_driver_free(Driver *base)
+{
+    DirectDriver *driver = of(base);
+
+    if (!driver)
+        return NULL;
+    workers_stop(driver->workers, GRACE_USEC);
+    while (driver->runs)
+        direct_run_free(driver->runs);
+    sd_event_unref(driver->event);
+    free(driver->runtime_dir);
+    free(driver->uid_dir);
+    free(driver);
+    return NULL;
+}
+
+const DriverOps direct_driver_ops = {
+    .capabilities = capabilities,
+    .check = check,
+    .start = start,
+    .stop = stop,
+    .set_paused = set_paused,
+    .kill = send_signal,
+    .open_console = open_console,
+    .accel_facts = accel_facts,
+    .free = direct_driver_free,
+};
+
+int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
+{
+    DirectDriver *driver = calloc(1, sizeof(*driver));
+    int r = -ENOMEM;
+
+    if (!driver)
+        return r;
+    driver->driver = (Driver){.ops = &direct_driver_ops, .kind = DRIVER_KIND_DIRECT};
+    driver->event = sd_event_ref(setup->event);
+    driver->handler = setup->handler;
+    driver->userdata = setup->userdata;
+    driver->first_uid = (uid_t)setup->config->direct_first_uid;
+    driver->runtime_dir = strdup(setup->runtime_dir);
+    if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)
+        driver->uid_dir = NULL;
+    if (driver->runtime_dir && driver->uid_dir)
+        r = workers_new(driver->event, "direct", THREADS, &driver->workers);
+    if (r >= 0)
+        r = direct_adopt(driver);
+    if (r < 0) {
+        direct_driver_free(&driver->driver);
+        return r;
+    }
+    *ret_driver = &driver->driver;
+    return 0;
+}

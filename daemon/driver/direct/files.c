@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sockets of a run. Their paths may be longer than an address takes (108 bytes, unix(7)). */
+#include "driver/direct/internal.h"
+
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define RECORD_FILE "hypervisor.json"
+
+enum {
+    FORMAT_VERSION = 1,
+    RECORD_MAX = 4096,
+};
+
+DEFINE_CLEANUP(cJSON *, cJSON_Delete)
+
+/* Through the directory's descriptor, which the address of the socket is short with. */
+static int address_of(const char *directory, const char *name, int *ret_directory,
+                      struct sockaddr_un *ret_address)
+{
+    int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    ret_address->sun_family = AF_UNIX;
+    snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", fd, name);
+    *ret_directory = fd;
+    return 0;
+}
+
+int socket_listen(const char *directory, const char *name, int *ret_fd)
+{
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), at = -EBADF;
+    struct sockaddr_un address;
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = address_of(directory, name, &at, &address);
+    if (r < 0)
+        return r;
+    if (unlinkat(at, name, 0) < 0 && errno != ENOENT)
+        return -errno;
+    /* The mode of a socket file is that of the socket before it has its name. */
+    if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 1) < 0)
+        return -errno;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int socket_connect(const char *directory, const char *name, int *ret_fd)
+{
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), at = -EBADF;
+    struct sockaddr_un address;
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = address_of(directory, name, &at, &address);
+    if (r < 0)
+        return r;
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return -errno;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+void direct_run_files_remove(const char *directory)
+{
+    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, RECORD_FILE};
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    for (size_t i = 0; i < ELEMENTSOF(names) && at >= 0; i++)
+        (void)unlinkat(at, names[i], 0);
+}
+
+/* --- the record --- */
+
+static char *record_path(const char *directory)
+{
+    char *path = NULL;
+
+    return asprintf(&path, "%s/" RECORD_FILE, directory) < 0 ? NULL : path;
+}
+
+int process_record_write(const char *directory, const ProcessRecord *record)
+{
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = cJSON_CreateObject();
+    _cleanup_free_ char *path = record_path(directory), *text = NULL;
+    char generation[SD_ID128_STRING_MAX];
+
+    /* All numbers are below 2^53: ticks of a hundredth of a second. */
+    if (!path || !object || !cJSON_AddNumberToObject(object, "formatVersion", FORMAT_VERSION) ||
+        !cJSON_AddNumberToObject(object, "pid", record->id.pid) ||
+        !cJSON_AddNumberToObject(object, "startTicks", (double)record->id.start_ticks) ||
+        !cJSON_AddStringToObject(object, "generation", sd_id128_to_string(record->generation, generation)) ||
+        !cJSON_AddStringToObject(object, "accel", accel_to_string(record->accel)))
+        return -ENOMEM;
+    text = cJSON_PrintUnformatted(object);
+    return text ? write_file_atomic(path, text, strlen(text), 0600) : -ENOMEM;
+}
+
+int process_record_read(const char *directory, ProcessRecord *ret_record)
+{
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = NULL;
+    _cleanup_free_ char *path = record_path(directory), *text = NULL;
+    const char *generation, *accel;
+    ProcessRecord record;
+    size_t size;
+    int r;
+
+    if (!path)
+        return -ENOMEM;
+    r = read_file(path, RECORD_MAX, &text, &size);
+    if (r < 0)
+        return r;
+    object = cJSON_ParseWithLength(text, size);
+    generation = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "generation"));
+    accel = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "accel"));
+    record.id.pid = (pid_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, "pid"));
+    record.id.start_ticks =
+        (uint64_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, "startTicks"));
+    r = accel ? accel_from_string(accel) : -EBADMSG;
+    if (!generation || sd_id128_from_string(generation, &record.generation) < 0 || r < 0 ||
+        record.id.pid <= 1)
+        return -EBADMSG;
+    record.accel = (Accel)r;
+    *ret_record = record;
+    return 0;
+}

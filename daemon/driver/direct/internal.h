@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Inside the direct driver. */
+#ifndef DRIVER_DIRECT_INTERNAL_H
+#define DRIVER_DIRECT_INTERNAL_H
+
+#include "base/worker.h"
+#include "driver/direct/direct-driver.h"
+#include "driver/direct/qmp.h"
+#include "driver/direct/recipe.h"
+#include "launch/launch.h"
+
+typedef struct DirectDriver DirectDriver;
+
+/* One life of one hypervisor process. */
+typedef struct Run {
+    DirectDriver *driver;
+    char *name;
+    char *directory; /* of its sockets and record */
+    char *output;    /* file of what the hypervisor says; NULL: of an earlier daemon */
+    sd_id128_t generation;
+    Accel accel;
+    ProcessId id;
+    int pidfd; /* -EBADF: it is being launched */
+    sd_event_source *ended;
+    sd_event_source *force; /* SIGKILL is due */
+    Qmp *qmp;
+    bool announced; /* STARTED or FOUND was told */
+    bool forced;    /* we end it */
+    bool paused;    /* as it was told */
+    EndCause cause; /* what QEMU said of its end */
+    bool has_cause;
+    const char *trouble; /* why we gave up on its start */
+    struct Start *retry; /* what is tried when the hypervisor does not come up; NULL: nothing */
+    uint64_t asked_usec; /* when its start was asked for */
+    struct Run *next;
+} Run;
+
+struct DirectDriver {
+    Driver driver;
+    sd_event *event;
+    driver_event_fn handler;
+    void *userdata;
+    char *runtime_dir; /* of all: RUNTIME_DIR/vm/NAME is one's own */
+    char *uid_dir;     /* see launch/uid.h */
+    uid_t first_uid;
+    Workers *workers;
+    bool online; /* what earlier daemons left has been told */
+    AccelFacts accel_facts;
+    Run *runs;
+};
+
+/* --- driver.c --- */
+void direct_say(DirectDriver *driver, const DriverEvent *event);
+Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generation);
+Run *direct_run_find(DirectDriver *driver, const char *name, sd_id128_t generation);
+void direct_run_free(Run *run);
+
+/* --- run.c: a process that lives, and how it ended --- */
+/* Watches the process and talks to it; `control` is connected and taken. */
+int direct_run_watch(Run *run, int control);
+/* Ends it: SIGTERM, and SIGKILL when that does not help. */
+int direct_run_force(Run *run);
+/* Ends it at once, and waits for that. */
+void direct_run_kill(Run *run);
+/* Asks the guest, by the power button. Stops or goes on with its processors. */
+int direct_run_ask(Run *run);
+int direct_run_set_paused(Run *run, bool paused);
+int direct_run_signal(Run *run, int number);
+
+/* --- start.c --- */
+int direct_start(Run *run, const StartRequest *request);
+/* Launches run->retry instead of what did not come up. */
+int direct_start_again(Run *run);
+void direct_start_free(void *start);
+
+/* --- adopt.c --- */
+/* Looks in a worker for what earlier daemons have left running; ONLINE, FOUND and SYNCED follow. */
+int direct_adopt(DirectDriver *driver);
+
+/* --- process-record.c: which process a run has, for the next daemon; blocks --- */
+typedef struct ProcessRecord {
+    ProcessId id;
+    sd_id128_t generation;
+    Accel accel;
+} ProcessRecord;
+
+int process_record_write(const char *directory, const ProcessRecord *record);
+int process_record_read(const char *directory, ProcessRecord *ret_record); /* -ENOENT; -EBADMSG */
+
+/* --- files.c: what a run has in its runtime directory --- */
+#define CONTROL_SOCKET "control.sock"
+#define CONSOLE_SOCKET "console.sock"
+#define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */
+int socket_listen(const char *directory, const char *name, int *ret_fd);
+int socket_connect(const char *directory, const char *name, int *ret_fd); /* non-blocking */
+/* Removes them and the record. */
+void direct_run_files_remove(const char *directory);
+
+#endif

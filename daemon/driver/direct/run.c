@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A hypervisor process that lives: what it says by QMP, and how it ends. */
+#include "driver/direct/internal.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum {
+    OUTPUT_MAX = 64 * 1024,
+    LAST_WORDS_MAX = 200, /* bytes of it that a reason quotes */
+};
+static const uint64_t CALL_USEC = UINT64_C(10) * 1000000;
+static const uint64_t START_USEC = UINT64_C(60) * 1000000; /* a hypervisor that loads from a slow disk */
+static const uint64_t FORCE_USEC = UINT64_C(3) * 1000000;  /* for QEMU to write its images back */
+
+static void say(Run *run, DriverEvent event)
+{
+    event.name = run->name;
+    event.generation = run->generation;
+    direct_say(run->driver, &event);
+}
+
+int direct_run_signal(Run *run, int number)
+{
+    if (run->pidfd < 0)
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, run->pidfd, number, NULL, 0) < 0 ? -errno : 0;
+}
+
+void direct_run_kill(Run *run)
+{
+    siginfo_t info;
+
+    if (run->pidfd >= 0 && direct_run_signal(run, SIGKILL) >= 0)
+        (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED);
+}
+
+static int on_force_due(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)direct_run_signal(userdata, SIGKILL);
+    return 0;
+}
+
+/* SIGKILL, unless it ends by itself before. */
+static int arm_force(Run *run)
+{
+    if (run->force)
+        return 0;
+    return sd_event_add_time_relative(run->driver->event, &run->force, CLOCK_MONOTONIC, FORCE_USEC, 0,
+                                      on_force_due, run);
+}
+
+/* --- the end --- */
+
+/* The last line that it wrote, NULL: none. What it says is shown to people, so only what can be. */
+static char *last_words(const Run *run)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    char *end, *line;
+
+    if (!run->output || read_file(run->output, OUTPUT_MAX, &text, &size) < 0)
+        return NULL;
+    for (end = text + strlen(text); end > text && end[-1] == '\n';)
+        *--end = '\0';
+    line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == '\x7f')
+            *at = ' ';
+    return line[0] ? strndup(line, LAST_WORDS_MAX) : NULL;
+}
+
+/* How the process ended; the caller's. */
+static char *describe(const Run *run, const siginfo_t *info)
+{
+    _cleanup_free_ char *words = last_words(run);
+    const char *abbreviation = sigabbrev_np(info->si_status);
+    char *text = NULL;
+    int r;
+
+    if (info->si_code == CLD_EXITED)
+        r = asprintf(&text, "the hypervisor exited with status %d%s%s", info->si_status, words ? ": " : "",
+                     words ? words : "");
+    else if (info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED)
+        r = asprintf(&text, "the hypervisor was killed by SIG%s%s%s", abbreviation ? abbreviation : "?",
+                     words ? ": " : "", words ? words : "");
+    else
+        r = asprintf(&text,
+                     "the hypervisor ended; it was started by an earlier microvmd, so how is not known");
+    return r < 0 ? NULL : text;
+}
+
+static EndCause find_cause(const Run *run, const siginfo_t *info)
+{
+    if (run->forced)
+        return END_DESTROYED;
+    if (run->has_cause)
+        return run->cause;
+    if (info->si_code == CLD_KILLED &&
+        (info->si_status == SIGTERM || info->si_status == SIGINT || info->si_status == SIGHUP))
+        return END_TERMINATED;
+    return END_CRASHED;
+}
+
+/* Whether it ended because we gave it up; else how it ended says more. */
+static bool was_given_up(const Run *run, const siginfo_t *info)
+{
+    return run->trouble && info->si_code == CLD_KILLED && info->si_status == SIGKILL;
+}
+
+static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    Run *run = userdata;
+    _cleanup_free_ char *text = NULL;
+    siginfo_t info = {0};
+
+    if (run->qmp)
+        qmp_drain(run->qmp);
+    /* Not a child of ours if an earlier daemon started it: then nobody can know. */
+    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
+    text = describe(run, &info);
+    direct_run_files_remove(run->directory);
+    if (!run->announced && run->retry && !run->forced && !run->trouble) {
+        log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
+                 text ? text : "It ended at once");
+        run->ended = sd_event_source_disable_unref(run->ended);
+        run->qmp = qmp_free(run->qmp);
+        run->pidfd = safe_close(run->pidfd);
+        if (direct_start_again(run) >= 0)
+            return 0;
+    }
+    if (run->announced)
+        say(run, (DriverEvent){.type = DRIVER_ENDED, .cause = find_cause(run, &info), .text = text});
+    else
+        say(run, (DriverEvent){.type = DRIVER_START_FAILED,
+                               .error = -EIO,
+                               .text = was_given_up(run, &info) ? run->trouble : text});
+    direct_run_free(run);
+    return 0;
+}
+
+/* --- QMP --- */
+
+/* QEMU's ShutdownCause, qapi/run-state.json. */
+static const struct {
+    const char *reason;
+    EndCause cause;
+} causes[] = {
+    {"guest-shutdown", END_POWEROFF}, {"guest-reset", END_REBOOT},     {"guest-panic", END_PANIC},
+    {"host-qmp-quit", END_DESTROYED}, {"host-signal", END_TERMINATED}, {"host-error", END_CRASHED},
+};
+
+static void on_shutdown(Run *run, const cJSON *data)
+{
+    const char *reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "reason"));
+
+    run->has_cause = true;
+    run->cause = END_SHUTDOWN;
+    for (size_t i = 0; i < ELEMENTSOF(causes); i++)
+        if (streq(reason, causes[i].reason))
+            run->cause = causes[i].cause;
+}
+
+static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userdata)
+{
+    Run *run = userdata;
+
+    if (streq(name, "SHUTDOWN")) {
+        on_shutdown(run, data);
+    } else if (streq(name, "GUEST_PANICKED")) {
+        run->has_cause = true;
+        run->cause = END_PANIC;
+    } else if (streq(name, "STOP") || streq(name, "RESUME")) {
+        bool paused = streq(name, "STOP");
+        if (paused != run->paused && run->announced && !run->has_cause)
+            say(run, (DriverEvent){.type = paused ? DRIVER_PAUSED : DRIVER_RESUMED});
+        run->paused = paused;
+    }
+}
+
+static void on_closed(Qmp *qmp, const char *why, void *userdata)
+{
+    Run *run = userdata;
+
+    log_full(LOG_DEBUG, run->name, 0, "The connection to its QEMU has ended: %s.", why);
+    run->qmp = qmp_free(run->qmp);
+}
+
+/* It answers: QEMU has made its machine, and runs it. */
+static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+{
+    Run *run = userdata;
+    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
+    DriverRun told = {.pid = run->id.pid, .accel = run->accel};
+
+    if (error < 0) {
+        /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
+        run->trouble = text;
+        if (!run->announced)
+            (void)arm_force(run);
+        return;
+    }
+    run->paused = streq(status, "paused");
+    if (run->announced) {
+        if (run->paused)
+            say(run, (DriverEvent){.type = DRIVER_PAUSED});
+        return;
+    }
+    run->announced = true;
+    told.paused = run->paused;
+    say(run, (DriverEvent){.type = DRIVER_STARTED,
+                           .run = told,
+                           .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
+    if (run->forced)
+        (void)direct_run_force(run);
+}
+
+int direct_run_watch(Run *run, int control)
+{
+    _cleanup_close_ int fd = control;
+    QmpHandlers handlers = {on_event, on_closed, run};
+    int r;
+
+    r = sd_event_add_io(run->driver->event, &run->ended, run->pidfd, EPOLLIN, on_ended, run);
+    if (r < 0 || fd < 0)
+        return r;
+    r = qmp_new(run->driver->event, fd, &handlers, &run->qmp);
+    if (r < 0)
+        return r;
+    TAKE_FD(fd);
+    return qmp_call(run->qmp, "query-status", NULL, START_USEC, on_status, run);
+}
+
+/* --- what is asked of it --- */
+
+static void on_answer(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+{
+    if (error < 0)
+        say(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+}
+
+static int command(Run *run, const char *name)
+{
+    return run->qmp ? qmp_call(run->qmp, name, NULL, CALL_USEC, on_answer, run) : -ENOTCONN;
+}
+
+int direct_run_ask(Run *run)
+{
+    return command(run, "system_powerdown");
+}
+
+int direct_run_set_paused(Run *run, bool paused)
+{
+    return command(run, paused ? "stop" : "cont");
+}
+
+int direct_run_force(Run *run)
+{
+    int r;
+
+    run->forced = true;
+    if (run->pidfd < 0) /* it is being launched, and ended then */
+        return 0;
+    r = direct_run_signal(run, SIGTERM);
+    return r < 0 ? r : arm_force(run);
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A start: what the hypervisor is given is opened and the process launched by a worker; then it is watched.
+ */
+#include "driver/direct/internal.h"
+
+#include "launch/uid.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+typedef struct Start Start;
+struct Start {
+    DirectDriver *driver; /* touched by the loop only */
+    char *name;
+    sd_id128_t generation;
+    Accel accel;
+    VmSpec *spec;
+    char *state_dir, *runtime_dir, *uid_dir, *console_log;
+    char **owned; /* private copies, which become the hypervisor's; ends with NULL */
+    uid_t first_uid;
+    Command command;
+    /* what comes of it */
+    int error;
+    char *text;
+    ProcessId id;
+    int pidfd, control;
+};
+
+void direct_start_free(void *argument)
+{
+    Start *start = argument;
+
+    if (!start)
+        return;
+    for (size_t i = 0; start->owned && start->owned[i]; i++)
+        free(start->owned[i]);
+    free(start->owned);
+    vm_spec_unref(start->spec);
+    command_clear(&start->command);
+    safe_close(start->pidfd);
+    safe_close(start->control);
+    free(start->name);
+    free(start->state_dir);
+    free(start->runtime_dir);
+    free(start->uid_dir);
+    free(start->console_log);
+    free(start->text);
+    free(start);
+}
+
+static int fail(Start *start, int error, const char *format, ...) _printf_(3, 4);
+static int fail(Start *start, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    free(start->text);
+    va_start(arguments, format);
+    if (vasprintf(&start->text, format, arguments) < 0)
+        start->text = NULL;
+    va_end(arguments);
+    return error;
+}
+
+/* --- in the worker --- */
+
+static int open_volume(Start *start, size_t index)
+{
+    const VolumeSpec *volume = &start->spec->volumes[index];
+    _cleanup_free_ char *path = NULL;
+    int fd;
+
+    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : start->state_dir,
+                 volume->image[0] == '/' ? "" : "/", volume->image) < 0)
+        return -ENOMEM;
+    fd = open(path, (volume->read_only ? O_RDONLY : O_RDWR) | (volume->direct ? O_DIRECT : 0) | O_CLOEXEC |
+                        O_NOCTTY);
+    return fd < 0 ? fail(start, -errno, "the image %s can't be opened: %s", path, strerror(errno)) : fd;
+}
+
+static int open_descriptor(Start *start, const Descriptor *descriptor)
+{
+    int fd = -EBADF, r;
+
+    switch (descriptor->kind) {
+    case DESCRIPTOR_CONTROL:
+        r = socket_listen(start->runtime_dir, CONTROL_SOCKET, &fd);
+        return r < 0 ? fail(start, r, "its control socket can't be made in %s: %s", start->runtime_dir,
+                            strerror(-r))
+                     : fd;
+    case DESCRIPTOR_CONSOLE:
+        r = socket_listen(start->runtime_dir, CONSOLE_SOCKET, &fd);
+        return r < 0 ? fail(start, r, "its console socket can't be made in %s: %s", start->runtime_dir,
+                            strerror(-r))
+                     : fd;
+    case DESCRIPTOR_VOLUME:
+        return open_volume(start, descriptor->index);
+    default:
+        return -EOPNOTSUPP;
+    }
+}
+
+/* A log that the hypervisor appends to. Nobody else may have put something in its place: O_NOFOLLOW. */
+static int open_log(Start *start, const char *path, int flags, uid_t uid)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+
+    if (fd < 0 || (uid != 0 && fchown(fd, uid, uid) < 0)) {
+        int error = -errno;
+        safe_close(fd);
+        return fail(start, error, "%s can't be written to: %s", path, strerror(-error));
+    }
+    return fd;
+}
+
+/* The hypervisor's own user may read what was copied for it alone. */
+static int give_away(Start *start, uid_t uid)
+{
+    for (size_t i = 0; start->owned[i] && uid != 0; i++)
+        if (lchown(start->owned[i], uid, uid) < 0)
+            return fail(start, -errno, "%s can't be given to the hypervisor: %s", start->owned[i],
+                        strerror(errno));
+    return 0;
+}
+
+static int put_on_record(const ProcessId *id, void *userdata)
+{
+    Start *start = userdata;
+
+    return process_record_write(
+        start->runtime_dir,
+        &(ProcessRecord){.id = *id, .generation = start->generation, .accel = start->accel});
+}
+
+static gid_t kvm_group(Accel accel, gid_t otherwise)
+{
+    struct stat st;
+
+    return accel == ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : otherwise;
+}
+
+static int launch(Start *start, const int *fds, uid_t uid)
+{
+    _cleanup_free_ char *output_path = NULL;
+    _cleanup_close_ int output = -EBADF, console = -EBADF;
+    int r;
+
+    if (asprintf(&output_path, "%s/" OUTPUT_FILE, start->state_dir) < 0)
+        return -ENOMEM;
+    output = open_log(start, output_path, O_TRUNC, 0);
+    if (output < 0)
+        return output;
+    console = open_log(start, start->console_log, 0, uid);
+    if (console < 0)
+        return console;
+    r = launch_fork(&(LaunchRequest){.argv = start->command.argv,
+                                     .fds = fds,
+                                     .n_fds = start->command.n_descriptors,
+                                     .output = output,
+                                     .uid = uid,
+                                     .gid = uid,
+                                     .extra_gid = kvm_group(start->accel, uid)},
+                    put_on_record, start, &start->id, &start->pidfd);
+    if (r == -ELIBACC)
+        return fail(start, r, "microvmd-exec, a part of microvmd, is missing; install microvmd again");
+    return r < 0 ? fail(start, r, "%s can't be executed: %s", start->command.argv[0], strerror(-r)) : 0;
+}
+
+/* Where the program is, as execvp(3) would find it: what executes it looks nowhere. */
+static int find_program(Start *start)
+{
+    _cleanup_free_ char *directories = NULL;
+    const char *given = getenv("PATH");
+    char **program = &start->command.argv[0], *rest, *directory;
+
+    directories = strdup(given ? given : "/usr/local/bin:/usr/bin:/bin");
+    rest = directories;
+    while (rest && (directory = strsep(&rest, ":"))) {
+        _cleanup_free_ char *path = NULL;
+        if (asprintf(&path, "%s/%s", directory, *program) < 0) {
+            path = NULL;
+            return -ENOMEM;
+        }
+        if (directory[0] == '/' && access(path, X_OK) == 0) {
+            free(*program);
+            *program = TAKE_PTR(path);
+            return 0;
+        }
+    }
+    return fail(start, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)", *program,
+                given ? given : "");
+}
+
+static int open_and_launch(Start *start, int *fds)
+{
+    uid_t uid = 0;
+    int r = find_program(start);
+
+    if (r < 0)
+        return r;
+    if (geteuid() == 0) {
+        r = uid_allot(start->uid_dir, start->name, start->first_uid, &uid);
+        if (r < 0)
+            return fail(start, r, "there is no user for its hypervisor in %s: %s", start->uid_dir,
+                        strerror(-r));
+    }
+    for (size_t i = 0; i < start->command.n_descriptors; i++)
+        fds[i] = -EBADF;
+    for (size_t i = 0; i < start->command.n_descriptors && r >= 0; i++)
+        r = fds[i] = open_descriptor(start, &start->command.descriptors[i]);
+    if (r >= 0)
+        r = give_away(start, uid);
+    if (r >= 0)
+        r = launch(start, fds, uid);
+    /* It listens already, though nobody serves it yet. */
+    if (r >= 0)
+        r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
+    for (size_t i = 0; i < start->command.n_descriptors; i++)
+        safe_close(fds[i]);
+    return r;
+}
+
+static void start_run(void *argument)
+{
+    Start *start = argument;
+    _cleanup_free_ int *fds = calloc(start->command.n_descriptors + 1, sizeof(*fds));
+
+    start->error = fds ? open_and_launch(start, fds) : -ENOMEM;
+    if (start->error < 0)
+        direct_run_files_remove(start->runtime_dir);
+}
+
+/* --- on the loop --- */
+
+static void start_done(void *argument)
+{
+    Start *start = argument;
+    Run *run = direct_run_find(start->driver, start->name, start->generation);
+    int r = start->error;
+
+    if (r >= 0) {
+        run->id = start->id;
+        run->pidfd = TAKE_FD(start->pidfd);
+        r = direct_run_watch(run, TAKE_FD(start->control));
+        if (r >= 0 && run->forced) /* it was to end before it had begun */
+            (void)direct_run_signal(run, SIGKILL);
+    }
+    if (r < 0) {
+        DriverEvent event = {.type = DRIVER_START_FAILED,
+                             .name = start->name,
+                             .generation = start->generation,
+                             .error = r,
+                             .text = start->text ? start->text : strerror(-r)};
+        direct_run_kill(run);
+        direct_say(start->driver, &event);
+        direct_run_free(run);
+    }
+    direct_start_free(start);
+}
+
+static int copy_request(Start *start, const StartRequest *request)
+{
+    size_t n = 0;
+
+    start->owned = calloc(request->spec->n_credentials + 3, sizeof(*start->owned));
+    start->name = strdup(request->spec->name);
+    start->state_dir = strdup(request->state_dir);
+    start->console_log = strdup(request->console_log);
+    start->uid_dir = strdup(start->driver->uid_dir);
+    if (!start->owned || !start->name || !start->state_dir || !start->console_log || !start->uid_dir ||
+        asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0)
+        return -ENOMEM;
+    if (request->kernel && !(start->owned[n++] = strdup(request->kernel)))
+        return -ENOMEM;
+    if (request->initrd && !(start->owned[n++] = strdup(request->initrd)))
+        return -ENOMEM;
+    for (size_t i = 0; i < request->spec->n_credentials; i++)
+        if (!(start->owned[n++] = strdup(request->credentials[i])))
+            return -ENOMEM;
+    return 0;
+}
+
+static int start_new(Run *run, const StartRequest *request, Start **ret_start)
+{
+    const Recipe *recipe = recipe_find(request->spec->hypervisor);
+    Start *start = calloc(1, sizeof(*start));
+    int r;
+
+    if (!start || !recipe) {
+        free(start);
+        return recipe ? -ENOMEM : -EOPNOTSUPP;
+    }
+    start->driver = run->driver;
+    start->generation = request->generation;
+    start->accel = request->accel;
+    start->spec = vm_spec_ref(request->spec);
+    start->first_uid = run->driver->first_uid;
+    start->pidfd = start->control = -EBADF;
+    r = copy_request(start, request);
+    if (r >= 0)
+        r = recipe->render(request, &start->command);
+    if (r >= 0 && start->command.oom)
+        r = -ENOMEM;
+    if (r < 0) {
+        direct_start_free(start);
+        return r;
+    }
+    *ret_start = start;
+    return 0;
+}
+
+static int submit(Run *run, Start *start)
+{
+    int r = workers_submit(run->driver->workers, &(Work){start_run, start_done, direct_start_free, start});
+
+    if (r < 0)
+        direct_start_free(start);
+    return r;
+}
+
+int direct_start(Run *run, const StartRequest *request)
+{
+    StartRequest second = *request;
+    Start *start;
+    int r;
+
+    /* There are hosts whose KVM refuses what "-cpu host" asks for (MSR 0x10a); QEMU then aborts at once. */
+    second.no_arch_capabilities = true;
+    if (request->accel == ACCEL_KVM && !request->spec->cpu) {
+        r = start_new(run, &second, &run->retry);
+        if (r < 0)
+            return r;
+    }
+    r = start_new(run, request, &start);
+    return r < 0 ? r : submit(run, start);
+}
+
+int direct_start_again(Run *run)
+{
+    return submit(run, TAKE_PTR(run->retry));
+}

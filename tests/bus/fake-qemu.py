@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
+kernel's command line says: exit, dies, garbage, mute, deaf, closes, code."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+
+line = " ".join(sys.argv)
+fake = (re.search(r"fake=([a-z]+)", line) or ["", ""])[1]
+listener = socket.socket(fileno=int(re.search(r"id=control,fd=(\d+)", line)[1]))
+
+
+def say(peer, message):
+    peer.sendall(json.dumps(message).encode() + b"\r\n")
+
+
+def end(peer, reason, code=0):
+    say(peer, {"event": "SHUTDOWN", "data": {"guest": reason.startswith("guest"), "reason": reason}, "timestamp": {}})
+    os._exit(code)
+
+
+if fake == "exit":
+    print("fake: -device nonsense: no such device", file=sys.stderr)
+    sys.exit(1)
+client, _ = listener.accept()
+if fake == "dies":
+    client.sendall(b'{"QMP": {"vers')
+    os.kill(os.getpid(), signal.SIGSEGV)
+if fake == "garbage":
+    client.sendall(b"login: \n" * 100)
+    time.sleep(1000)
+if fake == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
+say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
+status = "running"
+while True:
+    lines = client.makefile()
+    for text in lines:
+        call = json.loads(text)
+        if fake == "mute" and call["execute"] == "system_powerdown":
+            continue
+        if fake != "refuses" and call["execute"] in ("stop", "cont"):
+            status = "paused" if call["execute"] == "stop" else "running"
+        result = {"status": status} if call["execute"] == "query-status" else {}
+        if fake == "refuses" and call["execute"] == "stop":
+            say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
+            continue
+        say(client, {"return": result, "id": call["id"]})
+        if call["execute"] == "query-status" and fake == "code":
+            print("fake: the disk has gone", file=sys.stderr, flush=True)
+            os._exit(3)
+        if call["execute"] in ("stop", "cont"):
+            say(client, {"event": "STOP" if call["execute"] == "stop" else "RESUME", "timestamp": {}})
+        if call["execute"] == "system_powerdown":
+            end(client, "guest-shutdown")
+        if fake == "closes" and call["execute"] == "query-status":
+            break
+    client.shutdown(socket.SHUT_RDWR)
+    client, _ = listener.accept()

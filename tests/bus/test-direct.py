@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The driver "direct" with hypervisors that behave and misbehave (fake-qemu.py). Prints TAP."""
+
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import MANAGER, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+
+QEMU = "qemu-system-x86_64"
+
+
+def make_host():
+    host = Host("test:///default", "direct")
+    os.mkdir(host.path("bin"))
+    shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
+    os.chmod(host.path("bin/" + QEMU), 0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
+    try:
+        host.start()
+    finally:
+        os.environ["PATH"] = before
+    return host
+
+
+def define(host, fake="", **keys):
+    host.define("web", accel="tcg", kernelParams=["fake=" + fake], **{"restart": {"policy": "no"}, **keys})
+    host.reload()
+
+
+def state(host):
+    return host.vm("web", "State")
+
+
+def start(host, fake="", **keys):
+    define(host, fake, **keys)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    return host.vm("web", "MainPID")
+
+
+def fails(host, *words):
+    run = host.ctl("start", "web")
+    assert run.returncode == 1, run
+    for word in words:
+        assert word in run.stderr, run.stderr
+    assert state(host) == "failed", state(host)
+    assert left(host) == [], left(host)
+
+
+def left(host):
+    """Files and processes of a run."""
+    processes = [pid for pid in os.listdir("/proc") if pid.isdigit() and host.dir in read(f"/proc/{pid}/cmdline")
+                 and QEMU in read(f"/proc/{pid}/cmdline")]
+    return processes + [os.path.basename(path) for path in glob.glob(host.path("run/vm/web/*")) if not path.endswith("record.json")]
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def is_gone(pid):
+    stat = read(f"/proc/{pid}/stat")
+    return not stat or stat.rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_lives_and_stops(host):
+    pid = start(host)
+    assert host.vm("web", "Driver") == "direct" and not is_gone(pid)
+    assert host.ctl("pause", "web").returncode == 0 and state(host) == "paused"
+    assert host.ctl("resume", "web").returncode == 0 and state(host) == "running"
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.vm("web", "LastStop") == "clean" and "shut itself down" in host.vm("web", "StateReason")
+    wait_for("its end", lambda: is_gone(pid))
+    assert left(host) == [], left(host)
+
+
+def test_each_has_a_user(host):
+    if os.geteuid() != 0:
+        return
+    pid = start(host)
+    uid = os.stat(f"/proc/{pid}").st_uid
+    assert 1900000000 <= uid < 1900065536, uid
+    assert os.readlink(host.path(f"state/uids/{uid}")) == "web"
+    status = read(f"/proc/{pid}/status")
+    assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status, status
+    assert os.stat(host.path("state/vm/web/console.log")).st_uid == uid
+    assert os.stat(host.path("vmlinuz")).st_uid == 0
+
+
+def test_not_installed(host):
+    define(host)
+    os.unlink(host.path("bin/" + QEMU))
+    if not any(os.path.exists(f"{folder}/{QEMU}") for folder in ("/usr/bin", "/bin")):
+        fails(host, f"{QEMU} is not installed")
+    host.write("bin/" + QEMU, "#!/nonexistent/interpreter\n")
+    os.chmod(host.path("bin/" + QEMU), 0o755)
+    fails(host, f"bin/{QEMU} can't be executed: No such file or directory")
+
+
+def test_exits_at_once(host):
+    define(host, "exit")
+    fails(host, "exited with status 1: fake: -device nonsense: no such device")
+
+
+def test_dies_in_the_middle_of_its_greeting(host):
+    define(host, "dies")
+    fails(host, "killed by SIGSEGV")
+
+
+def test_is_no_qemu(host):
+    define(host, "garbage")
+    fails(host, "what it says is not QEMU's protocol")
+
+
+def test_ends_with_an_error(host):
+    start(host, "code")
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "exited with status 3: fake: the disk has gone" in host.vm("web", "StateReason")
+    assert host.vm("web", "Result") == "signal" and left(host) == [], left(host)
+
+
+def test_killed(host):
+    pid = start(host)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "killed by SIGKILL" in host.vm("web", "StateReason")
+
+
+def test_terminated_by_somebody(host):
+    pid = start(host)
+    os.kill(pid, signal.SIGTERM)
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "ended by a signal from the host" in host.vm("web", "StateReason")
+
+
+def test_deaf_to_sigterm(host):
+    pid = start(host, "deaf")
+    before = time.monotonic()
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert 2.5 < time.monotonic() - before < 20 and state(host) == "inactive"
+    wait_for("its end", lambda: is_gone(pid))
+
+
+def test_deaf_to_the_button(host):
+    start(host, "mute", stop={"timeout": 1})
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.vm("web", "Result") == "timeout" and host.vm("web", "LastStop") == "forced"
+
+
+def test_refuses(host):
+    start(host, "refuses")
+    run = host.ctl("pause", "web")
+    assert run.returncode == 1 and "it can't be paused now" in run.stderr, run.stderr
+    assert state(host) == "running"
+
+
+def test_closes_its_control_socket(host):
+    """It goes on without; only an end by force is possible then."""
+    pid = start(host, "closes", stop={"timeout": 1})
+    assert state(host) == "running" and not is_gone(pid)
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.vm("web", "LastStop") == "forced", host.vm("web", "StateReason")
+
+
+def test_stale_sockets(host):
+    define(host)
+    os.makedirs(host.path("run/vm/web"), exist_ok=True)
+    for name in ("control.sock", "console.sock"):
+        host.write("run/vm/web/" + name, "stale")
+    host.write("run/vm/web/hypervisor.json", json.dumps({"pid": os.getpid(), "startTicks": 1, "generation": "0" * 32, "accel": "tcg"}))
+    assert host.ctl("start", "web").returncode == 0
+
+
+def test_adopted(host):
+    pid = start(host)
+    host.ctl("pause", "web")
+    host.stop(signal.SIGKILL)
+    host.start()
+    wait_for("the adoption", lambda: state(host) == "paused" and host.vm("web", "MainPID") == pid)
+    assert host.ctl("resume", "web").returncode == 0
+    host.stop(signal.SIGTERM)
+    assert not is_gone(pid)
+    host.start()
+    wait_for("the adoption", lambda: state(host) == "running")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "started by an earlier microvmd" in host.vm("web", "StateReason")
+
+
+def test_another_process_has_its_number(host):
+    pid = start(host)
+    host.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: is_gone(pid))
+    other = subprocess.Popen(["sleep", "1000"])
+    path = host.path("run/vm/web/hypervisor.json")
+    record = json.loads(read(path))
+    with open(path, "w") as file:
+        json.dump({**record, "pid": other.pid}, file)
+    host.start()
+    wait_for("the verdict", lambda: state(host) == "failed" and host.vm("web", "Result") == "lost")
+    host.ctl("stop", "--force", "web")
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_stop_while_it_starts(host):
+    define(host, "dies")
+    for _ in range(10):
+        host.ctl("start", "--no-block", "web")
+        host.ctl("stop", "--force", "web")
+        assert state(host) in ("inactive", "failed"), state(host)
+    define(host)
+    for _ in range(10):
+        host.ctl("start", "--no-block", "web")
+        assert host.ctl("stop", "--force", "web").returncode == 0
+        assert state(host) == "inactive" and left(host) == [], (state(host), left(host))
+
+
+def test_image_that_is_gone(host):
+    os.makedirs(host.path("state/vm/web"))
+    host.write("look.img", "x" * 4096)
+    start(host, volumes=[{"image": host.path("look.img")}])
+    host.ctl("stop", "web")
+    os.unlink(host.path("look.img"))
+    fails(host, "look.img")
+
+
+def test_no_launcher_of_systemd_yet(host):
+    run = subprocess.run(host.argv("--launcher", "systemd"), capture_output=True, text=True)
+    assert run.returncode == 2 and "can't do that yet; use fork" in run.stderr, run
+
+
+def with_clean_end(test):
+    def run(host):
+        try:
+            test(host)
+        finally:
+            if host.daemon and host.daemon.poll() is None:
+                host.ctl("stop", "--all", "--force")
+            for pid in [pid for pid in left(host) if pid.isdigit()]:
+                os.kill(int(pid), signal.SIGKILL)
+    run.__name__ = test.__name__
+    return run
+
+
+if __name__ == "__main__":
+    chosen = [test for test in tests_of(sys.modules[__name__]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
+    sys.exit(run_tests([with_clean_end(test) for test in chosen], make_host))

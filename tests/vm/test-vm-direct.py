@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The same guests as in test-vm.py, by the driver "direct": no libvirt runs any of them. Prints TAP."""
+
+import importlib.util
+import os
+import sys
+
+spec = importlib.util.spec_from_file_location("test_vm", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-vm.py"))
+test_vm = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_vm)
+test_vm.DRIVER = "direct"
+test_vm.TAPS, test_vm.BALLOON = False, {}  # it refuses both
+test_vm.QUEUES = "/sys/class/net/eth0/queues/rx-0"
+
+if __name__ == "__main__":
+    sys.exit(test_vm.main(test_vm))
