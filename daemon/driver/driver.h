@@ -45,7 +45,8 @@ typedef enum DriverEventType {
 
 /* A living run as the driver sees it. */
 typedef struct DriverRun {
-    pid_t pid; /* of the hypervisor; 0: not known */
+    pid_t pid;    /* of the hypervisor; 0: not known */
+    pid_t helper; /* one of those that serve it, as virtiofsd; 0: not known, or none */
     bool paused;
     Accel accel;
 } DriverRun;

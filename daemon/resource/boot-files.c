@@ -5,7 +5,8 @@
 
 void boot_files_clear(BootFiles *files)
 {
-    free(files->hypervisor_path);
+    free(files->hypervisor.path);
+    free(files->helper.path);
     *files = (BootFiles){0};
 }
 
@@ -13,15 +14,18 @@ int boot_files_copy(const BootFiles *files, BootFiles *ret_copy)
 {
     BootFiles copy = *files;
 
-    copy.hypervisor_path = NULL;
-    if (free_and_strdup(&copy.hypervisor_path, files->hypervisor_path) < 0)
+    copy.hypervisor.path = copy.helper.path = NULL;
+    if (free_and_strdup(&copy.hypervisor.path, files->hypervisor.path) < 0 ||
+        free_and_strdup(&copy.helper.path, files->helper.path) < 0) {
+        boot_files_clear(&copy);
         return -ENOMEM;
+    }
     *ret_copy = copy;
     return 0;
 }
 
 /* The link leads to the very file that is executed, whatever its name means by now. */
-void boot_files_take_process(BootFiles *files, pid_t pid)
+void program_file_take(ProgramFile *program, pid_t pid)
 {
     static const char deleted[] = " (deleted)";
     char link[64], path[PATH_MAX];
@@ -35,8 +39,8 @@ void boot_files_take_process(BootFiles *files, pid_t pid)
     path[length] = '\0';
     if ((size_t)length > strlen(deleted) && streq(path + length - strlen(deleted), deleted))
         path[(size_t)length - strlen(deleted)] = '\0';
-    if (free_and_strdup(&files->hypervisor_path, path) >= 0)
-        files->hypervisor = identity;
+    if (free_and_strdup(&program->path, path) >= 0)
+        program->file = identity;
 }
 
 static bool is_another(const FileStamp *known, const char *path)
@@ -54,6 +58,8 @@ unsigned boot_files_outdated(const BootFiles *files, const char *kernel, const c
 {
     return (is_another(&files->kernel, kernel) ? OUTDATED(MICROVM_OUTDATED_KERNEL) : 0) |
            (is_another(&files->initrd, initrd) ? OUTDATED(MICROVM_OUTDATED_INITRD) : 0) |
-           (is_another(&files->hypervisor, files->hypervisor_path) ? OUTDATED(MICROVM_OUTDATED_HYPERVISOR)
-                                                                   : 0);
+           (is_another(&files->hypervisor.file, files->hypervisor.path)
+                ? OUTDATED(MICROVM_OUTDATED_HYPERVISOR)
+                : 0) |
+           (is_another(&files->helper.file, files->helper.path) ? OUTDATED(MICROVM_OUTDATED_HELPER) : 0);
 }

@@ -8,17 +8,23 @@
 
 #define OUTDATED(reason) (1U << (reason))
 
+/* What a process executes. */
+typedef struct ProgramFile {
+    char *path; /* NULL: not known, or none */
+    FileStamp file;
+} ProgramFile;
+
 /* A null identity: not known, or none. */
 typedef struct BootFiles {
-    FileStamp kernel, initrd, hypervisor;
-    char *hypervisor_path; /* NULL: not known */
+    FileStamp kernel, initrd;
+    ProgramFile hypervisor, helper; /* helper: of all of them, one is as good as another */
 } BootFiles;
 
 void boot_files_clear(BootFiles *files);
 int boot_files_copy(const BootFiles *files, BootFiles *ret_copy);
 
-/* Notes the program that process `pid` executes. */
-void boot_files_take_process(BootFiles *files, pid_t pid);
+/* Notes the program that process `pid` executes; 0: leaves it as it is. */
+void program_file_take(ProgramFile *program, pid_t pid);
 
 /*
  * OUTDATED() bits: which of them are other files now. `kernel` and `initrd` (may be NULL) are what the next

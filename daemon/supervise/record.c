@@ -53,7 +53,8 @@ static bool add_files(cJSON *object, const BootFiles *files)
 {
     return add_file(object, "kernel", NULL, &files->kernel) &&
            add_file(object, "initrd", NULL, &files->initrd) &&
-           add_file(object, "hypervisor", files->hypervisor_path, &files->hypervisor);
+           add_file(object, "hypervisor", files->hypervisor.path, &files->hypervisor.file) &&
+           add_file(object, "helper", files->helper.path, &files->helper.file);
 }
 
 static bool add_history(cJSON *object, const RestartHistory *history)
@@ -151,6 +152,11 @@ static FileStamp read_identity(const cJSON *object, const char *key)
                        .mtime_nsec = get_u64(file, "mtime")};
 }
 
+static const char *get_path(const cJSON *object, const char *key)
+{
+    return get_string(cJSON_GetObjectItemCaseSensitive(object, key), "path");
+}
+
 static int parse_record(const cJSON *object, VmRecord *ret_record)
 {
     VmRecord record = {
@@ -170,7 +176,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .n_restarts = get_u64(object, "restarts"),
         .files = {.kernel = read_identity(object, "kernel"),
                   .initrd = read_identity(object, "initrd"),
-                  .hypervisor = read_identity(object, "hypervisor")},
+                  .hypervisor.file = read_identity(object, "hypervisor"),
+                  .helper.file = read_identity(object, "helper")},
         /* Records of the first version do not say; who has run has been started. */
         .decided = get_bool(object, "decided") || get_u64(object, "startTimestamp") > 0,
         .wanted = get_bool(object, "wanted"),
@@ -186,8 +193,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||
         free_and_strdup(&record.fallback, get_string(object, "fallback")) < 0 ||
-        free_and_strdup(&record.files.hypervisor_path,
-                        get_string(cJSON_GetObjectItemCaseSensitive(object, "hypervisor"), "path")) < 0) {
+        free_and_strdup(&record.files.hypervisor.path, get_path(object, "hypervisor")) < 0 ||
+        free_and_strdup(&record.files.helper.path, get_path(object, "helper")) < 0) {
         vm_record_clear(&record);
         return -ENOMEM;
     }

@@ -101,8 +101,10 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
     vm->pid = event->run.pid;
     if (event->run.accel != ACCEL_AUTO)
         vm->record.accel = event->run.accel;
-    if (file_stamp_is_null(&vm->record.files.hypervisor))
-        boot_files_take_process(&vm->record.files, vm->pid);
+    if (file_stamp_is_null(&vm->record.files.hypervisor.file))
+        program_file_take(&vm->record.files.hypervisor, vm->pid);
+    if (file_stamp_is_null(&vm->record.files.helper.file))
+        program_file_take(&vm->record.files.helper, event->run.helper);
     vm_run_adopted(vm);
     if (vm->record.state == MICROVM_STARTING)
         vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);

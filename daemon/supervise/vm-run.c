@@ -359,7 +359,8 @@ void vm_run_adopted(MicroVM *vm)
 static void started(MicroVM *vm, const DriverEvent *event)
 {
     vm->pid = event->run.pid;
-    boot_files_take_process(&vm->record.files, vm->pid);
+    program_file_take(&vm->record.files.hypervisor, vm->pid);
+    program_file_take(&vm->record.files.helper, event->run.helper);
     vm_run_adopted(vm);
     log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000,

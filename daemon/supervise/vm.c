@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "supervise/vm.h"
 
-#include "base/file.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
 #include "microvm/names.h"

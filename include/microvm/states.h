@@ -67,8 +67,7 @@ MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, M
     X(MICROVM_OUTDATED_KERNEL, "kernel")                                                                     \
     X(MICROVM_OUTDATED_INITRD, "initrd")                                                                     \
     X(MICROVM_OUTDATED_HYPERVISOR, "hypervisor")                                                             \
-    X(MICROVM_OUTDATED_HELPER, "helper") /* of drivers that run helpers themselves; libvirt's are libvirt's  \
-                                          */
+    X(MICROVM_OUTDATED_HELPER, "helper") /* a program that serves it, as virtiofsd */
 MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROVM_OUTDATED_LIST)
 
 /* What apply has to do with a microVM. */

@@ -74,24 +74,27 @@ static void test_program_of_a_process(void **context)
 
     assert_int_equal(copy_file("/bin/sleep", program, 0700), 0);
     assert_int_equal(posix_spawn(&pid, program, NULL, NULL, argv, environment), 0);
-    boot_files_take_process(&files, pid);
-    assert_string_equal(files.hypervisor_path, program);
+    program_file_take(&files.hypervisor, pid);
+    assert_string_equal(files.hypervisor.path, program);
     assert_int_equal(boot_files_outdated(&files, NULL, NULL), 0);
     /* An upgrade puts a new file in its place; the process goes on with the old one. */
     assert_int_equal(copy_file("/bin/sleep", program, 0700), 0);
     assert_int_equal(boot_files_outdated(&files, NULL, NULL), OUTDATED(MICROVM_OUTDATED_HYPERVISOR));
     /* It is told from the process itself, also by who comes late. */
-    boot_files_take_process(&late, pid);
-    assert_string_equal(late.hypervisor_path, program);
+    program_file_take(&late.hypervisor, pid);
+    assert_string_equal(late.hypervisor.path, program);
     assert_int_equal(boot_files_outdated(&late, NULL, NULL), OUTDATED(MICROVM_OUTDATED_HYPERVISOR));
     assert_int_equal(boot_files_copy(&late, &copy), 0);
-    assert_string_equal(copy.hypervisor_path, program);
-    assert_true(file_stamp_equal(&copy.hypervisor, &files.hypervisor));
+    assert_string_equal(copy.hypervisor.path, program);
+    assert_true(file_stamp_equal(&copy.hypervisor.file, &files.hypervisor.file));
+    boot_files_clear(&late);
+    program_file_take(&late.helper, pid);
+    assert_int_equal(boot_files_outdated(&late, NULL, NULL), OUTDATED(MICROVM_OUTDATED_HELPER));
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     boot_files_clear(&late);
-    boot_files_take_process(&late, 0);
-    assert_null(late.hypervisor_path);
+    program_file_take(&late.hypervisor, 0);
+    assert_null(late.hypervisor.path);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)

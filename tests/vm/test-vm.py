@@ -400,6 +400,9 @@ def test_every_device_on_q35(host):
     assert "hush" not in line and "credential.key" in line and "nine" in line, line
     assert not os.path.exists(host.path("run/vm/web/credential.key")), "the copy of the credential stays"
     assert os.path.exists(f"/sys/class/net/{tap}") == TAPS
+    with open(host.path("run/vm/web/record.json")) as file:
+        helper = json.load(file).get("helper", {}).get("path", "")
+    assert os.path.basename(helper) == ("virtiofsd" if len(shares) > 1 else ""), helper
     stat = os.stat(host.path("secret"))
     assert (stat.st_uid, stat.st_mode & 0o777) == (12345, 0o600)
     with open(host.path("state/vm/web/root.qcow2"), "rb") as file:

@@ -77,7 +77,8 @@ static void start_done(Call *call, Run *run)
     run_take_facts(run, &call->facts);
     run->announced = true;
     event.type = DRIVER_STARTED;
-    event.run = (DriverRun){.pid = run->pid, .paused = run->paused, .accel = call->facts.accel};
+    event.run = (DriverRun){
+        .pid = run->pid, .helper = call->facts.helper, .paused = run->paused, .accel = call->facts.accel};
     driver_say(driver, &event);
     run = run_find(driver, call->name, call->generation);
     if (run && run->destroy_later)

@@ -215,7 +215,7 @@ static void found(LibvirtDriver *driver, DomainFacts *facts)
     DriverEvent event = {
         .type = DRIVER_FOUND,
         .generation = facts->generation,
-        .run = {.pid = facts->pid, .paused = facts->paused, .accel = facts->accel},
+        .run = {.pid = facts->pid, .helper = facts->helper, .paused = facts->paused, .accel = facts->accel},
     };
 
     if (!run)

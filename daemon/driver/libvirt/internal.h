@@ -71,6 +71,7 @@ typedef struct DomainFacts {
     char *console;
     pid_t pid;
     int pidfd;
+    pid_t helper; /* a virtiofsd that libvirt started for it; 0: none */
 } DomainFacts;
 
 /* One call of libvirt: made by a worker, values only. */
@@ -185,6 +186,8 @@ char *process_pid_directory(const char *uri);
 /* The QEMU of a domain: its pid, and a pidfd so that the pid can't come to mean another process. */
 int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid,
                  int *ret_pidfd);
+/* A virtiofsd that libvirt started for the domain; 0: none. */
+pid_t process_find_virtiofsd(const char *pid_directory, int domain_id, const char *name);
 
 /* driver.c */
 Run *run_find(LibvirtDriver *driver, const char *name, sd_id128_t generation);

@@ -8,6 +8,7 @@
 
 enum {
     PID_FILE_MAX = 64,
+    SHARES_MAX = 32, /* that are looked at for one by virtiofs */
     CMDLINE_MAX = 256 * 1024,
 };
 
@@ -40,32 +41,52 @@ static bool belongs(pid_t pid, const char *uuid)
     return read_file(path, CMDLINE_MAX, &cmdline, &size) >= 0 && memmem(cmdline, size, uuid, strlen(uuid));
 }
 
+static pid_t read_pid(const char *path)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+
+    return read_file(path, PID_FILE_MAX, &text, &size) < 0 ? 0 : (pid_t)strtol(text, NULL, 10);
+}
+
+/* qemuVirtioFSCreatePidFilename() and virDomainDefGetShortName() in libvirt: of the name 20 characters. */
+pid_t process_find_virtiofsd(const char *pid_directory, int domain_id, const char *name)
+{
+    for (int i = 0; pid_directory && i < SHARES_MAX; i++) {
+        _cleanup_free_ char *path = NULL;
+        pid_t pid;
+        if (asprintf(&path, "%s/%d-%.20s-fs%d-fs.pid", pid_directory, domain_id, name, i) < 0) {
+            path = NULL;
+            return 0;
+        }
+        pid = read_pid(path);
+        if (pid > 1)
+            return pid;
+    }
+    return 0;
+}
+
 int process_find(const char *pid_directory, const char *name, const char *uuid, pid_t *ret_pid,
                  int *ret_pidfd)
 {
-    _cleanup_free_ char *path = NULL, *text = NULL;
+    _cleanup_free_ char *path = NULL;
     _cleanup_close_ int pidfd = -EBADF;
-    size_t size;
-    long pid;
-    int r;
+    pid_t pid;
 
     if (!pid_directory)
         return -EOPNOTSUPP;
     if (asprintf(&path, "%s/%s.pid", pid_directory, name) < 0)
         return -ENOMEM;
-    r = read_file(path, PID_FILE_MAX, &text, &size);
-    if (r < 0)
-        return r;
-    pid = strtol(text, NULL, 10);
+    pid = read_pid(path);
     if (pid <= 1)
-        return -EBADMSG;
+        return -ENOENT;
     /* First the handle, then the look: the process that is looked at is the one that is held. */
-    pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0)
         return -errno;
-    if (!belongs((pid_t)pid, uuid))
+    if (!belongs(pid, uuid))
         return -ESRCH;
-    *ret_pid = (pid_t)pid;
+    *ret_pid = pid;
     *ret_pidfd = TAKE_FD(pidfd);
     return 0;
 }

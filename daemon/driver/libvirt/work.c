@@ -64,6 +64,8 @@ static int describe(virDomainPtr domain, const char *pid_directory, DomainFacts 
     if (xml) {
         facts->accel = domain_accel(xml);
         facts->console = domain_console_path(xml);
+        if (strstr(xml, "<driver type='virtiofs'"))
+            facts->helper = process_find_virtiofsd(pid_directory, (int)virDomainGetID(domain), facts->name);
     }
     if (process_find(pid_directory, facts->name, uuid, &facts->pid, &facts->pidfd) < 0)
         facts->pidfd = -EBADF; /* shown as 0, and signals can't be sent; everything else works */
