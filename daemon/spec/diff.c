@@ -119,7 +119,7 @@ static int diff_missing(const KeyRow *row, const char *prefix, KeyChange change,
         int r;
         if (find(row, source, i, other) >= 0)
             continue;
-        r = print(table_dump(row->items, element(row, source, i)), &text);
+        r = print(table_dump_short(row->items, element(row, source, i)), &text);
         if (r >= 0)
             r = add(changes, element_key(prefix, row, source, i), gone ? text : NULL, gone ? NULL : text,
                     change);

@@ -83,7 +83,7 @@ static cJSON *descend(cJSON *object, const char *key, const char **ret_leaf)
     return object;
 }
 
-cJSON *table_dump(const KeyTable *table, const void *source)
+static cJSON *dump(const KeyTable *table, const void *source, bool defaults)
 {
     cJSON *object = cJSON_CreateObject();
 
@@ -91,7 +91,7 @@ cJSON *table_dump(const KeyTable *table, const void *source)
         bool none = false;
         const char *leaf;
         cJSON *value, *inner;
-        if (!row_has_value(&table->rows[i]))
+        if (!row_has_value(&table->rows[i]) || (!defaults && table_is_default(&table->rows[i], source)))
             continue;
         value = table_dump_row(&table->rows[i], source, &none);
         if (none)
@@ -104,6 +104,16 @@ cJSON *table_dump(const KeyTable *table, const void *source)
         }
     }
     return object;
+}
+
+cJSON *table_dump(const KeyTable *table, const void *source)
+{
+    return dump(table, source, true);
+}
+
+cJSON *table_dump_short(const KeyTable *table, const void *source)
+{
+    return dump(table, source, false);
 }
 
 bool table_is_default(const KeyRow *row, const void *source)

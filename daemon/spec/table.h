@@ -141,6 +141,8 @@ void table_clear(const KeyTable *table, void *target);
 
 /* The complete object; NULL: out of memory. Equal specs give equal dumps. */
 cJSON *table_dump(const KeyTable *table, const void *source);
+/* What of it is not as it is when nothing is said: for people. */
+cJSON *table_dump_short(const KeyTable *table, const void *source);
 
 /* One row's value; NULL with *ret_none: there is none, without: out of memory. */
 cJSON *table_dump_row(const KeyRow *row, const void *source, bool *ret_none);
