@@ -214,6 +214,8 @@ static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result
         return;
     }
     run->announced = true;
+    direct_start_free(run->retry);
+    run->retry = NULL;
     told.paused = run->paused;
     say(run, (DriverEvent){.type = DRIVER_STARTED,
                            .run = told,
