@@ -35,31 +35,26 @@ static const char *meant(Across *across, const char *name)
     return did_you_mean(name, names, definitions->count);
 }
 
-static void tell_unknown(Across *across, size_t index, ProblemSeverity severity, const char *pointer,
-                         const char *dependency)
+static void tell_unknown(Across *across, size_t index, const char *pointer, const char *dependency)
 {
     _cleanup_free_ char *name = strndup(dependency, strcspn(dependency, ":"));
     const char *other = name ? meant(across, name) : NULL;
 
     across->oom |= !name;
-    across_find(across, severity, index, pointer, "no microVM is called \"%s\"%s%s%s%s", name ? name : "?",
-                severity == PROBLEM_ERROR ? "; without it this one can't start" : "",
+    across_find(across, PROBLEM_ERROR, index, pointer, "no microVM is called \"%s\"%s%s%s", name ? name : "?",
                 other ? "; did you mean \"" : "", other ? other : "", other ? "\"?" : "");
 }
 
-/*
- * As with systemd, whose users this is for: what it requires must be there; to be started after somebody, or
- * to want him, is no error where he is not (docs/adr/0009-names-of-nobody.md).
+/* All of them must be there, also where systemd would not mind: a slip of the pen starts nothing too early.
  */
-static void check_names(Across *across, size_t index, ProblemSeverity severity, const char *key,
-                        char *const *names, size_t n)
+static void check_names(Across *across, size_t index, const char *key, char *const *names, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const Definition *other = named(across, names[i]);
         char pointer[64];
         snprintf(pointer, sizeof(pointer), "/%s/%zu", key, i);
         if (!other && !across->around->incomplete)
-            tell_unknown(across, index, severity, pointer, names[i]);
+            tell_unknown(across, index, pointer, names[i]);
         else if (other && strchr(names[i], ':') && other->read &&
                  other->read->readiness_type == READINESS_NONE)
             across_find(across, PROBLEM_ERROR, index, pointer,
@@ -74,9 +69,9 @@ void across_check_names(Across *across)
         const VmSpec *spec = across->definitions->items[i].read;
         if (!spec)
             continue;
-        check_names(across, i, PROBLEM_ERROR, "requires", spec->requires, spec->n_requires);
-        check_names(across, i, PROBLEM_WARNING, "wants", spec->wants, spec->n_wants);
-        check_names(across, i, PROBLEM_WARNING, "after", spec->after, spec->n_after);
+        check_names(across, i, "requires", spec->requires, spec->n_requires);
+        check_names(across, i, "wants", spec->wants, spec->n_wants);
+        check_names(across, i, "after", spec->after, spec->n_after);
     }
 }
 

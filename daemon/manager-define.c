@@ -362,9 +362,9 @@ int manager_undefine(Manager *manager, const char *name, const UndefineOptions *
     bool found = false;
     int r;
 
-    if (!vm)
+    if (!vm && !vm_name_valid(name))
         return define_refuse(-ENOENT, ret_error, "No microVM is called \"%s\".", name);
-    if (!is_idle(vm) && !options->dry_run)
+    if (vm && !is_idle(vm) && !options->dry_run)
         return define_refuse(-EBUSY, ret_error, "%s is %s; stop it first", name,
                              microvm_state_to_string(vm->record.state));
     r = change_new(manager, make_undefine, done, userdata, &change);
@@ -372,13 +372,16 @@ int manager_undefine(Manager *manager, const char *name, const UndefineOptions *
         r = add_roots(change, name, &found);
     if (r < 0)
         return r;
+    /* One that is masked is known by its files only. */
+    if (!found && !vm)
+        return define_refuse(-ENOENT, ret_error, "No microVM is called \"%s\".", name);
     if (!found)
         return define_refuse(-EOPNOTSUPP, ret_error, "Its definition, %s, is not in %s; mask it instead",
                              vm->definition_path ? vm->definition_path : "which is gone",
                              manager->settings.n_directories > 0 ? manager->settings.directories[ETC]
                                                                  : "any directory");
     if (free_and_strdup(&change->name, name) < 0 ||
-        (options->purge && free_and_strdup(&change->state_dir, vm->state_dir) < 0))
+        (options->purge && asprintf(&change->state_dir, "%s/vm/%s", manager->settings.state_dir, name) < 0))
         return -ENOMEM;
     change->dry_run = options->dry_run;
     change->reread = !options->dry_run;

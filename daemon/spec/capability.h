@@ -67,6 +67,7 @@
     X(CAP_NO_CONSOLE, "a guest without a serial console", WITH_NOBODY)                                       \
     X(CAP_HYPERVISOR_OPTIONS, "options of this hypervisor", WITH_A_LATER_VERSION)                            \
     X(CAP_HOST_SCRIPTS, "scripts that run on the host before a start", WITH_A_LATER_VERSION)                 \
+    X(CAP_MACHINED, "registering with systemd-machined", WITH_A_LATER_VERSION)                               \
     X(CAP_USER, "a user of one's own for the hypervisor",                                                    \
       "a later version of microvmd will; until then libvirt's qemu.conf sets it for all guests")             \
     X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_A_LATER_VERSION)                   \

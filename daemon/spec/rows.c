@@ -85,6 +85,7 @@ static const KeyRow vm_rows[] = {
     {.key = "machineId", .type = KEY_STRING, AT(VmSpec, machine_id), .take = take_uuid,
      .computed = "made from the name by MicroVM.nix's rule; stable", .doc = "The guest's system UUID."},
     {.key = "registerWithMachined", .type = KEY_BOOL, AT(VmSpec, register_with_machined), .fallback = "false",
+     .needs = CAP_MACHINED,
      .doc = "Register it with systemd-machined. libvirt does that for all its guests, whatever is said "
             "here."},
     {.key = "user", .type = KEY_STRING, AT(VmSpec, user), .take = take_user_name, .needs = CAP_USER, UNSAFE,

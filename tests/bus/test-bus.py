@@ -329,7 +329,7 @@ def test_check_files_together(host):
         code, out = check(name, folder=folder)
         assert code == 1 and f"{name}:1:57: error: MAC address 02:00:00:00:00:04 is that of the microVM m already, in " in out, out
         assert re.search(name + r':1:\d+: error: no microVM is called "kk"', out), out
-        assert re.search(name + r':1:\d+: warning: no microVM is called "mm"', out), out
+        assert re.search(name + r':1:\d+: error: no microVM is called "mm"', out), out
         assert out.count("\n") == 3, out
     assert check("vms/m.json")[0] == 0
     code, out = check("vms/l.json")
@@ -979,6 +979,11 @@ def test_verbs_that_define(host):
     assert "microvmctl unmask low" in ctl(1, "edit", "low", EDITOR=editor, VISUAL="")
     assert ctl(1, "is-enabled", "low") == "masked\n"
     ctl(0, "unmask", "low")
+    ctl(0, "create", "hidden", "--transient", "--kernel", host.kernel)
+    ctl(0, "start", "hidden")
+    ctl(0, "mask", "hidden")
+    assert "run-vms/hidden.json" in ctl(0, "remove", "hidden", "--force", "--yes"), "it is known by its files when it has stopped"
+    assert "hidden" not in "".join(os.listdir(host.transient) + os.listdir(host.definitions))
     assert "vms/web.json" in ctl(0, "remove", "web", "low", "--force", "--yes", "--purge")
     assert os.listdir(host.transient) == [] and sorted(os.listdir(host.definitions)) == ["a.json", "b-c.json"]
     assert not os.path.exists(host.path("state/vm/web")), "purged"

@@ -253,6 +253,26 @@ static void test_good_files(void **context)
     }
 }
 
+/* Refused at once, by its number, not by each of them. */
+static void test_a_thousand_volumes(void **context)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_free_ char *text = NULL;
+    VmSpec *spec = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+
+    fputs("{\"kernel\": \"/k\", \"volumes\": [", stream);
+    for (int i = 0; i < 1000; i++)
+        fprintf(stream, "%s\"/srv/%d.img\"", i > 0 ? ", " : "", i);
+    fputs("]}", stream);
+    assert_int_equal(fclose(stream), 0);
+    assert_int_equal(definition_load_text("web", text, &plain, &problems, &spec), -EBADMSG);
+    assert_int_equal(problems.count, 1);
+    assert_string_equal(problems.items[0].text, "this has 1000 entries; 64 is the most");
+    assert_string_equal(problems.items[0].pointer, "/volumes");
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
@@ -261,6 +281,7 @@ int main(void)
         IN_SCRATCH(test_broken_above_good),
         IN_SCRATCH(test_names),
         cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_a_thousand_volumes),
         IN_SCRATCH(test_one_good_among_the_broken),
         cmocka_unit_test(test_good_files),
         IN_SCRATCH(test_large_text),

@@ -153,7 +153,7 @@ static void test_with_and_after(void **context)
 
     define(world, "cache", "\"mem\": 64");
     define(world, "db", "\"mem\": 64");
-    define(world, "web", "\"requires\": [\"db\"], \"wants\": [\"cache\", \"nobody\"], \"after\": [\"db\"]");
+    define(world, "web", "\"requires\": [\"db\"], \"wants\": [\"cache\"], \"after\": [\"db\"]");
     begin(world);
     start(world, "web");
     assert_int_equal(state(world, "web"), MICROVM_WAITING);

@@ -4,6 +4,7 @@
 #include "layers.h"
 #include "spec/loader.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,8 +47,17 @@ static VmSpec *load_record(const char *name, const char *text)
 /* Of one row after the other. */
 typedef struct Tally {
     const KeyRow *row;
-    size_t good; /* of this row */
+    size_t good, all; /* of this row */
 } Tally;
+
+/* A sanitizer makes all of them take minutes, and sees as much in a part of them: the first of each row. */
+enum {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    EACH_ROW = 12,
+#else
+    EACH_ROW = INT_MAX,
+#endif
+};
 
 /* What is never good is not tested. */
 static void check_tally(Tally *tally, const KeyRow *next)
@@ -61,12 +71,15 @@ static void check_tally(Tally *tally, const KeyRow *next)
 
 static void check_identity(const KeyRow *row, const char *pointer, const char *text, void *userdata)
 {
-    _cleanup_(vm_spec_unrefp)
-    VmSpec *spec = load("web@1", text), *again = NULL, *elsewhere = NULL, *record = NULL;
-    _cleanup_free_ char *dump = NULL, *same = NULL;
     Tally *tally = userdata;
+    _cleanup_(vm_spec_unrefp)
+    VmSpec *spec = NULL, *again = NULL, *elsewhere = NULL, *record = NULL;
+    _cleanup_free_ char *dump = NULL, *same = NULL;
 
     check_tally(tally, row);
+    if (tally->good > 0 && tally->all++ > EACH_ROW)
+        return;
+    spec = load("web@1", text);
     if (!spec)
         return;
     tally->good++;

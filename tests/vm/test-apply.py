@@ -112,4 +112,4 @@ def test_prune_stops_gracefully_and_purge_cleans_up(host):
 
 
 if __name__ == "__main__":
-    sys.exit(vm.main())
+    sys.exit(vm.main(sys.modules[__name__]))

@@ -234,6 +234,7 @@ def test_foreign_image_keeps_its_owner(host):
 
 def test_logs_of_earlier_boots(host):
     boot(host, "write=first", **DATA)
+    said(host, "written first")
     host.ctl("stop", "web")
     boot(host, "write=second", **DATA)
     said(host, "written second")

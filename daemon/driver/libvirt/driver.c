@@ -96,6 +96,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_NET_TAP,        CAP_NET_BRIDGE,        CAP_NET_MACVTAP,  CAP_VHOST_NET,   CAP_SHARE_9P,
         CAP_SHARE_VIRTIOFS, CAP_VIRTIOFSD_THREADS, CAP_VSOCK,        CAP_CREDENTIALS, CAP_QEMU_ARGUMENTS,
         CAP_NO_CONSOLE,     CAP_CPU_QUOTA,         CAP_CPU_AFFINITY, CAP_MEMORY_MAX,  CAP_IO_WEIGHT,
+        CAP_MACHINED,
     };
     static const Capability with_pci[] = {
         CAP_DISK_BOOT,        CAP_MEMORY_HOTPLUG,  CAP_DEVICE_PCI, CAP_DEVICE_USB,
