@@ -238,9 +238,10 @@ static void start_done(void *argument)
     Run *run = direct_run_find(start->driver, start->name, start->generation);
     int r = start->error;
 
+    /* Also of a start that failed after its launch: it is ended below. */
+    run->id = start->id;
+    run->pidfd = TAKE_FD(start->pidfd);
     if (r >= 0) {
-        run->id = start->id;
-        run->pidfd = TAKE_FD(start->pidfd);
         r = direct_run_watch(run, TAKE_FD(start->control));
         if (r >= 0 && run->forced) /* it was to end before it had begun */
             (void)direct_run_signal(run, SIGKILL);
