@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/say.h"
 
-#include <stdarg.h>
+char *say_list(const char *format, va_list arguments)
+{
+    char *text;
+
+    return vasprintf(&text, format, arguments) < 0 ? NULL : text;
+}
 
 char *say(const char *format, ...)
 {
@@ -9,8 +14,7 @@ char *say(const char *format, ...)
     char *text;
 
     va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
+    text = say_list(format, arguments);
     va_end(arguments);
     return text;
 }
@@ -20,8 +24,7 @@ int say_why(char **ret_text, int result, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    if (vasprintf(ret_text, format, arguments) < 0)
-        *ret_text = NULL;
+    *ret_text = say_list(format, arguments);
     va_end(arguments);
     return result;
 }

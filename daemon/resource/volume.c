@@ -10,15 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-char *volume_path(const VolumeSpec *volume, const char *state_dir)
-{
-    char *path = NULL;
-
-    if (volume->image[0] == '/')
-        return strdup(volume->image);
-    return asprintf(&path, "%s/%s", state_dir, volume->image) < 0 ? NULL : path;
-}
-
 /* Runs a program with standard error in a pipe; returns 0, or a negative errno with its last words. */
 static int run_program(char *const argv[], char *output, size_t output_size)
 {

@@ -5,9 +5,6 @@
 
 #include "spec/spec.h"
 
-/* Where a volume's image is: relative ones are in the microVM's state directory. NULL: out of memory. */
-char *volume_path(const VolumeSpec *volume, const char *state_dir);
-
 /*
  * Makes sure that the image is there; blocks (file work, mkfs), so not on the loop. `seen`: it has been there
  * before, so that its absence is an error and never a reason for an empty disk. A new one is made complete

@@ -37,6 +37,15 @@ bool vm_spec_equal(const VmSpec *a, const VmSpec *b)
     return a == b || (a && b && table_equal(&vm_table, a, b));
 }
 
+char *volume_path(const VolumeSpec *volume, const char *state_dir)
+{
+    char *path = NULL;
+
+    if (volume->image[0] == '/')
+        return strdup(volume->image);
+    return asprintf(&path, "%s/%s", state_dir, volume->image) < 0 ? NULL : path;
+}
+
 static bool is_alphanumeric(char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

@@ -199,6 +199,9 @@ VmSpec *vm_spec_ref(VmSpec *spec);
 VmSpec *vm_spec_unref(VmSpec *spec);
 DEFINE_CLEANUP(VmSpec *, vm_spec_unref)
 
+/* Where a volume's image is: relative ones are in the microVM's state directory. NULL: out of memory. */
+char *volume_path(const VolumeSpec *volume, const char *state_dir);
+
 /* Whether two specs say the same (name and path aside). */
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b);
 

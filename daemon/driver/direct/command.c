@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver/direct/command.h"
 
+#include "base/say.h"
 #include "driver/qemu-common.h"
-
-#include <stdarg.h>
 
 void command_clear(Command *command)
 {
@@ -32,13 +31,10 @@ static void take(Command *command, char *text)
 void command_add(Command *command, const char *format, ...)
 {
     va_list arguments;
-    char *text;
 
     va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
+    take(command, say_list(format, arguments));
     va_end(arguments);
-    take(command, text);
 }
 
 void command_add_text(Command *command, const char *text)
@@ -63,13 +59,10 @@ static void append(Command *command, char *more)
 void command_put(Command *command, const char *format, ...)
 {
     va_list arguments;
-    char *more;
 
     va_start(arguments, format);
-    if (vasprintf(&more, format, arguments) < 0)
-        more = NULL;
+    append(command, say_list(format, arguments));
     va_end(arguments);
-    append(command, more);
 }
 
 void command_put_text(Command *command, const char *text)

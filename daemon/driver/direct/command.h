@@ -4,6 +4,7 @@
 #define DRIVER_DIRECT_COMMAND_H
 
 #include "base/macro.h"
+#include "launch/handover.h"
 
 /* What the engine opens for the process. */
 typedef enum DescriptorKind {
@@ -20,7 +21,7 @@ typedef struct Descriptor {
 } Descriptor;
 
 enum {
-    COMMAND_FIRST_FD = 3, /* descriptors[i] is number COMMAND_FIRST_FD + i in the process */
+    COMMAND_FIRST_FD = HANDOVER_FIRST_FD, /* descriptors[i] is number COMMAND_FIRST_FD + i in the process */
 };
 
 typedef struct Command {

@@ -3,6 +3,7 @@
  */
 #include "driver/direct/internal.h"
 
+#include "base/say.h"
 #include "launch/uid.h"
 
 #include <fcntl.h>
@@ -49,33 +50,20 @@ void direct_start_free(void *argument)
     free(start);
 }
 
-static int fail(Start *start, int error, const char *format, ...) _printf_(3, 4);
-static int fail(Start *start, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    free(start->text);
-    va_start(arguments, format);
-    if (vasprintf(&start->text, format, arguments) < 0)
-        start->text = NULL;
-    va_end(arguments);
-    return error;
-}
-
 /* --- in the worker --- */
 
 static int open_volume(Start *start, size_t index)
 {
     const VolumeSpec *volume = &start->spec->volumes[index];
-    _cleanup_free_ char *path = NULL;
+    _cleanup_free_ char *path = volume_path(volume, start->state_dir);
     int fd;
 
-    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : start->state_dir,
-                 volume->image[0] == '/' ? "" : "/", volume->image) < 0)
+    if (!path)
         return -ENOMEM;
     fd = open(path, (volume->read_only ? O_RDONLY : O_RDWR) | (volume->direct ? O_DIRECT : 0) | O_CLOEXEC |
                         O_NOCTTY);
-    return fd < 0 ? fail(start, -errno, "the image %s can't be opened: %s", path, strerror(errno)) : fd;
+    return fd < 0 ? say_why(&start->text, -errno, "the image %s can't be opened: %s", path, strerror(errno))
+                  : fd;
 }
 
 static int open_descriptor(Start *start, const Descriptor *descriptor)
@@ -85,13 +73,13 @@ static int open_descriptor(Start *start, const Descriptor *descriptor)
     switch (descriptor->kind) {
     case DESCRIPTOR_CONTROL:
         r = socket_listen(start->runtime_dir, CONTROL_SOCKET, &fd);
-        return r < 0 ? fail(start, r, "its control socket can't be made in %s: %s", start->runtime_dir,
-                            strerror(-r))
+        return r < 0 ? say_why(&start->text, r, "its control socket can't be made in %s: %s",
+                               start->runtime_dir, strerror(-r))
                      : fd;
     case DESCRIPTOR_CONSOLE:
         r = socket_listen(start->runtime_dir, CONSOLE_SOCKET, &fd);
-        return r < 0 ? fail(start, r, "its console socket can't be made in %s: %s", start->runtime_dir,
-                            strerror(-r))
+        return r < 0 ? say_why(&start->text, r, "its console socket can't be made in %s: %s",
+                               start->runtime_dir, strerror(-r))
                      : fd;
     case DESCRIPTOR_VOLUME:
         return open_volume(start, descriptor->index);
@@ -108,7 +96,7 @@ static int open_log(Start *start, const char *path, int flags, uid_t uid)
     if (fd < 0 || (uid != 0 && fchown(fd, uid, uid) < 0)) {
         int error = -errno;
         safe_close(fd);
-        return fail(start, error, "%s can't be written to: %s", path, strerror(-error));
+        return say_why(&start->text, error, "%s can't be written to: %s", path, strerror(-error));
     }
     return fd;
 }
@@ -118,8 +106,8 @@ static int give_away(Start *start, uid_t uid)
 {
     for (size_t i = 0; start->owned[i] && uid != 0; i++)
         if (lchown(start->owned[i], uid, uid) < 0)
-            return fail(start, -errno, "%s can't be given to the hypervisor: %s", start->owned[i],
-                        strerror(errno));
+            return say_why(&start->text, -errno, "%s can't be given to the hypervisor: %s", start->owned[i],
+                           strerror(errno));
     return 0;
 }
 
@@ -162,8 +150,10 @@ static int launch(Start *start, const int *fds, uid_t uid)
                                      .extra_gid = kvm_group(start->accel, uid)},
                     put_on_record, start, &start->id, &start->pidfd);
     if (r == -ELIBACC)
-        return fail(start, r, "microvmd-exec, a part of microvmd, is missing; install microvmd again");
-    return r < 0 ? fail(start, r, "%s can't be executed: %s", start->command.argv[0], strerror(-r)) : 0;
+        return say_why(&start->text, r,
+                       "microvmd-exec, a part of microvmd, is missing; install microvmd again");
+    return r < 0 ? say_why(&start->text, r, "%s can't be executed: %s", start->command.argv[0], strerror(-r))
+                 : 0;
 }
 
 /* Where the program is, as execvp(3) would find it: what executes it looks nowhere. */
@@ -187,8 +177,8 @@ static int find_program(Start *start)
             return 0;
         }
     }
-    return fail(start, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)", *program,
-                given ? given : "");
+    return say_why(&start->text, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)",
+                   *program, given ? given : "");
 }
 
 static int open_and_launch(Start *start, int *fds)
@@ -201,8 +191,8 @@ static int open_and_launch(Start *start, int *fds)
     if (geteuid() == 0) {
         r = uid_allot(start->uid_dir, start->name, start->first_uid, &uid);
         if (r < 0)
-            return fail(start, r, "there is no user for its hypervisor in %s: %s", start->uid_dir,
-                        strerror(-r));
+            return say_why(&start->text, r, "there is no user for its hypervisor in %s: %s", start->uid_dir,
+                           strerror(-r));
     }
     for (size_t i = 0; i < start->command.n_descriptors; i++)
         fds[i] = -EBADF;

@@ -37,12 +37,10 @@ static void put_disk(Writer *w, size_t index)
 {
     const StartRequest *request = w->request;
     const VolumeSpec *volume = &request->spec->volumes[index];
-    _cleanup_free_ char *path = NULL;
+    _cleanup_free_ char *path = volume_path(volume, request->state_dir);
     char device[16] = "vda";
 
-    if (asprintf(&path, "%s%s%s", volume->image[0] == '/' ? "" : request->state_dir,
-                 volume->image[0] == '/' ? "" : "/", volume->image) < 0) {
-        path = NULL;
+    if (!path) {
         w->invalid = true;
         return;
     }
