@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a hypervisor may do and see on the host, as properties of its systemd unit. Pure. */
+#ifndef DRIVER_DIRECT_SANDBOX_H
+#define DRIVER_DIRECT_SANDBOX_H
+
+#include "launch/unit-settings.h"
+#include "spec/spec.h"
+
+#include <sys/types.h>
+
+typedef struct SandboxRequest {
+    const VmSpec *spec;
+    Accel accel;             /* ACCEL_KVM or ACCEL_TCG */
+    uid_t uid;               /* whom it runs as, with the group of that number */
+    gid_t kvm_group;         /* which may open /dev/kvm; `uid`: none that it needs */
+    const char *program;     /* the hypervisor, absolute, as it is executed */
+    const char *helper;      /* microvmd-exec, which executes it */
+    const char *runtime_dir; /* of this microVM: its kernel, initrd and credentials are there */
+    const char *console_log; /* file, which it appends to */
+} SandboxRequest;
+
+/*
+ * Adds User=, Group= and all that the sandbox consists of, and limits.*. A part that the definition switches
+ * off by sandbox.* is left out. -ENOMEM.
+ */
+int sandbox_settings(const SandboxRequest *request, UnitSettings *settings);
+
+#endif
