@@ -50,6 +50,19 @@ static int one_of(const char *option, const char *value, const char *const *allo
     return -EINVAL;
 }
 
+static int choose_launcher(Options *options, const char *kind)
+{
+    static const char *const kinds[] = {"auto", "systemd", "fork"};
+    int r = launcher_choose(kind, &options->settings.launcher);
+
+    if (r == -EINVAL)
+        return one_of("launcher", kind, kinds, ELEMENTSOF(kinds));
+    if (r < 0)
+        fprintf(stderr, "microvmd: --launcher systemd: %s; use auto or fork\n",
+                r == -EPERM ? "systemd makes units for root only" : "this host was not booted with systemd");
+    return r;
+}
+
 enum {
     OPT_CONFIG = 256,
     OPT_DEFINITIONS,
@@ -79,7 +92,6 @@ static const struct option long_options[] = {
 
 static int take_option(Options *options, int option)
 {
-    static const char *const launchers[] = {"auto", "fork"};
     static const char *const schemas[] = {"vm", "host"};
 
     switch (option) {
@@ -101,11 +113,7 @@ static int take_option(Options *options, int option)
         fprintf(stderr, "microvmd: --bus %s: this must be system, user, or a D-Bus address\n", optarg);
         return -EINVAL;
     case OPT_LAUNCHER:
-        if (streq(optarg, "systemd")) {
-            fprintf(stderr, "microvmd: --launcher systemd: this version can't do that yet; use fork\n");
-            return -EINVAL;
-        }
-        return one_of("launcher", optarg, launchers, ELEMENTSOF(launchers));
+        return choose_launcher(options, optarg);
     case OPT_CHECK:
         options->mode = MODE_CHECK;
         return 0;
@@ -151,6 +159,7 @@ int options_parse(int argc, char *argv[], Options *ret_options)
     };
     int option, r;
 
+    (void)launcher_choose("auto", &options.settings.launcher);
     optind = 0;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
         r = take_option(&options, option);

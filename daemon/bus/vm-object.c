@@ -93,7 +93,7 @@ static const char *get_accel_reason(const MicroVM *vm)
 
 static const char *get_unit(const MicroVM *vm)
 {
-    return ""; /* libvirt's business; the direct driver's microVMs have one */
+    return vm->unit;
 }
 
 static uint64_t get_main_pid(const MicroVM *vm)

@@ -9,6 +9,7 @@
 #include "base/problem.h"
 #include "host/accel.h"
 #include "host/config.h"
+#include "launch/launch.h"
 #include "spec/loader.h"
 
 #include <systemd/sd-event.h>
@@ -24,9 +25,11 @@ typedef struct Driver Driver;
     X(END_PANIC, "panic")         /* the hypervisor was told of a guest panic */                             \
     X(END_DESTROYED, "destroyed") /* through the driver's API: by us if we asked, else by somebody else */   \
     X(END_ASKED, "asked")         /* the guest shut down after somebody else's API call (virsh shutdown) */  \
-    X(END_TERMINATED, "terminated") /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                       \
-    X(END_CRASHED, "crashed")       /* the hypervisor died */                                                \
-    X(END_LOST, "lost")             /* gone while nobody watched */
+    X(END_TERMINATED, "terminated")     /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                   \
+    X(END_UNIT_STOPPED, "unit-stopped") /* somebody stopped its unit of systemd */                           \
+    X(END_OOM, "oom")                   /* the kernel ended the hypervisor, for want of memory */            \
+    X(END_CRASHED, "crashed")           /* the hypervisor died */                                            \
+    X(END_LOST, "lost")                 /* gone while nobody watched */
 MICROVM_STRING_TABLE(EndCause, end_cause, END, END_CAUSE_LIST)
 
 typedef enum DriverEventType {
@@ -49,6 +52,7 @@ typedef struct DriverRun {
     pid_t helper; /* one of those that serve it, as virtiofsd; 0: not known, or none */
     bool paused;
     Accel accel;
+    const char *unit; /* of systemd, that it is; NULL: none; valid as the event is */
 } DriverRun;
 
 typedef struct DriverEvent {
@@ -119,6 +123,7 @@ struct Driver {
 typedef struct DriverSetup {
     sd_event *event;
     const HostConfig *config; /* valid during driver_new() only */
+    Launcher launcher;        /* of hypervisors that microvmd runs itself */
     const char *state_dir, *runtime_dir;
     driver_event_fn handler;
     void *userdata;

@@ -3,9 +3,12 @@
  * What microvmd and microvmd-exec say to each other, on a UNIX stream socket that is the latter's standard
  * input. Both are of one build; there is no other version to talk to.
  *
- *   microvmd       HandoverHeader; then bytes that carry the descriptors (SCM_RIGHTS, see unix(7)),
- *                  HANDOVER_FDS_AT_ONCE with each; then the arguments, each with its NUL
- *   microvmd-exec  nothing, and the end of the stream: it has become the hypervisor; or an errno as int32_t
+ *   microvmd-exec  HandoverHello; the socket tells who says it (SO_PASSCRED, see unix(7))
+ *   microvmd       HandoverHeader, with which comes the writing end of a pipe (SCM_RIGHTS); then bytes that
+ *                  carry the descriptors, HANDOVER_FDS_AT_ONCE with each; then the arguments, each with its
+ * NUL microvmd-exec  in the pipe: nothing, and its end: it has become the hypervisor; or an errno as int32_t
+ *
+ * The socket itself does not end then: systemd keeps what it gave a unit as standard input.
  */
 #ifndef LAUNCH_HANDOVER_H
 #define LAUNCH_HANDOVER_H
@@ -18,6 +21,10 @@ enum {
     HANDOVER_ARGUMENTS_MAX = 2 * 1024 * 1024, /* what Linux takes for one process, about */
     HANDOVER_FIRST_FD = 3,                    /* the descriptors are numbered from here on */
 };
+
+typedef struct HandoverHello {
+    char invocation[33]; /* $INVOCATION_ID, systemd.exec(5); "": none */
+} HandoverHello;
 
 typedef struct HandoverHeader {
     uint32_t n_fds;

@@ -18,13 +18,27 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* Both ends with an answer: at once, or never (then the stream ends). */
+/* Where the answer goes: a pipe that closes, which is the answer, when the hypervisor is executed. */
+static int answer = -EBADF;
+
 _Noreturn static void fail(int error)
 {
-    int32_t answer = error;
+    int32_t number = error;
 
-    (void)!write(STDIN_FILENO, &answer, sizeof(answer));
+    (void)!write(answer, &number, sizeof(number));
     _exit(EXIT_FAILURE);
+}
+
+/* Whoever hears it knows by the socket which process this is. */
+static void say_hello(void)
+{
+    const char *invocation = getenv("INVOCATION_ID");
+    HandoverHello hello = {{0}};
+
+    if (invocation && strlen(invocation) == sizeof(hello.invocation) - 1)
+        memcpy(hello.invocation, invocation, sizeof(hello.invocation) - 1);
+    if (send(STDIN_FILENO, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello))
+        _exit(EXIT_FAILURE); /* nobody is there any more */
 }
 
 static void read_all(void *target, size_t size)
@@ -39,20 +53,23 @@ static void read_all(void *target, size_t size)
     }
 }
 
-/* Takes the next descriptors, at most HANDOVER_FDS_AT_ONCE; above all numbers that are to be used. */
-static void receive_fds(int *fds, size_t n)
+/* Takes `size` bytes, which come in one message, and the descriptors with them, at most HANDOVER_FDS_AT_ONCE.
+ */
+static void receive_fds(void *data, size_t size, int *fds, size_t n)
 {
     union {
         char bytes[CMSG_SPACE(HANDOVER_FDS_AT_ONCE * sizeof(int))];
         struct cmsghdr align;
     } control;
-    char byte;
-    struct iovec vector = {&byte, 1};
+    struct iovec vector = {data, size};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)};
     struct cmsghdr *head;
+    ssize_t received = recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC);
 
-    if (recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC) <= 0)
+    if (received == 0)
+        _exit(EXIT_FAILURE); /* nobody is there any more */
+    if (received != (ssize_t)size)
         fail(EPIPE);
     head = CMSG_FIRSTHDR(&message);
     if (!head || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(n * sizeof(int)))
@@ -60,23 +77,30 @@ static void receive_fds(int *fds, size_t n)
     memcpy(fds, CMSG_DATA(head), n * sizeof(int));
 }
 
-/* Descriptors get their numbers: the received ones are moved out of the way of all numbers first. */
+/* Out of the way of all numbers that are to be used. */
+static int move_up(int fd, int above)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, above);
+
+    if (high < 0)
+        fail(errno);
+    close(fd);
+    return high;
+}
+
+/* Descriptors get their numbers. */
 static void place_fds(const HandoverHeader *header)
 {
     int *fds = calloc(header->n_fds + 1, sizeof(int));
     int above = HANDOVER_FIRST_FD + (int)header->n_fds;
+    char byte;
 
     if (!fds)
         fail(ENOMEM);
     for (size_t i = 0; i < header->n_fds; i += HANDOVER_FDS_AT_ONCE)
-        receive_fds(fds + i, MIN((size_t)HANDOVER_FDS_AT_ONCE, header->n_fds - i));
-    for (size_t i = 0; i < header->n_fds; i++) {
-        int high = fcntl(fds[i], F_DUPFD_CLOEXEC, above);
-        if (high < 0)
-            fail(errno);
-        close(fds[i]);
-        fds[i] = high;
-    }
+        receive_fds(&byte, 1, fds + i, MIN((size_t)HANDOVER_FDS_AT_ONCE, header->n_fds - i));
+    for (size_t i = 0; i < header->n_fds; i++)
+        fds[i] = move_up(fds[i], above);
     for (size_t i = 0; i < header->n_fds; i++)
         if (dup2(fds[i], HANDOVER_FIRST_FD + (int)i) < 0)
             fail(errno);
@@ -131,7 +155,7 @@ int main(void)
 {
     HandoverHeader header;
     char *arguments, **argv;
-    int answer, nothing, error;
+    int nothing;
     sigset_t none;
 
     /* What the daemon blocks and ignores is not the hypervisor's affair. */
@@ -141,27 +165,25 @@ int main(void)
 
     /* Nor are descriptors of whoever started the daemon. */
     if (close_range(HANDOVER_FIRST_FD, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-        fail(errno);
+        return EXIT_FAILURE;
 
-    read_all(&header, sizeof(header));
+    say_hello();
+    receive_fds(&header, sizeof(header), &answer, 1);
     if (header.n_fds > HANDOVER_FDS_MAX || header.arguments_size > HANDOVER_ARGUMENTS_MAX)
         fail(EBADMSG);
+    answer = move_up(answer, HANDOVER_FIRST_FD + (int)header.n_fds);
     place_fds(&header);
     arguments = malloc(header.arguments_size + 1);
     if (!arguments)
         fail(ENOMEM);
     read_all(arguments, header.arguments_size);
     argv = split(arguments, header.arguments_size);
-    /* The stream moves above all others; it closes, which is the answer, when the hypervisor is executed. */
-    answer = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, HANDOVER_FIRST_FD + (int)header.n_fds);
     nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (answer < 0 || nothing < 0)
+    if (nothing < 0)
         fail(errno);
     become(&header);
     if (dup2(nothing, STDIN_FILENO) < 0)
         fail(errno);
     execv(argv[0], argv);
-    error = errno;
-    (void)dup2(answer, STDIN_FILENO);
-    fail(error);
+    fail(errno);
 }

@@ -98,6 +98,13 @@ static Ending classify_asked(const EndingFacts *facts)
     case END_PANIC:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
                         say("the guest panicked while it was shutting down", NULL)};
+    case END_UNIT_STOPPED:
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
+                        say("stopped: its unit was stopped before the guest had shut down", NULL)};
+    case END_OOM:
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_FORCED,
+                        say("stopped: the hypervisor ran out of memory before the guest had shut down",
+                            facts->driver_text)};
     case END_LOST:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
                         say("stopped: it was gone when microvmd looked again", NULL)};
@@ -165,6 +172,12 @@ Ending ending_classify(const EndingFacts *facts)
     case END_ASKED:
         return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
                         say("stopped through libvirt (virsh shutdown, or another of its clients)", NULL)};
+    case END_UNIT_STOPPED:
+        return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
+                        say("stopped through systemd (systemctl stop of its unit)", NULL)};
+    case END_OOM:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_LOST,
+                        say("the hypervisor ran out of memory: the kernel ended it", facts->driver_text)};
     case END_TERMINATED:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
                         say("the hypervisor was ended by a signal from the host", facts->driver_text)};

@@ -99,6 +99,8 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
     if (!sd_id128_equal(event->generation, vm->record.generation))
         adopt_unknown(vm, event);
     vm->pid = event->run.pid;
+    if (free_and_strdup(&vm->unit, event->run.unit) < 0)
+        log_oom();
     if (event->run.accel != ACCEL_AUTO)
         vm->record.accel = event->run.accel;
     if (file_stamp_is_null(&vm->record.files.hypervisor.file))

@@ -317,6 +317,8 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
     vm->settling = true;
     vm->end_cause = cause;
     vm->pid = 0;
+    free(vm->unit);
+    vm->unit = NULL;
     if (free_and_strdup(&vm->end_text, text) < 0)
         log_oom();
     vm->console = console_free(vm->console);
@@ -359,6 +361,8 @@ void vm_run_adopted(MicroVM *vm)
 static void started(MicroVM *vm, const DriverEvent *event)
 {
     vm->pid = event->run.pid;
+    if (free_and_strdup(&vm->unit, event->run.unit) < 0)
+        log_oom();
     program_file_take(&vm->record.files.hypervisor, vm->pid);
     program_file_take(&vm->record.files.helper, event->run.helper);
     vm_run_adopted(vm);

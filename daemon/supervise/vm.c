@@ -90,6 +90,7 @@ MicroVM *vm_free(MicroVM *vm)
     free(vm->definition_path);
     free(vm->former_path);
     free(vm->driver_reason);
+    free(vm->unit);
     free(vm->end_text);
     free(vm->state_dir);
     free(vm->runtime_dir);

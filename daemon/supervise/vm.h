@@ -68,6 +68,7 @@ struct MicroVM {
     Job job;
     bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
     pid_t pid;     /* of the hypervisor; 0: none */
+    char *unit;    /* of systemd, that it is; NULL: none */
     MicrovmReadiness readiness; /* of the run, for who declares it: no driver tells it yet */
     bool had_kvm;
     bool settling;   /* the run is over; its console may have more to say */

@@ -240,9 +240,19 @@ def test_image_that_is_gone(host):
     fails(host, "look.img")
 
 
-def test_no_launcher_of_systemd_yet(host):
+def test_launchers(host):
+    run = subprocess.run(host.argv("--launcher", "nonsense"), capture_output=True, text=True)
+    assert run.returncode == 2 and "not one of auto, systemd, fork" in run.stderr, run
+    if os.path.isdir("/run/systemd/system"):
+        return
     run = subprocess.run(host.argv("--launcher", "systemd"), capture_output=True, text=True)
-    assert run.returncode == 2 and "can't do that yet; use fork" in run.stderr, run
+    assert run.returncode == 2 and "not booted with systemd; use auto or fork" in run.stderr, run
+
+
+def test_a_fork_is_no_unit(host):
+    start(host)
+    assert host.vm("web", "Unit") == ""
+    assert "invocationId" not in read(host.path("run/vm/web/hypervisor.json"))
 
 
 def with_clean_end(test):

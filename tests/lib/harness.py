@@ -73,7 +73,8 @@ class Host:
 
     def argv(self, *more):
         return [DAEMON, "--config", self.path("host.json"), "--definitions", self.definitions,
-                "--definitions", self.transient, "--state-dir", self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address, *more]
+                "--definitions", self.transient, "--state-dir", self.path("state"), "--runtime-dir", self.path("run"), "--bus", self.address,
+                "--launcher", "fork", *more]
 
     def start(self, prefix=(), online=True):
         with open(self.path("log"), "a") as log:

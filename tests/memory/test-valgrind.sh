@@ -69,7 +69,7 @@ export MICROVM_BUS=unix:path=$dir/bus
 valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite \
     --error-exitcode=99 --num-callers=30 --log-file="$dir/valgrind.log" "$BUILD/microvmd" \
     --bus "$MICROVM_BUS" --config "$dir/host.json" --definitions "$dir/vms" --state-dir "$dir/state" \
-    --runtime-dir "$dir/run" >"$dir/microvmd.log" 2>&1 &
+    --runtime-dir "$dir/run" --launcher fork >"$dir/microvmd.log" 2>&1 &
 daemon=$!
 pids="$pids $daemon"
 ctl() { timeout 30 "$BUILD/microvmctl" --no-pager "$@"; }

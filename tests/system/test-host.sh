@@ -179,7 +179,7 @@ test_kill_daemon()
 }
 tap "kill -9 of the daemon loses no microVM" test_kill_daemon
 
-# Under the unit's own sandbox, rights and control group.
+# As a unit of its own, made by microvmd with the rights that its unit leaves it: test-units.sh has the rest.
 test_direct()
 {
     local pid uid
@@ -189,6 +189,8 @@ test_direct()
     uid=$(host stat -c %u "/proc/$pid")
     [ "$uid" -ge 1900000000 ]
     [ "$(host readlink "/var/lib/microvmd/uids/$uid")" = direct ]
+    is direct Unit microvmd-vm@direct.service
+    [ "$(host systemctl show -P MainPID microvmd-vm@direct.service)" = "$pid" ]
     host grep -q 'CapEff:.0000000000000000' "/proc/$pid/status"
     not host virsh -c qemu:///system domstate direct
     host systemctl restart microvmd.service

@@ -15,22 +15,32 @@
 
 #include "scratch.h"
 
-static int nothing(const ProcessId *id, void *userdata)
+static int nothing(const Launched *launched, void *userdata)
 {
     return 0;
 }
 
-static int refuse(const ProcessId *id, void *userdata)
+static int refuse(const Launched *launched, void *userdata)
 {
-    *(ProcessId *)userdata = *id;
+    *(ProcessId *)userdata = launched->id;
     return -EDQUOT;
 }
 
-static int die(const ProcessId *id, void *userdata)
+static int die(const Launched *launched, void *userdata)
 {
-    (void)!write(*(int *)userdata, id, sizeof(*id));
+    (void)!write(*(int *)userdata, &launched->id, sizeof(launched->id));
     raise(SIGKILL);
     return 0;
+}
+
+static int launch_request(const LaunchRequest *request, launch_prepared_fn prepared, void *userdata,
+                          Launched *ret, int *ret_pidfd)
+{
+    char *text = NULL;
+    int r = launch_process(request, prepared, userdata, ret, ret_pidfd, &text);
+
+    assert_null(text); /* the number says it all */
+    return r;
 }
 
 /* Runs a shell script with these descriptors; its output is in ret_text. Returns its exit status or an error.
@@ -41,13 +51,13 @@ static int run_script(Scratch *scratch, LaunchRequest request, const char *scrip
     const char *path = scratch_path(scratch, "output");
     _cleanup_close_ int pidfd = -EBADF;
     siginfo_t info = {0};
-    ProcessId id;
+    Launched id;
     size_t size;
     int r;
 
     request.output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     request.argv = argv;
-    r = launch_fork(&request, nothing, NULL, &id, &pidfd);
+    r = launch_request(&request, nothing, NULL, &id, &pidfd);
     safe_close(request.output);
     assert_int_equal(r, 0);
     assert_int_equal(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED), 0);
@@ -124,17 +134,20 @@ static void test_no_program(void **context)
     Scratch *scratch = *context;
     char script[512], *argv[] = {(char *)"/nonexistent/qemu", NULL};
     int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
-    ProcessId id;
+    Launched id;
 
     assert_int_equal(
-        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -ENOENT);
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd),
+        -ENOENT);
     snprintf(script, sizeof(script), "%s", scratch_text(scratch, "qemu", "#!/nonexistent/sh\n"));
     argv[0] = script;
     assert_int_equal(
-        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -EACCES);
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd),
+        -EACCES);
     assert_int_equal(chmod(script, 0700), 0);
     assert_int_equal(
-        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd), -ENOENT);
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &id, &pidfd),
+        -ENOENT);
     assert_int_equal(pidfd, -EBADF);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left */
     close(output);
@@ -146,11 +159,12 @@ static void test_not_on_record(void **context)
     Scratch *scratch = *context;
     char script[1024], *argv[] = {(char *)"/bin/sh", (char *)"-c", script, NULL};
     int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
-    ProcessId id = {0}, ignored;
+    ProcessId id = {0};
+    Launched ignored;
 
     snprintf(script, sizeof(script), "touch %s", scratch_path(scratch, "ran"));
     assert_int_equal(
-        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, refuse, &id, &ignored, &pidfd),
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, refuse, &id, &ignored, &pidfd),
         -EDQUOT);
     assert_true(id.pid > 1 && id.start_ticks > 0);
     assert_int_equal(process_open(&id, &pidfd), -ESRCH);
@@ -166,14 +180,15 @@ static void test_asker_dies(void **context)
     const char *record = scratch_path(scratch, "id");
     int output = open("/dev/null", O_WRONLY | O_CLOEXEC),
         fd = open(record, O_RDWR | O_CREAT | O_CLOEXEC, 0600), pidfd;
-    ProcessId id = {0}, ignored;
+    ProcessId id = {0};
+    Launched ignored;
     pid_t asker;
 
     snprintf(script, sizeof(script), "touch %s", scratch_path(scratch, "ran"));
     asker = fork();
     assert_true(asker >= 0);
     if (asker == 0) {
-        launch_fork(&(LaunchRequest){.argv = argv, .output = output}, die, &fd, &ignored, &pidfd);
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, die, &fd, &ignored, &pidfd);
         _exit(0);
     }
     assert_int_equal(waitpid(asker, NULL, 0), asker);
@@ -186,6 +201,71 @@ static void test_asker_dies(void **context)
     assert_int_equal(access(scratch_path(scratch, "ran"), F_OK), -1);
     close(fd);
     close(output);
+}
+
+/* Something else than microvmd-exec, which says nothing, or is nobody. */
+static void test_no_hello(void **context)
+{
+    static const char *const scripts[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\necho nonsense >&0\n"};
+    Scratch *scratch = *context;
+    char *argv[] = {(char *)"/bin/true", NULL};
+    int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
+    Launched launched;
+
+    setenv("MICROVMD_LIBEXECDIR", scratch->path, 1);
+    for (size_t i = 0; i < ELEMENTSOF(scripts); i++) {
+        _cleanup_free_ char *text = NULL;
+        assert_int_equal(chmod(scratch_text(scratch, "microvmd-exec", scripts[i]), 0700), 0);
+        assert_true(launch_process(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &launched,
+                                   &pidfd, &text) < 0);
+        assert_non_null(strstr(text, "microvmd-exec"));
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left */
+    }
+    assert_int_equal(unlink(scratch_path(scratch, "microvmd-exec")), 0);
+    assert_int_equal(
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &launched, &pidfd),
+        -ELIBACC);
+    assert_int_equal(pidfd, -EBADF);
+    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
+    close(output);
+}
+
+/* Who says hello is told by the socket, not by what it says. */
+static void test_who_it_is(void **context)
+{
+    _cleanup_free_ char *text = NULL;
+    Launched launched = {0};
+    Scratch *scratch = *context;
+    char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)"echo $$ $INVOCATION_ID", NULL}, expected[64];
+    int output = open(scratch_path(scratch, "output"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), pidfd = -EBADF;
+    size_t size;
+
+    setenv("INVOCATION_ID", "0123456789abcdef0123456789abcdef", 1);
+    assert_int_equal(
+        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &launched, &pidfd),
+        0);
+    unsetenv("INVOCATION_ID");
+    assert_int_equal(waitpid(launched.id.pid, NULL, 0), launched.id.pid);
+    assert_int_equal(read_file(scratch_path(scratch, "output"), 65536, &text, &size), 0);
+    snprintf(expected, sizeof(expected), "%d 0123456789abcdef0123456789abcdef\n", (int)launched.id.pid);
+    assert_string_equal(text, expected);
+    /* A child inherits it from the daemon; it has no unit of its own. */
+    assert_true(sd_id128_is_null(launched.invocation));
+    close(pidfd);
+    close(output);
+}
+
+static void test_choice(void **context)
+{
+    bool systemd = access("/run/systemd/system", F_OK) == 0;
+    Launcher launcher;
+
+    assert_int_equal(launcher_choose("fork", &launcher), 0);
+    assert_int_equal(launcher, LAUNCHER_FORK);
+    assert_int_equal(launcher_choose("auto", &launcher), 0);
+    assert_int_equal(launcher, systemd && geteuid() == 0 ? LAUNCHER_SYSTEMD : LAUNCHER_FORK);
+    assert_int_equal(launcher_choose("systemd", &launcher), !systemd ? -ENOSYS : geteuid() != 0 ? -EPERM : 0);
+    assert_int_equal(launcher_choose("init", &launcher), -EINVAL);
 }
 
 /* The number of a process may be another one's by now. */
@@ -231,6 +311,9 @@ int main(void)
         TEST(test_no_program),
         TEST(test_not_on_record),
         TEST(test_asker_dies),
+        TEST(test_no_hello),
+        TEST(test_who_it_is),
+        TEST(test_choice),
         TEST(test_the_very_process),
         TEST(test_users),
     };

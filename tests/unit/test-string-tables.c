@@ -75,6 +75,7 @@ static void test_definitions(void **context)
 static void test_inside(void **context)
 {
     CHECK(EndCause, end_cause, END_MAX);
+    CHECK(Launcher, launcher, LAUNCHER_MAX);
     CHECK(VmEvent, vm_event, VM_EVENT_MAX);
     CHECK(StopAsked, stop_asked, STOP_ASKED_MAX);
 }

@@ -3,18 +3,22 @@
 #include "driver/direct/internal.h"
 
 #include "base/log.h"
+#include "base/say.h"
 
 #include <dirent.h>
+#include <signal.h>
 
 typedef struct Found {
     char *name;
     ProcessRecord record;
-    int pidfd, control;
+    int pidfd, control; /* pidfd -EBADF: it has ended, as `end` says */
+    ProcessEnd end;
 } Found;
 
 typedef struct Search {
     DirectDriver *driver; /* touched by the loop only */
     char *directory;      /* RUNTIME_DIR/vm */
+    Launcher launcher;
     AccelFacts facts;
     Found *found;
     size_t n_found;
@@ -36,6 +40,21 @@ static void search_free(void *argument)
 
 /* --- in the worker --- */
 
+/* 1: how it ended is known; 0: nobody knows. As in read_end(), its unit goes last. */
+static int find_end(const char *name, const char *directory, const Launched *launched, ProcessEnd *ret_end)
+{
+    UnitLeft left = UNIT_LEFT_NOTHING;
+    int r = -ESRCH;
+
+    if (!sd_id128_is_null(launched->invocation))
+        r = unit_end(name, launched->invocation, ret_end, &left);
+    direct_run_files_remove(directory);
+    unit_forget(name, left);
+    /* That it exited as it should does not tell why; its console may. */
+    return r >= 0 &&
+           (ret_end->stopped || ret_end->oom || ret_end->code != CLD_EXITED || ret_end->status != 0);
+}
+
 static int look(Search *search, const char *name)
 {
     _cleanup_free_ char *directory = NULL;
@@ -48,10 +67,11 @@ static int look(Search *search, const char *name)
     if (r == -ENOENT)
         return 0;
     if (r >= 0)
-        r = process_open(&found.record.id, &found.pidfd);
+        r = process_open(&found.record.launched.id, &found.pidfd);
     if (r == -ESRCH) { /* ended while nobody watched */
-        direct_run_files_remove(directory);
-        return 0;
+        r = find_end(name, directory, &found.record.launched, &found.end);
+        if (r == 0)
+            return 0;
     }
     if (r < 0)
         return r;
@@ -63,13 +83,22 @@ static int look(Search *search, const char *name)
         safe_close(found.pidfd);
         return -ENOMEM;
     }
-    r = socket_connect(directory, CONTROL_SOCKET, &found.control);
-    if (r < 0)
-        log_full(LOG_WARNING, name, r,
-                 "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ": %m", directory);
+    if (found.pidfd >= 0 && socket_connect(directory, CONTROL_SOCKET, &found.control) < 0)
+        log_full(LOG_WARNING, name, 0,
+                 "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ".", directory);
     search->found = grown;
     grown[search->n_found++] = found;
     return 0;
+}
+
+static bool is_found(const char *name, void *userdata)
+{
+    const Search *search = userdata;
+
+    for (size_t i = 0; i < search->n_found; i++)
+        if (streq(search->found[i].name, name))
+            return true;
+    return false;
 }
 
 static void search_run(void *argument)
@@ -87,24 +116,40 @@ static void search_run(void *argument)
     }
     if (stream)
         closedir(stream);
+    if (search->launcher == LAUNCHER_SYSTEMD)
+        unit_forget_others(is_found, search);
 }
 
 /* --- on the loop --- */
 
+static void tell_end(DirectDriver *driver, const Found *found)
+{
+    _cleanup_free_ char *how = direct_end_describe(&found->end, NULL);
+    _cleanup_free_ char *text = how ? say("%s, while microvmd was not watching", how) : NULL;
+
+    direct_say(driver, &(DriverEvent){.type = DRIVER_ENDED,
+                                      .name = found->name,
+                                      .generation = found->record.generation,
+                                      .cause = direct_end_cause(&found->end),
+                                      .text = text});
+}
+
 static void adopt(DirectDriver *driver, Found *found)
 {
     Run *run = direct_run_new(driver, found->name, found->record.generation);
+    char unit[UNIT_NAME_SIZE];
     int r = run ? 0 : -ENOMEM;
 
     if (r >= 0) {
-        run->id = found->record.id;
+        run->id = found->record.launched.id;
+        run->invocation = found->record.launched.invocation;
         run->accel = found->record.accel;
         run->announced = true;
         run->pidfd = TAKE_FD(found->pidfd);
         direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,
                                           .name = run->name,
                                           .generation = run->generation,
-                                          .run = {.pid = run->id.pid, .accel = run->accel}});
+                                          .run = direct_run_tell(run, unit)});
         r = direct_run_watch(run, TAKE_FD(found->control));
     }
     if (r < 0)
@@ -120,7 +165,10 @@ static void search_done(void *argument)
     driver->online = true;
     direct_say(driver, &(DriverEvent){.type = DRIVER_ONLINE});
     for (size_t i = 0; i < search->n_found; i++)
-        adopt(driver, &search->found[i]);
+        if (search->found[i].pidfd >= 0)
+            adopt(driver, &search->found[i]);
+        else
+            tell_end(driver, &search->found[i]);
     direct_say(driver, &(DriverEvent){.type = DRIVER_SYNCED});
     search_free(search);
 }
@@ -133,6 +181,7 @@ int direct_adopt(DirectDriver *driver)
     if (!search)
         return r;
     search->driver = driver;
+    search->launcher = driver->launcher;
     if (asprintf(&search->directory, "%s/vm", driver->runtime_dir) >= 0)
         r = workers_submit(driver->workers, &(Work){search_run, search_done, search_free, search});
     if (r < 0)

@@ -86,6 +86,15 @@ void direct_run_free(Run *run)
     free(run);
 }
 
+DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE])
+{
+    bool has_unit = !sd_id128_is_null(run->invocation);
+
+    unit_name(run->name, unit);
+    return (DriverRun){
+        .pid = run->id.pid, .paused = run->paused, .accel = run->accel, .unit = has_unit ? unit : NULL};
+}
+
 /* --- operations --- */
 
 static CapabilitySet capabilities(const VmSpec *spec)
@@ -205,6 +214,7 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     driver->event = sd_event_ref(setup->event);
     driver->handler = setup->handler;
     driver->userdata = setup->userdata;
+    driver->launcher = setup->launcher;
     driver->first_uid = (uid_t)setup->config->direct_first_uid;
     driver->runtime_dir = strdup(setup->runtime_dir);
     if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)

@@ -93,14 +93,18 @@ int process_record_write(const char *directory, const ProcessRecord *record)
     _cleanup_(cJSON_Deletep)
     cJSON *object = cJSON_CreateObject();
     _cleanup_free_ char *path = record_path(directory), *text = NULL;
-    char generation[SD_ID128_STRING_MAX];
+    char generation[SD_ID128_STRING_MAX], invocation[SD_ID128_STRING_MAX];
 
     /* All numbers are below 2^53: ticks of a hundredth of a second. */
     if (!path || !object || !cJSON_AddNumberToObject(object, "formatVersion", FORMAT_VERSION) ||
-        !cJSON_AddNumberToObject(object, "pid", record->id.pid) ||
-        !cJSON_AddNumberToObject(object, "startTicks", (double)record->id.start_ticks) ||
+        !cJSON_AddNumberToObject(object, "pid", record->launched.id.pid) ||
+        !cJSON_AddNumberToObject(object, "startTicks", (double)record->launched.id.start_ticks) ||
         !cJSON_AddStringToObject(object, "generation", sd_id128_to_string(record->generation, generation)) ||
         !cJSON_AddStringToObject(object, "accel", accel_to_string(record->accel)))
+        return -ENOMEM;
+    if (!sd_id128_is_null(record->launched.invocation) &&
+        !cJSON_AddStringToObject(object, "invocationId",
+                                 sd_id128_to_string(record->launched.invocation, invocation)))
         return -ENOMEM;
     text = cJSON_PrintUnformatted(object);
     return text ? write_file_atomic(path, text, strlen(text), 0600) : -ENOMEM;
@@ -111,7 +115,7 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     _cleanup_(cJSON_Deletep)
     cJSON *object = NULL;
     _cleanup_free_ char *path = record_path(directory), *text = NULL;
-    const char *generation, *accel;
+    const char *generation, *accel, *invocation;
     ProcessRecord record;
     size_t size;
     int r;
@@ -124,12 +128,15 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     object = cJSON_ParseWithLength(text, size);
     generation = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "generation"));
     accel = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "accel"));
-    record.id.pid = (pid_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, "pid"));
-    record.id.start_ticks =
+    invocation = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "invocationId"));
+    if (!invocation || sd_id128_from_string(invocation, &record.launched.invocation) < 0)
+        record.launched.invocation = SD_ID128_NULL; /* it has no unit */
+    record.launched.id.pid = (pid_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, "pid"));
+    record.launched.id.start_ticks =
         (uint64_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, "startTicks"));
     r = accel ? accel_from_string(accel) : -EBADMSG;
     if (!generation || sd_id128_from_string(generation, &record.generation) < 0 || r < 0 ||
-        record.id.pid <= 1)
+        record.launched.id.pid <= 1)
         return -EBADMSG;
     record.accel = (Accel)r;
     *ret_record = record;

@@ -7,7 +7,7 @@
 #include "driver/direct/direct-driver.h"
 #include "driver/direct/qmp.h"
 #include "driver/direct/recipe.h"
-#include "launch/launch.h"
+#include "launch/unit.h"
 
 typedef struct DirectDriver DirectDriver;
 
@@ -20,12 +20,14 @@ typedef struct Run {
     sd_id128_t generation;
     Accel accel;
     ProcessId id;
-    int pidfd; /* -EBADF: it is being launched */
+    sd_id128_t invocation; /* of its unit; null: it has none */
+    int pidfd;             /* -EBADF: it is being launched */
     sd_event_source *ended;
     sd_event_source *force; /* SIGKILL is due */
     Qmp *qmp;
     bool announced; /* STARTED or FOUND was told */
     bool forced;    /* we end it */
+    bool over;      /* it has ended, and systemd is asked how */
     bool paused;    /* as it was told */
     EndCause cause; /* what QEMU said of its end */
     bool has_cause;
@@ -43,6 +45,7 @@ struct DirectDriver {
     char *runtime_dir; /* of all: RUNTIME_DIR/vm/NAME is one's own */
     char *uid_dir;     /* see launch/uid.h */
     uid_t first_uid;
+    Launcher launcher;
     Workers *workers;
     bool online; /* what earlier daemons left has been told */
     AccelFacts accel_facts;
@@ -54,8 +57,17 @@ void direct_say(DirectDriver *driver, const DriverEvent *event);
 Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generation);
 Run *direct_run_find(DirectDriver *driver, const char *name, sd_id128_t generation);
 void direct_run_free(Run *run);
+/* As it is told. */
+DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE]);
 
-/* --- run.c: a process that lives, and how it ended --- */
+/* --- end.c: how it ended --- */
+/* Of a process that has ended: takes away what is left of the run, tells of it, and frees the run. */
+void direct_run_ended(Run *run);
+/* What that was, and in words, the caller's; `words` are the hypervisor's last ones, or NULL. */
+EndCause direct_end_cause(const ProcessEnd *end);
+char *direct_end_describe(const ProcessEnd *end, const char *words);
+
+/* --- run.c: a process that lives --- */
 /* Watches the process and talks to it; `control` is connected and taken. */
 int direct_run_watch(Run *run, int control);
 /* Ends it: SIGTERM, and SIGKILL when that does not help. */
@@ -77,9 +89,9 @@ void direct_start_free(void *start);
 /* Looks in a worker for what earlier daemons have left running; ONLINE, FOUND and SYNCED follow. */
 int direct_adopt(DirectDriver *driver);
 
-/* --- process-record.c: which process a run has, for the next daemon; blocks --- */
+/* --- files.c: which process a run has, for the next daemon; blocks --- */
 typedef struct ProcessRecord {
-    ProcessId id;
+    Launched launched;
     sd_id128_t generation;
     Accel accel;
 } ProcessRecord;

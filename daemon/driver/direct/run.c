@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A hypervisor process that lives: what it says by QMP, and how it ends. */
+/* A hypervisor process that lives: what it says by QMP, and what is asked of it. */
 #include "driver/direct/internal.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 
 #include <signal.h>
@@ -11,10 +10,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum {
-    OUTPUT_MAX = 64 * 1024,
-    LAST_WORDS_MAX = 200, /* bytes of it that a reason quotes */
-};
 static const uint64_t CALL_USEC = UINT64_C(10) * 1000000;
 static const uint64_t START_USEC = UINT64_C(60) * 1000000; /* a hypervisor that loads from a slow disk */
 static const uint64_t FORCE_USEC = UINT64_C(3) * 1000000;  /* for QEMU to write its images back */
@@ -56,93 +51,13 @@ static int arm_force(Run *run)
                                       on_force_due, run);
 }
 
-/* --- the end --- */
-
-/* The last line that it wrote, NULL: none. What it says is shown to people, so only what can be. */
-static char *last_words(const Run *run)
-{
-    _cleanup_free_ char *text = NULL;
-    size_t size;
-    char *end, *line;
-
-    if (!run->output || read_file(run->output, OUTPUT_MAX, &text, &size) < 0)
-        return NULL;
-    for (end = text + strlen(text); end > text && end[-1] == '\n';)
-        *--end = '\0';
-    line = strrchr(text, '\n');
-    line = line ? line + 1 : text;
-    for (char *at = line; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == '\x7f')
-            *at = ' ';
-    return line[0] ? strndup(line, LAST_WORDS_MAX) : NULL;
-}
-
-/* How the process ended; the caller's. */
-static char *describe(const Run *run, const siginfo_t *info)
-{
-    _cleanup_free_ char *words = last_words(run);
-    const char *abbreviation = sigabbrev_np(info->si_status);
-    char *text = NULL;
-    int r;
-
-    if (info->si_code == CLD_EXITED)
-        r = asprintf(&text, "the hypervisor exited with status %d%s%s", info->si_status, words ? ": " : "",
-                     words ? words : "");
-    else if (info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED)
-        r = asprintf(&text, "the hypervisor was killed by SIG%s%s%s", abbreviation ? abbreviation : "?",
-                     words ? ": " : "", words ? words : "");
-    else
-        r = asprintf(&text,
-                     "the hypervisor ended; it was started by an earlier microvmd, so how is not known");
-    return r < 0 ? NULL : text;
-}
-
-static EndCause find_cause(const Run *run, const siginfo_t *info)
-{
-    if (run->forced)
-        return END_DESTROYED;
-    if (run->has_cause)
-        return run->cause;
-    if (info->si_code == CLD_KILLED &&
-        (info->si_status == SIGTERM || info->si_status == SIGINT || info->si_status == SIGHUP))
-        return END_TERMINATED;
-    return END_CRASHED;
-}
-
-/* Whether it ended because we gave it up; else how it ended says more. */
-static bool was_given_up(const Run *run, const siginfo_t *info)
-{
-    return run->trouble && info->si_code == CLD_KILLED && info->si_status == SIGKILL;
-}
-
 static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     Run *run = userdata;
-    _cleanup_free_ char *text = NULL;
-    siginfo_t info = {0};
 
     if (run->qmp)
         qmp_drain(run->qmp);
-    /* Not a child of ours if an earlier daemon started it: then nobody can know. */
-    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
-    text = describe(run, &info);
-    direct_run_files_remove(run->directory);
-    if (!run->announced && run->retry && !run->forced && !run->trouble) {
-        log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
-                 text ? text : "It ended at once");
-        run->ended = sd_event_source_disable_unref(run->ended);
-        run->qmp = qmp_free(run->qmp);
-        run->pidfd = safe_close(run->pidfd);
-        if (direct_start_again(run) >= 0)
-            return 0;
-    }
-    if (run->announced)
-        say(run, (DriverEvent){.type = DRIVER_ENDED, .cause = find_cause(run, &info), .text = text});
-    else
-        say(run, (DriverEvent){.type = DRIVER_START_FAILED,
-                               .error = -EIO,
-                               .text = was_given_up(run, &info) ? run->trouble : text});
-    direct_run_free(run);
+    direct_run_ended(run);
     return 0;
 }
 
@@ -198,7 +113,8 @@ static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result
 {
     Run *run = userdata;
     const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
-    DriverRun told = {.pid = run->id.pid, .accel = run->accel};
+    char unit[UNIT_NAME_SIZE];
+    DriverRun told;
 
     if (error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
@@ -216,7 +132,7 @@ static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result
     run->announced = true;
     direct_start_free(run->retry);
     run->retry = NULL;
-    told.paused = run->paused;
+    told = direct_run_tell(run, unit);
     say(run, (DriverEvent){.type = DRIVER_STARTED,
                            .run = told,
                            .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
@@ -268,7 +184,7 @@ int direct_run_force(Run *run)
     int r;
 
     run->forced = true;
-    if (run->pidfd < 0) /* it is being launched, and ended then */
+    if (run->pidfd < 0 || run->over) /* it is being launched, and ended then; or is on its way */
         return 0;
     r = direct_run_signal(run, SIGTERM);
     return r < 0 ? r : arm_force(run);

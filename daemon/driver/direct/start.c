@@ -20,11 +20,12 @@ struct Start {
     char *state_dir, *runtime_dir, *uid_dir, *console_log;
     char **owned; /* private copies, which become the hypervisor's; ends with NULL */
     uid_t first_uid;
+    Launcher launcher;
     Command command;
     /* what comes of it */
     int error;
     char *text;
-    ProcessId id;
+    Launched launched;
     int pidfd, control;
 };
 
@@ -111,13 +112,13 @@ static int give_away(Start *start, uid_t uid)
     return 0;
 }
 
-static int put_on_record(const ProcessId *id, void *userdata)
+static int put_on_record(const Launched *launched, void *userdata)
 {
     Start *start = userdata;
 
     return process_record_write(
         start->runtime_dir,
-        &(ProcessRecord){.id = *id, .generation = start->generation, .accel = start->accel});
+        &(ProcessRecord){.launched = *launched, .generation = start->generation, .accel = start->accel});
 }
 
 static gid_t kvm_group(Accel accel, gid_t otherwise)
@@ -131,6 +132,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
 {
     _cleanup_free_ char *output_path = NULL;
     _cleanup_close_ int output = -EBADF, console = -EBADF;
+    LaunchRequest request;
     int r;
 
     if (asprintf(&output_path, "%s/" OUTPUT_FILE, start->state_dir) < 0)
@@ -141,14 +143,30 @@ static int launch(Start *start, const int *fds, uid_t uid)
     console = open_log(start, start->console_log, 0, uid);
     if (console < 0)
         return console;
-    r = launch_fork(&(LaunchRequest){.argv = start->command.argv,
-                                     .fds = fds,
-                                     .n_fds = start->command.n_descriptors,
-                                     .output = output,
-                                     .uid = uid,
-                                     .gid = uid,
-                                     .extra_gid = kvm_group(start->accel, uid)},
-                    put_on_record, start, &start->id, &start->pidfd);
+    request = (LaunchRequest){.launcher = start->launcher,
+                              .name = start->name,
+                              .generation = start->generation,
+                              .stop_usec = start->spec->stop_timeout_usec,
+                              .argv = start->command.argv,
+                              .fds = fds,
+                              .n_fds = start->command.n_descriptors,
+                              .output = output,
+                              .uid = uid,
+                              .gid = uid,
+                              .extra_gid = kvm_group(start->accel, uid)};
+    r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
+    /* It listens already, though nobody serves it yet. */
+    if (r >= 0) {
+        r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
+        if (r < 0) {
+            launch_undo(&request, &start->launched, start->pidfd);
+            start->pidfd = safe_close(start->pidfd);
+            return say_why(&start->text, r, "its control socket in %s can't be connected to: %s",
+                           start->runtime_dir, strerror(-r));
+        }
+    }
+    if (r < 0 && start->text)
+        return r;
     if (r == -ELIBACC)
         return say_why(&start->text, r,
                        "microvmd-exec, a part of microvmd, is missing; install microvmd again");
@@ -202,9 +220,6 @@ static int open_and_launch(Start *start, int *fds)
         r = give_away(start, uid);
     if (r >= 0)
         r = launch(start, fds, uid);
-    /* It listens already, though nobody serves it yet. */
-    if (r >= 0)
-        r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
     for (size_t i = 0; i < start->command.n_descriptors; i++)
         safe_close(fds[i]);
     return r;
@@ -228,8 +243,8 @@ static void start_done(void *argument)
     Run *run = direct_run_find(start->driver, start->name, start->generation);
     int r = start->error;
 
-    /* Also of a start that failed after its launch: it is ended below. */
-    run->id = start->id;
+    run->id = start->launched.id;
+    run->invocation = start->launched.invocation;
     run->pidfd = TAKE_FD(start->pidfd);
     if (r >= 0) {
         r = direct_run_watch(run, TAKE_FD(start->control));
@@ -286,6 +301,7 @@ static int start_new(Run *run, const StartRequest *request, Start **ret_start)
     start->accel = request->accel;
     start->spec = vm_spec_ref(request->spec);
     start->first_uid = run->driver->first_uid;
+    start->launcher = run->driver->launcher;
     start->pidfd = start->control = -EBADF;
     r = copy_request(start, request);
     if (r >= 0)

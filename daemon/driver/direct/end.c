@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a hypervisor ended: of a child the kernel tells it, of a unit systemd, a moment later. */
+#include "driver/direct/internal.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/say.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+enum {
+    OUTPUT_MAX = 64 * 1024,
+    LAST_WORDS_MAX = 200, /* bytes of it that a reason quotes */
+};
+
+static void tell(Run *run, DriverEvent event)
+{
+    event.name = run->name;
+    event.generation = run->generation;
+    direct_say(run->driver, &event);
+}
+
+/* The last line that it wrote, NULL: none. What it says is shown to people, so only what can be. */
+static char *last_words(const Run *run)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    char *end, *line;
+
+    if (!run->output || read_file(run->output, OUTPUT_MAX, &text, &size) < 0)
+        return NULL;
+    for (end = text + strlen(text); end > text && end[-1] == '\n';)
+        *--end = '\0';
+    line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == '\x7f')
+            *at = ' ';
+    return line[0] ? strndup(line, LAST_WORDS_MAX) : NULL;
+}
+
+char *direct_end_describe(const ProcessEnd *end, const char *words)
+{
+    const char *colon = words ? ": " : "", *abbreviation = sigabbrev_np(end->status);
+
+    words = words ? words : "";
+    if (end->code == CLD_EXITED)
+        return say("the hypervisor exited with status %d%s%s", end->status, colon, words);
+    if (end->code == CLD_KILLED || end->code == CLD_DUMPED)
+        return say("the hypervisor was killed by SIG%s%s%s", abbreviation ? abbreviation : "?", colon, words);
+    return say("the hypervisor ended, nobody knows how: it was started by an earlier microvmd, or systemd does not tell%s%s", colon, words);
+}
+
+EndCause direct_end_cause(const ProcessEnd *end)
+{
+    if (end->stopped)
+        return END_UNIT_STOPPED;
+    if (end->oom)
+        return END_OOM;
+    if (end->code == CLD_KILLED && (end->status == SIGTERM || end->status == SIGINT || end->status == SIGHUP))
+        return END_TERMINATED;
+    return END_CRASHED;
+}
+
+/* What QEMU said itself says more than how its process ended, unless it was made to. */
+static EndCause find_cause(const Run *run, const ProcessEnd *end)
+{
+    if (run->forced)
+        return END_DESTROYED;
+    if (run->has_cause && !end->stopped && !end->oom)
+        return run->cause;
+    return direct_end_cause(end);
+}
+
+/* Whether it ended because we gave it up; else how it ended says more. */
+static bool was_given_up(const Run *run, const ProcessEnd *end)
+{
+    return run->trouble && end->code == CLD_KILLED && end->status == SIGKILL;
+}
+
+static void finish(Run *run, const ProcessEnd *end)
+{
+    _cleanup_free_ char *words = last_words(run), *text = direct_end_describe(end, words);
+
+    if (!run->announced && run->retry && !run->forced && !run->trouble) {
+        log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
+                 text ? text : "It ended at once");
+        run->qmp = qmp_free(run->qmp);
+        run->pidfd = safe_close(run->pidfd);
+        run->over = false;
+        if (direct_start_again(run) >= 0)
+            return;
+    }
+    if (run->announced)
+        tell(run, (DriverEvent){.type = DRIVER_ENDED, .cause = find_cause(run, end), .text = text});
+    else
+        tell(run, (DriverEvent){.type = DRIVER_START_FAILED,
+                                .error = -EIO,
+                                .text = was_given_up(run, end) ? run->trouble : text});
+    direct_run_free(run);
+}
+
+/* --- of a unit --- */
+
+typedef struct UnitEnd {
+    DirectDriver *driver; /* touched by the loop only */
+    char *name, *directory;
+    sd_id128_t generation, invocation;
+    ProcessEnd end;
+} UnitEnd;
+
+static void unit_end_free(void *argument)
+{
+    UnitEnd *ended = argument;
+
+    free(ended->name);
+    free(ended->directory);
+    free(ended);
+}
+
+/*
+ * First it is known how it ended, then no record says any more that it runs, then its unit goes: one that is
+ * gone while there is a record of it was stopped by somebody.
+ */
+static void read_end(void *argument)
+{
+    UnitEnd *ended = argument;
+    UnitLeft left = UNIT_LEFT_NOTHING;
+    int r = unit_end(ended->name, ended->invocation, &ended->end, &left);
+
+    if (r < 0)
+        log_full(LOG_WARNING, ended->name, r, "systemd does not tell how its hypervisor ended: %m");
+    direct_run_files_remove(ended->directory);
+    unit_forget(ended->name, left);
+}
+
+static void end_read(void *argument)
+{
+    UnitEnd *ended = argument;
+    Run *run = direct_run_find(ended->driver, ended->name, ended->generation);
+
+    if (run)
+        finish(run, &ended->end);
+    unit_end_free(ended);
+}
+
+static int ask_systemd(const Run *run)
+{
+    UnitEnd *ended = calloc(1, sizeof(*ended));
+    int r = -ENOMEM;
+
+    if (!ended)
+        return r;
+    *ended = (UnitEnd){.driver = run->driver,
+                       .name = strdup(run->name),
+                       .directory = strdup(run->directory),
+                       .generation = run->generation,
+                       .invocation = run->invocation};
+    if (ended->name && ended->directory)
+        r = workers_submit(run->driver->workers, &(Work){read_end, end_read, unit_end_free, ended});
+    if (r < 0)
+        unit_end_free(ended);
+    return r;
+}
+
+void direct_run_ended(Run *run)
+{
+    ProcessEnd end = {0};
+    siginfo_t info = {0};
+
+    run->over = true;
+    run->ended = sd_event_source_disable_unref(run->ended);
+    run->force = sd_event_source_disable_unref(run->force);
+    if (!sd_id128_is_null(run->invocation) && ask_systemd(run) >= 0)
+        return;
+    /* Not a child of ours if an earlier daemon started it: then nobody can know. */
+    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
+    end.code = info.si_code;
+    end.status = info.si_status;
+    direct_run_files_remove(run->directory);
+    finish(run, &end);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What both launchers have in common: the hand-over, and what is undone when it fails. */
+#include "launch/internal.h"
+
+#include "base/say.h"
+
+#include <systemd/sd-daemon.h>
+
+int launcher_choose(const char *kind, Launcher *ret_launcher)
+{
+    bool booted = sd_booted() > 0, root = geteuid() == 0;
+    int r = streq(kind, "auto") ? (int)(booted && root ? LAUNCHER_SYSTEMD : LAUNCHER_FORK)
+                                : launcher_from_string(kind);
+
+    if (r < 0)
+        return -EINVAL;
+    if (r == LAUNCHER_SYSTEMD && !booted)
+        return -ENOSYS;
+    if (r == LAUNCHER_SYSTEMD && !root)
+        return -EPERM;
+    *ret_launcher = (Launcher)r;
+    return 0;
+}
+
+/* Where it was installed to, or beside the daemon, in a build tree. $MICROVMD_LIBEXECDIR is for tests. */
+int helper_find(char ret_path[static PATH_MAX])
+{
+    const char *given = getenv("MICROVMD_LIBEXECDIR");
+    char self[PATH_MAX / 2];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (length < 0)
+        return -errno;
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    if (given)
+        snprintf(ret_path, PATH_MAX, "%s/microvmd-exec", given);
+    else
+        snprintf(ret_path, PATH_MAX, "%s/" MICROVMD_SBIN_TO_LIBEXEC "/microvmd-exec", self);
+    if (!given && access(ret_path, X_OK) < 0)
+        snprintf(ret_path, PATH_MAX, "%s/microvmd-exec", self);
+    return access(ret_path, X_OK) < 0 ? -ELIBACC : 0;
+}
+
+/* From the first word of microvmd-exec to the hypervisor. *ret_silent: there was no word. */
+static int hand_over(const LaunchRequest *request, int stream, launch_prepared_fn prepared, void *userdata,
+                     Launched *launched, int *ret_pidfd, bool *ret_silent)
+{
+    sd_id128_t invocation;
+    int r;
+
+    r = handover_hear(stream, &launched->id.pid, &invocation);
+    *ret_silent = r < 0;
+    if (r < 0)
+        return r;
+    /* A child inherits that of the daemon. */
+    if (request->launcher == LAUNCHER_SYSTEMD)
+        launched->invocation = invocation;
+    r = process_hold(&launched->id, ret_pidfd);
+    if (r >= 0)
+        r = prepared(launched, userdata);
+    if (r >= 0)
+        r = handover_make(stream, request);
+    return r;
+}
+
+void launch_undo(const LaunchRequest *request, const Launched *launched, int pidfd)
+{
+    if (pidfd >= 0)
+        process_kill(pidfd);
+    if (request->launcher == LAUNCHER_SYSTEMD)
+        unit_undo(request, NULL);
+    else
+        fork_undo(launched->id.pid);
+}
+
+int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, void *userdata,
+                   Launched *ret_launched, int *ret_pidfd, char **ret_text)
+{
+    _cleanup_close_ int ours = -EBADF, theirs = -EBADF, pidfd = -EBADF;
+    Launched launched = {0};
+    bool silent;
+    int r;
+
+    r = handover_open(&ours, &theirs);
+    if (r >= 0)
+        r = request->launcher == LAUNCHER_SYSTEMD ? unit_start(request, theirs, ret_text)
+                                                  : fork_start(request, theirs, &launched.id.pid);
+    if (r < 0)
+        return r;
+    theirs = safe_close(theirs);
+    r = hand_over(request, ours, prepared, userdata, &launched, &pidfd, &silent);
+    if (r >= 0) {
+        *ret_launched = launched;
+        *ret_pidfd = TAKE_FD(pidfd);
+        return 0;
+    }
+    ours = safe_close(ours); /* whatever it still waits for, it does not come */
+    if (pidfd >= 0)
+        process_kill(pidfd);
+    if (request->launcher == LAUNCHER_SYSTEMD)
+        unit_undo(request, silent ? ret_text : NULL);
+    else
+        fork_undo(launched.id.pid);
+    if (silent && request->launcher == LAUNCHER_FORK)
+        r = say_why(ret_text, r, "microvmd-exec, which is to execute it, has ended");
+    return r;
+}

@@ -1,0 +1,237 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The driver direct under systemd: each hypervisor a transient service.
+set -u
+# shellcheck source=host.sh
+. "$(dirname "$0")/host.sh"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+
+host_make || tap_bail "no throwaway host"
+microvmd_install
+QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms" }'
+define web count "$QUICK"
+define off count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
+define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
+define poweroff poweroff '"autostart": false, "driver": "direct"'
+host_boot || tap_bail "the throwaway host does not boot"
+host systemctl start microvmd.service || tap_bail "microvmd does not start"
+
+UNIT=microvmd-vm@web.service
+unit() { host systemctl show -P "$1" "${2:-$UNIT}"; }
+no_units() { [ -z "$(host systemctl list-units --all --plain --no-legend 'microvmd-vm@*')" ]; }
+daemon_pid() { host systemctl show -P MainPID microvmd.service; }
+# daemon_kill: as a crash; systemd starts it again
+daemon_kill()
+{
+    local old
+    old=$(daemon_pid)
+    host kill -KILL "$old"
+    daemon_is_new() { [ "$(daemon_pid)" != "$1" ] && host systemctl is-active -q microvmd; }
+    wait_for 60 daemon_is_new "$old"
+}
+# daemon_down, daemon_up: kept away meanwhile
+daemon_down() { host systemctl stop microvmd.service; }
+daemon_up() { host systemctl start microvmd.service; }
+
+test_start()
+{
+    local pid
+    ctl start web
+    pid=$(prop web MainPID)
+    is web Unit "$UNIT"
+    [ "$(unit ActiveState)/$(unit SubState)" = active/running ]
+    [ "$(unit MainPID)" = "$pid" ]
+    [ "$(unit Description)" = "microVM web" ]
+    host systemctl status "$UNIT" --no-pager | grep qemu-system
+    host systemd-cgls --no-pager -u microvmd.slice | grep "$UNIT"
+    host systemd-cgtop -b -n 1 --depth=3 | grep "microvmd.slice/$UNIT"
+    # It is no part of microvmd's own group, and has no rights.
+    host grep -q "/microvmd.slice/$UNIT\$" "/proc/$pid/cgroup"
+    host grep -q 'CapEff:.0000000000000000' "/proc/$pid/status"
+    host grep -q 'NoNewPrivs:.1' "/proc/$pid/status"
+    [ "$(host stat -c %u "/proc/$pid")" -ge 1900000000 ]
+    ctl status web | grep "Unit: $UNIT"
+    host journalctl -b -q --no-pager -u "$UNIT" -o cat | grep 'the guest is running'
+    wait_for 180 guest_said web 'count 1'
+}
+tap "a microVM is a unit of its own name" test_start
+
+test_outlives()
+{
+    local run
+    run=$(run_of web)
+    host systemctl restart microvmd.service
+    wait_for 60 is web State running
+    [ "$(run_of web)" = "$run" ]
+    is web Unit "$UNIT"
+    daemon_kill
+    wait_for 60 is web State running
+    [ "$(run_of web)" = "$run" ]
+    host systemctl daemon-reexec
+    [ "$(run_of web)" = "$run" ]
+    # One that starts hypervisors as its children takes over units, too, and the other way round.
+    host mkdir -p /run/systemd/system/microvmd.service.d
+    host sh -c 'printf "[Service]\nExecStart=\nExecStart=/usr/sbin/microvmd --launcher fork\n" >/run/systemd/system/microvmd.service.d/fork.conf'
+    host systemctl daemon-reload
+    host systemctl restart microvmd.service
+    [ "$(run_of web)" = "$run" ]
+    is web Unit "$UNIT"
+    ctl start off
+    is off Unit ""
+    host rm /run/systemd/system/microvmd.service.d/fork.conf
+    host systemctl daemon-reload
+    run=$(run_of off)
+    host systemctl restart microvmd.service
+    wait_for 60 is off State running
+    [ "$(run_of off)" = "$run" ]
+    ctl stop --force off
+    is web State running
+}
+tap "it outlives microvmd, and is found again" test_outlives
+
+test_killed()
+{
+    local pid
+    pid=$(prop web MainPID)
+    host kill -KILL "$pid"
+    wait_for 60 is web NRestarts 1
+    wait_for 60 is web State running
+    host journalctl -b -q --no-pager -u "$UNIT" -o cat | grep 'killed by SIGKILL'
+    [ "$(unit MainPID)" = "$(prop web MainPID)" ]
+    # As its own user, QEMU ends by itself: a failure, too.
+    host systemctl kill --kill-whom=main -s TERM "$UNIT"
+    wait_for 60 is web NRestarts 2
+    wait_for 60 is web State running
+}
+tap "a hypervisor that is killed is a failure" test_killed
+
+test_stopped()
+{
+    host systemctl stop "$UNIT"
+    wait_for 20 is web State inactive
+    prop web StateReason | grep 'stopped through systemd'
+    is web LastStop forced
+    is web Unit ""
+    holds 2 is web State inactive
+    wait_for 5 no_units
+    # While nobody watches, as well.
+    ctl start web
+    daemon_down
+    host systemctl stop "$UNIT"
+    daemon_up
+    wait_for 20 is web State inactive
+    prop web StateReason | grep 'stopped through systemd'
+    # There is no hand-over to what systemd itself starts again.
+    ctl start web
+    host systemctl restart "$UNIT" || :
+    wait_for 20 is web State inactive
+    prop web StateReason | grep 'stopped through systemd'
+    wait_for 5 no_units
+    is web NRestarts 2
+}
+tap "systemctl stop is a stop by hand" test_stopped
+
+test_dies_unwatched()
+{
+    local pid
+    ctl start off web
+    daemon_down
+    host kill -KILL "$(unit MainPID microvmd-vm@off.service)" "$(unit MainPID)"
+    daemon_up
+    wait_for 60 is off State failed
+    is off Result signal
+    prop off StateReason | grep 'killed by SIGKILL, while microvmd was not watching'
+    wait_for 60 is web State running
+    is web NRestarts 3
+    ctl stop --force web
+    ctl reset-failed off
+    wait_for 5 no_units
+    # Powered off: its console says so.
+    ctl start poweroff
+    daemon_down
+    unit_over() { [ "$(unit SubState "microvmd-vm@$1.service")" = exited ]; }
+    wait_for 180 unit_over poweroff
+    daemon_up
+    wait_for 60 is poweroff State inactive
+    prop poweroff StateReason | grep 'powered itself off'
+    wait_for 5 no_units
+}
+tap "how one ended while nobody watched is known" test_dies_unwatched
+
+test_leaves_nothing()
+{
+    ctl start web
+    wait_for 180 guest_said web 'count 1'
+    ctl stop web
+    is web LastStop clean
+    wait_for 5 no_units
+    ctl start web
+    ctl stop --force web
+    wait_for 5 no_units
+    fails_with 'nonsense' ctl start broken
+    is broken State failed
+    wait_for 5 no_units
+    host journalctl -b -q --no-pager -u microvmd-vm@broken.service -o cat | grep nonsense
+}
+tap "after a stop, and a start that fails, no unit is left" test_leaves_nothing
+
+test_taken()
+{
+    # Somebody else's: never touched.
+    host systemd-run -q --unit=microvmd-vm@off.service --slice=microvmd.slice sleep 1000
+    fails_with "not microvmd's" ctl start off
+    is off State failed
+    [ "$(unit ActiveState microvmd-vm@off.service)" = active ]
+    host systemctl stop microvmd-vm@off.service
+    # Ours, of a run that is over: it makes room.
+    host systemd-run -q --unit="$UNIT" --slice=microvmd.slice -p RemainAfterExit=yes \
+        --setenv=MICROVM_GENERATION=0123456789abcdef0123456789abcdef false || :
+    wait_for 10 host systemctl is-failed -q "$UNIT"
+    ctl start web
+    host kill -KILL "$(unit MainPID)"
+    wait_for 20 is web State running
+    ctl stop --force web
+    # Ours, but nothing is on record: a daemon that starts takes it away.
+    host systemd-run -q --unit=microvmd-vm@stale.service --setenv=MICROVM_GENERATION=0123456789abcdef0123456789abcdef false || :
+    host systemd-run -q --unit=microvmd-vm@foreign.service false || :
+    wait_for 10 host systemctl is-failed -q microvmd-vm@stale.service microvmd-vm@foreign.service
+    host systemctl restart microvmd.service
+    not host systemctl is-failed -q microvmd-vm@stale.service
+    host systemctl is-failed -q microvmd-vm@foreign.service
+    host systemctl reset-failed microvmd-vm@foreign.service
+}
+tap "a unit that has the name is made room of, or left alone" test_taken
+
+test_cannot_set_up()
+{
+    # What an administrator says of it in a drop-in holds; here it is impossible.
+    host mkdir -p /run/systemd/system/microvmd-vm@off.service.d
+    host sh -c 'printf "[Service]\nUser=nosuchuser\n" >/run/systemd/system/microvmd-vm@off.service.d/user.conf'
+    host systemctl daemon-reload
+    fails_with 'could not set up microvmd-vm@off.service .*217.*journalctl -u' ctl start off
+    wait_for 5 no_units
+    host rm -r /run/systemd/system/microvmd-vm@off.service.d
+    host systemctl daemon-reload
+    ctl start off
+    ctl stop --force off
+}
+tap "a unit that systemd can't set up" test_cannot_set_up
+
+test_died_in_between()
+{
+    local n
+    # Killed at some instant of a start, ten times: no process, no unit is left, or it runs and is known.
+    for n in 0 5 10 15 20 25 30 40 60 80; do
+        ctl --no-block start web
+        sleep "0.0$(printf %02d "$n")"
+        daemon_kill
+        host systemctl reset-failed microvmd.service # it is not to be too often
+        wait_for 60 ctl stop --force web
+        wait_for 10 no_units
+        not host pgrep -f 'guest=web'
+    done
+}
+tap "the daemon is killed at any instant of a start" test_died_in_between
+
+tap_end
