@@ -70,7 +70,7 @@ static void write_journal(int level, const char *name, const char *const *fields
         MAX_FIELDS = 16
     };
     struct iovec parts[MAX_FIELDS];
-    char *made[3] = {NULL};
+    char *made[4] = {NULL};
     int n = 0;
 
     if (asprintf(&made[0], "MESSAGE=%s%s%s", name ? name : "", name ? ": " : "", message) < 0)
@@ -79,6 +79,9 @@ static void write_journal(int level, const char *name, const char *const *fields
         made[1] = NULL;
     if (name && asprintf(&made[2], MICROVM_LOG_NAME "=%s", name) < 0)
         made[2] = NULL;
+    /* "journalctl -u" of the unit that its hypervisor is shows what root says of it in this field. */
+    if (name && asprintf(&made[3], "OBJECT_SYSTEMD_UNIT=" MICROVM_VM_UNIT_PREFIX "%s.service", name) < 0)
+        made[3] = NULL;
     for (size_t i = 0; i < ELEMENTSOF(made); i++)
         if (made[i])
             parts[n++] = (struct iovec){made[i], strlen(made[i])};
