@@ -25,6 +25,7 @@
     X(CAP_STRATOVIRT, "running stratovirt", WITH_QEMU_SO_FAR)                                                \
     X(CAP_ALIOTH, "running alioth", WITH_QEMU_SO_FAR)                                                        \
     X(CAP_VFKIT, "running vfkit", "it runs on macOS only; a Linux host has \"qemu\"")                        \
+    X(CAP_COMMAND, "running a command", WITH_NOBODY)                                                         \
     X(CAP_MACHINE_MICROVM, "the machine \"microvm\"", "it is for x86-64 hosts; use \"virt\" here")           \
     X(CAP_MACHINE_Q35, "the machine \"q35\"", "it is for x86-64 hosts; use \"virt\" here")                   \
     X(CAP_MACHINE_VIRT, "the machine \"virt\"", "it is for aarch64 hosts; use \"microvm\" or \"q35\" here")  \

@@ -183,6 +183,11 @@ static void check_memory(const TableReader *reader, const VmSpec *spec)
 
 static void check_boot(const TableReader *reader, const VmSpec *spec)
 {
+    if (spec->hypervisor == HYPERVISOR_COMMAND) { /* what it boots is its own affair */
+        if (spec->n_command_start == 0)
+            table_missing(reader, table_row(&vm_table, "command.start"), "");
+        return;
+    }
     if (spec->boot == BOOT_KERNEL && !spec->kernel && !json_find(reader->document, "/kernel"))
         table_missing(reader, table_row(&vm_table, "kernel"), "");
     if (spec->boot == BOOT_DISK && (spec->kernel || spec->initrd || spec->n_kernel_params > 0))

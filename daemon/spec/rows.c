@@ -220,6 +220,18 @@ static const KeyRow vm_rows[] = {
      .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE, .doc = "More arguments of stratovirt."},
     {.key = "alioth.extraArgs", .type = KEY_STRINGS, LIST(VmSpec, alioth_args), .maximum = 256,
      .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE, .doc = "More arguments of alioth."},
+    {.key = "command.start", .type = KEY_STRINGS, LIST(VmSpec, command_start), .maximum = 256,
+     .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
+     .doc = "A hypervisor that microvmd does not know: its program and its arguments. It must stay in the foreground; "
+            "what it prints is the console. Its environment says what the definition does: MICROVM_NAME, MICROVM_UUID, "
+            "MICROVM_VCPU, MICROVM_MEM (MiB), MICROVM_KERNEL, MICROVM_INITRD, MICROVM_CMDLINE, MICROVM_VOLUME_0 and so on."},
+    {.key = "command.stop", .type = KEY_STRINGS, LIST(VmSpec, command_stop), .maximum = 256,
+     .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
+     .doc = "A program that asks the guest to shut down, in place of SIGTERM; MICROVM_PID is the hypervisor's process."},
+    {.key = "command.ready", .type = KEY_STRINGS, LIST(VmSpec, command_ready), .maximum = 256,
+     .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
+     .doc = "A program that ends, with success, when the guest runs; it waits for that itself. Without it the microVM runs "
+            "as soon as its hypervisor does."},
 
     /* --- when it runs --- */
     {.key = "autostart", .type = KEY_BOOL, AT(VmSpec, autostart), .fallback = "true", LIVE,

@@ -160,6 +160,12 @@ typedef struct VmSpec {
     size_t n_stratovirt_args;
     char **alioth_args;
     size_t n_alioth_args;
+    char **command_start;
+    size_t n_command_start;
+    char **command_stop;
+    size_t n_command_stop;
+    char **command_ready;
+    size_t n_command_ready;
 
     /* the supervisor's own */
     bool autostart;

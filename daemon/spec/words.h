@@ -13,7 +13,8 @@
     X(HYPERVISOR_KVMTOOL, "kvmtool")                                                                         \
     X(HYPERVISOR_STRATOVIRT, "stratovirt")                                                                   \
     X(HYPERVISOR_ALIOTH, "alioth")                                                                           \
-    X(HYPERVISOR_VFKIT, "vfkit")
+    X(HYPERVISOR_VFKIT, "vfkit")                                                                             \
+    X(HYPERVISOR_COMMAND, "command")
 MICROVM_STRING_TABLE(Hypervisor, hypervisor, HYPERVISOR, HYPERVISOR_LIST)
 
 #define DRIVER_KIND_LIST(X)                                                                                  \

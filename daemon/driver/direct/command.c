@@ -8,24 +8,32 @@ void command_clear(Command *command)
 {
     for (size_t i = 0; i < command->n_arguments; i++)
         free(command->argv[i]);
+    for (size_t i = 0; i < command->n_environment; i++)
+        free(command->environment[i]);
     free(command->argv);
+    free(command->environment);
     free(command->descriptors);
     *command = (Command){0};
 }
 
 /* Takes `text`; NULL: there was no memory for it. */
-static void take(Command *command, char *text)
+static void take(Command *command, char ***list, size_t *n, char *text)
 {
-    char **grown = text ? reallocarray(command->argv, command->n_arguments + 2, sizeof(*grown)) : NULL;
+    char **grown = text ? reallocarray(*list, *n + 2, sizeof(*grown)) : NULL;
 
     if (!grown) {
         free(text);
         command->oom = true;
         return;
     }
-    command->argv = grown;
-    grown[command->n_arguments++] = text;
-    grown[command->n_arguments] = NULL;
+    *list = grown;
+    grown[(*n)++] = text;
+    grown[*n] = NULL;
+}
+
+static void take_argument(Command *command, char *text)
+{
+    take(command, &command->argv, &command->n_arguments, text);
 }
 
 void command_add(Command *command, const char *format, ...)
@@ -33,13 +41,32 @@ void command_add(Command *command, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    take(command, say_list(format, arguments));
+    take_argument(command, say_list(format, arguments));
     va_end(arguments);
 }
 
 void command_add_text(Command *command, const char *text)
 {
-    take(command, strdup(text));
+    take_argument(command, strdup(text));
+}
+
+void command_set_text(Command *command, const char *name, const char *value)
+{
+    take(command, &command->environment, &command->n_environment, say("%s=%s", name, value));
+}
+
+void command_set(Command *command, const char *name, const char *format, ...)
+{
+    _cleanup_free_ char *value = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    value = say_list(format, arguments);
+    va_end(arguments);
+    if (value)
+        command_set_text(command, name, value);
+    else
+        command->oom = true;
 }
 
 /* Takes `more`. */

@@ -27,6 +27,8 @@ enum {
 typedef struct Command {
     char **argv; /* ends with NULL */
     size_t n_arguments;
+    char **environment; /* "NAME=value", beside what every process here has; ends with NULL */
+    size_t n_environment;
     Descriptor *descriptors;
     size_t n_descriptors;
     bool oom;
@@ -38,6 +40,10 @@ void command_clear(Command *command);
 void command_add(Command *command, const char *format, ...) _printf_(2, 3);
 /* One argument, taken as it is. */
 void command_add_text(Command *command, const char *text);
+
+/* One variable of its environment; `format` as above. */
+void command_set(Command *command, const char *name, const char *format, ...) _printf_(3, 4);
+void command_set_text(Command *command, const char *name, const char *value);
 
 /* Appends to the last argument: `format` as above; text as it is, structure and all; a value in QEMU's option
  * syntax. */

@@ -21,7 +21,7 @@ void direct_say(DirectDriver *driver, const DriverEvent *event)
 
 /* --- recipes --- */
 
-static const Recipe *const recipes[] = {&recipe_qemu};
+static const Recipe *const recipes[] = {&recipe_qemu, &recipe_command};
 
 const Recipe *recipe_find(Hypervisor hypervisor)
 {

@@ -21,6 +21,6 @@ typedef struct Recipe {
 /* NULL: nobody can run it. */
 const Recipe *recipe_find(Hypervisor hypervisor);
 
-extern const Recipe recipe_qemu;
+extern const Recipe recipe_qemu, recipe_command;
 
 #endif
