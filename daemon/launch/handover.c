@@ -88,24 +88,43 @@ static int send_fds(int stream, const void *data, size_t size, const int *fds, s
     return sendmsg(stream, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static size_t size_of(char *const *texts)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; texts && texts[i]; i++)
+        size += strlen(texts[i]) + 1;
+    return size;
+}
+
+static int write_texts(int fd, char *const *texts)
+{
+    int r = 0;
+
+    for (size_t i = 0; texts && texts[i] && r >= 0; i++)
+        r = write_all(fd, texts[i], strlen(texts[i]) + 1);
+    return r;
+}
+
 static int tell(int stream, const LaunchRequest *request, int answer)
 {
+    size_t arguments = size_of(request->argv), environment = size_of(request->environment);
     HandoverHeader header = {.n_fds = (uint32_t)request->n_fds,
+                             .arguments_size = (uint32_t)arguments,
+                             .environment_size = (uint32_t)environment,
                              .uid = request->uid,
                              .gid = request->gid,
                              .extra_gid = request->extra_gid};
     int r;
 
-    for (size_t i = 0; request->argv[i]; i++)
-        header.arguments_size += (uint32_t)strlen(request->argv[i]) + 1;
-    if (header.arguments_size > HANDOVER_ARGUMENTS_MAX || header.n_fds > HANDOVER_FDS_MAX)
+    if (arguments + environment > HANDOVER_ARGUMENTS_MAX || request->n_fds > HANDOVER_FDS_MAX)
         return -E2BIG;
     r = send_fds(stream, &header, sizeof(header), &answer, 1);
     for (size_t i = 0; i < request->n_fds && r >= 0; i += HANDOVER_FDS_AT_ONCE)
         r = send_fds(stream, "", 1, request->fds + i, MIN((size_t)HANDOVER_FDS_AT_ONCE, request->n_fds - i));
-    for (size_t i = 0; request->argv[i] && r >= 0; i++)
-        r = write_all(stream, request->argv[i], strlen(request->argv[i]) + 1);
-    return r;
+    if (r >= 0)
+        r = write_texts(stream, request->argv);
+    return r < 0 ? r : write_texts(stream, request->environment);
 }
 
 /* The end of the pipe is success; what comes before it is the error. */

@@ -5,8 +5,9 @@
  *
  *   microvmd-exec  HandoverHello; the socket tells who says it (SO_PASSCRED, see unix(7))
  *   microvmd       HandoverHeader, with which comes the writing end of a pipe (SCM_RIGHTS); then bytes that
- *                  carry the descriptors, HANDOVER_FDS_AT_ONCE with each; then the arguments, each with its
- * NUL microvmd-exec  in the pipe: nothing, and its end: it has become the hypervisor; or an errno as int32_t
+ *                  carry the descriptors, HANDOVER_FDS_AT_ONCE with each; then the arguments, then what is
+ *                  added to the environment, each with its NUL
+ *   microvmd-exec  in the pipe: nothing, and its end: it has become the hypervisor; or an errno as int32_t
  *
  * The socket itself does not end then: systemd keeps what it gave a unit as standard input.
  */
@@ -31,6 +32,7 @@ typedef struct HandoverHeader {
     uint32_t uid, gid;  /* whom to become */
     uint32_t extra_gid; /* one supplementary group; `gid`: none */
     uint32_t arguments_size;
+    uint32_t environment_size; /* of what is added to its environment */
 } HandoverHeader;
 
 #endif

@@ -53,9 +53,10 @@ typedef struct LaunchRequest {
     Launcher launcher;
     const char *name; /* of the microVM, after which its unit is called */
     sd_id128_t generation;
-    uint64_t stop_usec; /* systemd: how long it has to end after SIGTERM, when its unit is stopped */
-    char *const *argv;  /* argv[0] is the program, absolute */
-    const int *fds;     /* become 3, 4, … of the process */
+    uint64_t stop_usec;       /* systemd: how long it has to end after SIGTERM, when its unit is stopped */
+    char *const *argv;        /* argv[0] is the program, absolute */
+    char *const *environment; /* "NAME=value", added to what it has; NULL: nothing */
+    const int *fds;           /* become 3, 4, … of the process */
     size_t n_fds;
     int output; /* its standard output and error */
     uid_t uid;  /* whom it runs as, if we are root; 0: as we do */

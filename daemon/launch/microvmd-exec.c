@@ -151,10 +151,28 @@ static char **split(char *text, size_t size)
     return argv;
 }
 
+/* Texts of together `size` bytes, each with its NUL. */
+static char **read_texts(size_t size)
+{
+    char *text = malloc(size + 1);
+
+    if (!text)
+        fail(ENOMEM);
+    read_all(text, size);
+    return split(text, size);
+}
+
+static void add_to_environment(char **variables)
+{
+    for (; *variables; variables++)
+        if (putenv(*variables) != 0)
+            fail(errno);
+}
+
 int main(void)
 {
     HandoverHeader header;
-    char *arguments, **argv;
+    char **argv;
     int nothing;
     sigset_t none;
 
@@ -169,15 +187,14 @@ int main(void)
 
     say_hello();
     receive_fds(&header, sizeof(header), &answer, 1);
-    if (header.n_fds > HANDOVER_FDS_MAX || header.arguments_size > HANDOVER_ARGUMENTS_MAX)
+    if (header.n_fds > HANDOVER_FDS_MAX || header.arguments_size > HANDOVER_ARGUMENTS_MAX ||
+        header.environment_size > HANDOVER_ARGUMENTS_MAX)
         fail(EBADMSG);
     answer = move_up(answer, HANDOVER_FIRST_FD + (int)header.n_fds);
     place_fds(&header);
-    arguments = malloc(header.arguments_size + 1);
-    if (!arguments)
-        fail(ENOMEM);
-    read_all(arguments, header.arguments_size);
-    argv = split(arguments, header.arguments_size);
+    argv = read_texts(header.arguments_size);
+    if (header.environment_size > 0)
+        add_to_environment(read_texts(header.environment_size));
     nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing < 0)
         fail(errno);

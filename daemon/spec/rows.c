@@ -224,7 +224,8 @@ static const KeyRow vm_rows[] = {
      .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
      .doc = "A hypervisor that microvmd does not know: its program and its arguments. It must stay in the foreground; "
             "what it prints is the console. Its environment says what the definition does: MICROVM_NAME, MICROVM_UUID, "
-            "MICROVM_VCPU, MICROVM_MEM (MiB), MICROVM_KERNEL, MICROVM_INITRD, MICROVM_CMDLINE, MICROVM_VOLUME_0 and so on."},
+            "MICROVM_VCPU, MICROVM_MEM (MiB), MICROVM_ACCEL, MICROVM_CMDLINE, and as files to open MICROVM_KERNEL, "
+            "MICROVM_INITRD, MICROVM_VOLUME_0 and so on."},
     {.key = "command.stop", .type = KEY_STRINGS, LIST(VmSpec, command_stop), .maximum = 256,
      .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
      .doc = "A program that asks the guest to shut down, in place of SIGTERM; MICROVM_PID is the hypervisor's process."},

@@ -27,10 +27,10 @@ static void test_environment(void **state)
         "MICROVM_ACCEL=tcg",
         "MICROVM_VCPU=2",
         "MICROVM_MEM=64",
-        "MICROVM_KERNEL=/run/kernel",
         "MICROVM_CMDLINE=quiet a=\"b c\"",
-        "MICROVM_VOLUME_0=/dev/fd/3",
-        "MICROVM_VOLUME_1=/dev/fd/4",
+        "MICROVM_KERNEL=/dev/fd/3",
+        "MICROVM_VOLUME_0=/dev/fd/4",
+        "MICROVM_VOLUME_1=/dev/fd/5",
     };
     VmSpec *spec = load("{ \"hypervisor\": \"command\", \"vcpu\": 2, \"mem\": 64, "
                         "\"machineId\": \"6a2c9b1e-0f5d-4c3b-9a87-5d1e2f3a4b5c\", "
@@ -51,7 +51,7 @@ static void test_environment(void **state)
     assert_string_equal(command.argv[1], "--name=web@1");
     assert_string_equal(command.argv[2], "a b");
     assert_string_equal(command.argv[3], "");
-    assert_int_equal(command.n_descriptors, 2);
+    assert_int_equal(command.n_descriptors, 3);
     vm_spec_unref(spec);
 }
 

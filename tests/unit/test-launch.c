@@ -71,8 +71,13 @@ static void test_arguments_and_descriptors(void **context)
     int one = open(scratch_text(scratch, "one", "first\n"), O_RDONLY | O_CLOEXEC);
     int two = open(scratch_text(scratch, "two", "second\n"), O_RDONLY | O_CLOEXEC);
     int fds[] = {two, one, two};
-    _cleanup_free_ char *text = NULL;
+    char *environment[] = {(char *)"GIVEN=a b=c\n", (char *)"EMPTY=", NULL};
+    _cleanup_free_ char *text = NULL, *more = NULL;
 
+    assert_int_equal(run_script(scratch, (LaunchRequest){.environment = environment},
+                                "printf '[%s][%s]' \"$GIVEN\" \"${EMPTY-none}\"; [ -n \"$PATH\" ]", &more),
+                     0);
+    assert_string_equal(more, "[a b=c\n][]");
     /* Nothing but what it was given, and /dev/null as its input; 6 is the shell's own, to list them. */
     assert_int_equal(run_script(scratch, (LaunchRequest){.fds = fds, .n_fds = 3},
                                 "cat <&3; cat <&4; printf '[%s][%s]\\n' \"$0\" \"$1\"; cat; cd "

@@ -17,6 +17,8 @@ static char *command_text(const Command *command)
 {
     static const char *const kinds[] = {[DESCRIPTOR_CONTROL] = "control",
                                         [DESCRIPTOR_CONSOLE] = "console",
+                                        [DESCRIPTOR_KERNEL] = "kernel",
+                                        [DESCRIPTOR_INITRD] = "initrd",
                                         [DESCRIPTOR_VOLUME] = "volume",
                                         [DESCRIPTOR_TAP] = "tap",
                                         [DESCRIPTOR_SHARE] = "share"};

@@ -30,6 +30,7 @@ static void search_free(void *argument)
 
     for (size_t i = 0; i < search->n_found; i++) {
         free(search->found[i].name);
+        process_record_clear(&search->found[i].record);
         safe_close(search->found[i].pidfd);
         safe_close(search->found[i].control);
     }
@@ -68,22 +69,30 @@ static int look(Search *search, const char *name)
         return 0;
     if (r >= 0)
         r = process_open(&found.record.launched.id, &found.pidfd);
+    if (r >= 0 && !recipe_find(found.record.hypervisor))
+        r = -EOPNOTSUPP;
     if (r == -ESRCH) { /* ended while nobody watched */
         r = find_end(name, directory, &found.record.launched, &found.end);
-        if (r == 0)
+        if (r == 0) {
+            process_record_clear(&found.record);
             return 0;
+        }
     }
-    if (r < 0)
+    if (r < 0) {
+        process_record_clear(&found.record);
         return r;
+    }
     grown = reallocarray(search->found, search->n_found + 1, sizeof(*grown));
     found.name = strdup(name);
     if (!grown || !found.name) {
         search->found = grown ? grown : search->found;
         free(found.name);
+        process_record_clear(&found.record);
         safe_close(found.pidfd);
         return -ENOMEM;
     }
-    if (found.pidfd >= 0 && socket_connect(directory, CONTROL_SOCKET, &found.control) < 0)
+    if (found.pidfd >= 0 && recipe_find(found.record.hypervisor)->qmp &&
+        socket_connect(directory, CONTROL_SOCKET, &found.control) < 0)
         log_full(LOG_WARNING, name, 0,
                  "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ".", directory);
     search->found = grown;
@@ -144,6 +153,8 @@ static void adopt(DirectDriver *driver, Found *found)
         run->id = found->record.launched.id;
         run->invocation = found->record.launched.invocation;
         run->accel = found->record.accel;
+        run->recipe = recipe_find(found->record.hypervisor);
+        run->stop = TAKE_PTR(found->record.stop);
         run->announced = true;
         run->pidfd = TAKE_FD(found->pidfd);
         direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,

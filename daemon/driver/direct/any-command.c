@@ -7,22 +7,22 @@
 
 #include <inttypes.h>
 
-static void put_boot(const StartRequest *request, Command *command)
+/* It opens them by such names: they are its user's, so it may, wherever it is. */
+static void put_file(Command *command, const char *variable, DescriptorKind kind, size_t index)
 {
-    if (request->kernel)
-        command_set_text(command, "MICROVM_KERNEL", request->kernel);
-    if (request->initrd)
-        command_set_text(command, "MICROVM_INITRD", request->initrd);
-    command_set_text(command, "MICROVM_CMDLINE", request->cmdline);
+    command_set(command, variable, "/dev/fd/%d", command_descriptor(command, kind, index));
 }
 
-/* It opens its images by these names: they are its own, and so it may. */
-static void put_volumes(const VmSpec *spec, Command *command)
+static void put_files(const StartRequest *request, Command *command)
 {
-    for (size_t i = 0; i < spec->n_volumes; i++) {
-        char name[48];
-        snprintf(name, sizeof(name), "MICROVM_VOLUME_%zu", i);
-        command_set(command, name, "/dev/fd/%d", command_descriptor(command, DESCRIPTOR_VOLUME, i));
+    if (request->kernel)
+        put_file(command, "MICROVM_KERNEL", DESCRIPTOR_KERNEL, 0);
+    if (request->initrd)
+        put_file(command, "MICROVM_INITRD", DESCRIPTOR_INITRD, 0);
+    for (size_t i = 0; i < request->spec->n_volumes; i++) {
+        char variable[48];
+        snprintf(variable, sizeof(variable), "MICROVM_VOLUME_%zu", i);
+        put_file(command, variable, DESCRIPTOR_VOLUME, i);
     }
 }
 
@@ -37,8 +37,8 @@ static int render(const StartRequest *request, Command *command)
     command_set_text(command, "MICROVM_ACCEL", accel_to_string(request->accel));
     command_set(command, "MICROVM_VCPU", "%" PRIu64, spec->vcpu);
     command_set(command, "MICROVM_MEM", "%" PRIu64, spec->mem_mib);
-    put_boot(request, command);
-    put_volumes(spec, command);
+    command_set_text(command, "MICROVM_CMDLINE", request->cmdline);
+    put_files(request, command);
     if (command->oom)
         return -ENOMEM;
     return command->n_arguments > 0 ? 0 : -EINVAL;
@@ -75,6 +75,8 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
 
 const Recipe recipe_command = {
     .hypervisor = HYPERVISOR_COMMAND,
+    .opens_images = true,
+    .prints_console = true,
     .capabilities = capabilities,
     .check = check,
     .render = render,

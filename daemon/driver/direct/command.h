@@ -10,9 +10,11 @@
 typedef enum DescriptorKind {
     DESCRIPTOR_CONTROL, /* a listening UNIX stream socket, for the hypervisor's own protocol */
     DESCRIPTOR_CONSOLE, /* a listening UNIX stream socket, for the serial console */
-    DESCRIPTOR_VOLUME,  /* the image of volume `index`, read-only if the definition says so */
-    DESCRIPTOR_TAP,     /* queue `index` % QUEUES_MAX of the tap device of interface `index` / QUEUES_MAX */
-    DESCRIPTOR_SHARE,   /* a UNIX stream socket, connected to the virtiofsd of share `index` */
+    DESCRIPTOR_KERNEL,  /* the private copies of kernel and initrd, whose names are soon gone */
+    DESCRIPTOR_INITRD,
+    DESCRIPTOR_VOLUME, /* the image of volume `index`, read-only if the definition says so */
+    DESCRIPTOR_TAP,    /* queue `index` % QUEUES_MAX of the tap device of interface `index` / QUEUES_MAX */
+    DESCRIPTOR_SHARE,  /* a UNIX stream socket, connected to the virtiofsd of share `index` */
 } DescriptorKind;
 
 typedef struct Descriptor {

@@ -75,8 +75,12 @@ void direct_run_free(Run *run)
             *link = run->next;
             break;
         }
+    direct_helpers_forget(run);
     qmp_free(run->qmp);
     direct_start_free(run->retry);
+    strv_free(run->stop);
+    strv_free(run->ready);
+    free(run->unready);
     sd_event_source_disable_unref(run->ended);
     sd_event_source_disable_unref(run->force);
     safe_close(run->pidfd);
@@ -112,6 +116,21 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
         recipe->check(spec, runner, reader);
 }
 
+static int take_programs(Run *run, const StartRequest *request)
+{
+    const VmSpec *spec = request->spec;
+
+    if (run->recipe->prints_console)
+        run->output = strdup(request->console_log);
+    else if (asprintf(&run->output, "%s/" OUTPUT_FILE, request->state_dir) < 0)
+        run->output = NULL;
+    if (spec->n_command_stop > 0 && !(run->stop = strv_copy(spec->command_stop)))
+        return -ENOMEM;
+    if (spec->n_command_ready > 0 && !(run->ready = strv_copy(spec->command_ready)))
+        return -ENOMEM;
+    return run->output ? 0 : -ENOMEM;
+}
+
 static int start(Driver *base, const StartRequest *request)
 {
     DirectDriver *driver = of(base);
@@ -127,8 +146,10 @@ static int start(Driver *base, const StartRequest *request)
         return -ENOMEM;
     run->accel = request->accel;
     run->asked_usec = now_usec(CLOCK_MONOTONIC);
-    r = asprintf(&run->output, "%s/" OUTPUT_FILE, request->state_dir) < 0 ? -ENOMEM
-                                                                          : direct_start(run, request);
+    run->recipe = recipe_find(request->spec->hypervisor);
+    r = run->recipe ? take_programs(run, request) : -EOPNOTSUPP;
+    if (r >= 0)
+        r = direct_start(run, request);
     if (r < 0)
         direct_run_free(run);
     return r;
@@ -185,6 +206,7 @@ static Driver *direct_driver_free(Driver *base)
     while (driver->runs)
         direct_run_free(driver->runs);
     sd_event_unref(driver->event);
+    free(driver->state_dir);
     free(driver->runtime_dir);
     free(driver->uid_dir);
     free(driver);
@@ -216,10 +238,11 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     driver->userdata = setup->userdata;
     driver->launcher = setup->launcher;
     driver->first_uid = (uid_t)setup->config->direct_first_uid;
+    driver->state_dir = strdup(setup->state_dir);
     driver->runtime_dir = strdup(setup->runtime_dir);
     if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)
         driver->uid_dir = NULL;
-    if (driver->runtime_dir && driver->uid_dir)
+    if (driver->state_dir && driver->runtime_dir && driver->uid_dir)
         r = workers_new(driver->event, "direct", THREADS, &driver->workers);
     if (r >= 0)
         r = direct_adopt(driver);

@@ -49,7 +49,9 @@ char *direct_end_describe(const ProcessEnd *end, const char *words)
         return say("the hypervisor exited with status %d%s%s", end->status, colon, words);
     if (end->code == CLD_KILLED || end->code == CLD_DUMPED)
         return say("the hypervisor was killed by SIG%s%s%s", abbreviation ? abbreviation : "?", colon, words);
-    return say("the hypervisor ended, nobody knows how: it was started by an earlier microvmd, or systemd does not tell%s%s", colon, words);
+    return say("the hypervisor ended, nobody knows how: it was started by an earlier microvmd, or systemd "
+               "does not tell%s%s",
+               colon, words);
 }
 
 EndCause direct_end_cause(const ProcessEnd *end)
@@ -63,6 +65,15 @@ EndCause direct_end_cause(const ProcessEnd *end)
     return END_CRASHED;
 }
 
+/* One that speaks no QMP ends when its guest does; or as it was asked to. */
+static bool ended_by_itself(const Run *run, const ProcessEnd *end)
+{
+    if (run->recipe->qmp || end->stopped || end->oom)
+        return false;
+    return (end->code == CLD_EXITED && end->status == 0) ||
+           (run->asked && end->code == CLD_KILLED && end->status == SIGTERM);
+}
+
 /* What QEMU said itself says more than how its process ended, unless it was made to. */
 static EndCause find_cause(const Run *run, const ProcessEnd *end)
 {
@@ -70,7 +81,7 @@ static EndCause find_cause(const Run *run, const ProcessEnd *end)
         return END_DESTROYED;
     if (run->has_cause && !end->stopped && !end->oom)
         return run->cause;
-    return direct_end_cause(end);
+    return ended_by_itself(run, end) ? END_POWEROFF : direct_end_cause(end);
 }
 
 /* Whether it ended because we gave it up; else how it ended says more. */

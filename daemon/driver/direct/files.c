@@ -13,7 +13,7 @@
 
 enum {
     FORMAT_VERSION = 1,
-    RECORD_MAX = 4096,
+    RECORD_MAX = 4 * HANDOVER_ARGUMENTS_MAX,
 };
 
 DEFINE_CLEANUP(cJSON *, cJSON_Delete)
@@ -88,6 +88,39 @@ static char *record_path(const char *directory)
     return asprintf(&path, "%s/" RECORD_FILE, directory) < 0 ? NULL : path;
 }
 
+/* A list; none where there is none. */
+static bool add_strings(cJSON *object, const char *name, char *const *strings)
+{
+    cJSON *list = strings ? cJSON_AddArrayToObject(object, name) : NULL;
+
+    for (size_t i = 0; strings && strings[i] && list; i++) {
+        cJSON *item = cJSON_CreateString(strings[i]);
+        if (!item || !cJSON_AddItemToArray(list, item)) {
+            cJSON_Delete(item);
+            return false;
+        }
+    }
+    return !strings || list;
+}
+
+static char **take_strings(const cJSON *list)
+{
+    char **strings = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*strings));
+    const cJSON *item;
+    size_t n = 0;
+
+    cJSON_ArrayForEach (item, list) {
+        if (!strings || !cJSON_IsString(item) || !(strings[n++] = strdup(item->valuestring)))
+            return strv_free(strings);
+    }
+    return strings;
+}
+
+void process_record_clear(ProcessRecord *record)
+{
+    record->stop = strv_free(record->stop);
+}
+
 int process_record_write(const char *directory, const ProcessRecord *record)
 {
     _cleanup_(cJSON_Deletep)
@@ -106,6 +139,9 @@ int process_record_write(const char *directory, const ProcessRecord *record)
         !cJSON_AddStringToObject(object, "invocationId",
                                  sd_id128_to_string(record->launched.invocation, invocation)))
         return -ENOMEM;
+    if (!cJSON_AddStringToObject(object, "hypervisor", hypervisor_to_string(record->hypervisor)) ||
+        !add_strings(object, "stop", record->stop))
+        return -ENOMEM;
     text = cJSON_PrintUnformatted(object);
     return text ? write_file_atomic(path, text, strlen(text), 0600) : -ENOMEM;
 }
@@ -115,8 +151,9 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     _cleanup_(cJSON_Deletep)
     cJSON *object = NULL;
     _cleanup_free_ char *path = record_path(directory), *text = NULL;
-    const char *generation, *accel, *invocation;
-    ProcessRecord record;
+    const char *generation, *accel, *invocation, *hypervisor;
+    ProcessRecord record = {0};
+    cJSON *programs;
     size_t size;
     int r;
 
@@ -139,6 +176,15 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
         record.launched.id.pid <= 1)
         return -EBADMSG;
     record.accel = (Accel)r;
+    /* Records of earlier versions, which knew one, have none. */
+    hypervisor = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "hypervisor"));
+    r = hypervisor ? hypervisor_from_string(hypervisor) : HYPERVISOR_QEMU;
+    if (r < 0)
+        return -EBADMSG;
+    record.hypervisor = (Hypervisor)r;
+    programs = cJSON_GetObjectItemCaseSensitive(object, "stop");
+    if (programs && !(record.stop = take_strings(programs)))
+        return -EBADMSG;
     *ret_record = record;
     return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef DRIVER_DIRECT_INTERNAL_H
 #define DRIVER_DIRECT_INTERNAL_H
 
+#include "base/strv.h"
 #include "base/worker.h"
 #include "driver/direct/direct-driver.h"
 #include "driver/direct/qmp.h"
@@ -10,11 +11,16 @@
 #include "launch/unit.h"
 
 typedef struct DirectDriver DirectDriver;
+typedef struct Helper Helper;
 
 /* One life of one hypervisor process. */
 typedef struct Run {
     DirectDriver *driver;
+    const Recipe *recipe;
     char *name;
+    char **stop;     /* the definition's own program that asks the guest to shut down; NULL: none */
+    char **ready;    /* the same that tells when the guest runs */
+    Helper *helpers; /* those of them that run */
     char *directory; /* of its sockets and record */
     char *output;    /* file of what the hypervisor says; NULL: of an earlier daemon */
     sd_id128_t generation;
@@ -27,11 +33,13 @@ typedef struct Run {
     Qmp *qmp;
     bool announced; /* STARTED or FOUND was told */
     bool forced;    /* we end it */
+    bool asked;     /* by SIGTERM, which is all that it understands */
     bool over;      /* it has ended, and systemd is asked how */
     bool paused;    /* as it was told */
     EndCause cause; /* what QEMU said of its end */
     bool has_cause;
     const char *trouble; /* why we gave up on its start */
+    char *unready;       /* the same, where it is a sentence of its own */
     struct Start *retry; /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec; /* when its start was asked for */
     struct Run *next;
@@ -42,8 +50,8 @@ struct DirectDriver {
     sd_event *event;
     driver_event_fn handler;
     void *userdata;
-    char *runtime_dir; /* of all: RUNTIME_DIR/vm/NAME is one's own */
-    char *uid_dir;     /* see launch/uid.h */
+    char *state_dir, *runtime_dir; /* of all: DIR/vm/NAME is one's own */
+    char *uid_dir;                 /* see launch/uid.h */
     uid_t first_uid;
     Launcher launcher;
     Workers *workers;
@@ -79,6 +87,13 @@ int direct_run_ask(Run *run);
 int direct_run_set_paused(Run *run, bool paused);
 int direct_run_signal(Run *run, int number);
 
+/* --- helper.c --- */
+/* Runs the program, with $MICROVM_NAME and $MICROVM_PID. `done` is called when it has ended, not if the run
+ * ends before; error: 0, or a negative errno with one sentence. */
+typedef void (*helper_fn)(Run *run, int error, const char *text);
+int direct_helper_run(Run *run, char *const *argv, helper_fn done);
+void direct_helpers_forget(Run *run);
+
 /* --- start.c --- */
 int direct_start(Run *run, const StartRequest *request);
 /* Launches run->retry instead of what did not come up. */
@@ -91,6 +106,8 @@ int direct_adopt(DirectDriver *driver);
 
 /* --- files.c: which process a run has, for the next daemon; blocks --- */
 typedef struct ProcessRecord {
+    Hypervisor hypervisor;
+    char **stop; /* as in a Run */
     Launched launched;
     sd_id128_t generation;
     Accel accel;
@@ -98,6 +115,7 @@ typedef struct ProcessRecord {
 
 int process_record_write(const char *directory, const ProcessRecord *record);
 int process_record_read(const char *directory, ProcessRecord *ret_record); /* -ENOENT; -EBADMSG */
+void process_record_clear(ProcessRecord *record);
 
 /* --- files.c: what a run has in its runtime directory --- */
 #define CONTROL_SOCKET "control.sock"

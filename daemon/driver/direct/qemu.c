@@ -271,6 +271,7 @@ const Recipe recipe_qemu = {
 #else
     .program = "qemu-system-x86_64",
 #endif
+    .qmp = true,
     .capabilities = capabilities,
     .check = check,
     .render = render,

@@ -11,7 +11,11 @@
 
 typedef struct Recipe {
     Hypervisor hypervisor;
-    const char *program; /* looked for in the directories of $PATH */
+    const char *program; /* looked for in the directories of $PATH; NULL: the first argument is a path */
+    bool qmp; /* it serves QMP on DESCRIPTOR_CONTROL; else signals and the definition's own programs are all
+                 there is */
+    bool opens_images;   /* those of its volumes itself, by /dev/fd/N, so that they must be its user's */
+    bool prints_console; /* its output is the console of the guest */
     CapabilitySet (*capabilities)(const VmSpec *spec);
     void (*check)(const VmSpec *spec, const Runner *runner, const TableReader *reader); /* as DriverOps' */
     /* Adds the arguments, program name included. -ENOMEM; -EINVAL: the check should have refused it. */

@@ -108,13 +108,27 @@ static void on_closed(Qmp *qmp, const char *why, void *userdata)
     run->qmp = qmp_free(run->qmp);
 }
 
+static void announce(Run *run)
+{
+    char unit[UNIT_NAME_SIZE];
+    DriverRun told;
+
+    run->announced = true;
+    direct_start_free(run->retry);
+    run->retry = NULL;
+    told = direct_run_tell(run, unit);
+    say(run, (DriverEvent){.type = DRIVER_STARTED,
+                           .run = told,
+                           .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
+    if (run->forced)
+        (void)direct_run_force(run);
+}
+
 /* It answers: QEMU has made its machine, and runs it. */
 static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
 {
     Run *run = userdata;
     const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
-    char unit[UNIT_NAME_SIZE];
-    DriverRun told;
 
     if (error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
@@ -129,15 +143,32 @@ static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result
             say(run, (DriverEvent){.type = DRIVER_PAUSED});
         return;
     }
-    run->announced = true;
-    direct_start_free(run->retry);
-    run->retry = NULL;
-    told = direct_run_tell(run, unit);
-    say(run, (DriverEvent){.type = DRIVER_STARTED,
-                           .run = told,
-                           .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
-    if (run->forced)
-        (void)direct_run_force(run);
+    announce(run);
+}
+
+/* --- without QMP --- */
+
+static void on_ready(Run *run, int error, const char *text)
+{
+    if (error >= 0) {
+        announce(run);
+        return;
+    }
+    free(run->unready);
+    if (asprintf(&run->unready, "\"command.ready\" says that the guest does not run: %s", text) < 0)
+        run->unready = NULL;
+    run->trouble = run->unready;
+    (void)direct_run_signal(run, SIGKILL);
+}
+
+static int wait_ready(Run *run)
+{
+    if (run->announced)
+        return 0;
+    if (run->ready)
+        return direct_helper_run(run, run->ready, on_ready);
+    announce(run);
+    return 0;
 }
 
 int direct_run_watch(Run *run, int control)
@@ -147,6 +178,8 @@ int direct_run_watch(Run *run, int control)
     int r;
 
     r = sd_event_add_io(run->driver->event, &run->ended, run->pidfd, EPOLLIN, on_ended, run);
+    if (r >= 0 && !run->recipe->qmp)
+        return wait_ready(run);
     if (r < 0 || fd < 0)
         return r;
     r = qmp_new(run->driver->event, fd, &handlers, &run->qmp);
@@ -169,13 +202,26 @@ static int command(Run *run, const char *name)
     return run->qmp ? qmp_call(run->qmp, name, NULL, CALL_USEC, on_answer, run) : -ENOTCONN;
 }
 
+static void on_stop_ended(Run *run, int error, const char *text)
+{
+    if (error < 0)
+        say(run, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+}
+
 int direct_run_ask(Run *run)
 {
-    return command(run, "system_powerdown");
+    if (run->recipe->qmp)
+        return command(run, "system_powerdown");
+    if (run->stop)
+        return run->helpers ? 0 : direct_helper_run(run, run->stop, on_stop_ended); /* it is asked already */
+    run->asked = true;
+    return direct_run_signal(run, SIGTERM);
 }
 
 int direct_run_set_paused(Run *run, bool paused)
 {
+    if (!run->recipe->qmp)
+        return -EOPNOTSUPP;
     return command(run, paused ? "stop" : "cont");
 }
 

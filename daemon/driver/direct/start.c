@@ -18,7 +18,8 @@ struct Start {
     Accel accel;
     VmSpec *spec;
     char *state_dir, *runtime_dir, *uid_dir, *console_log;
-    char **owned; /* private copies, which become the hypervisor's; ends with NULL */
+    char **owned;                /* private copies, which become the hypervisor's; ends with NULL */
+    const char *kernel, *initrd; /* among them; NULL: none */
     uid_t first_uid;
     Launcher launcher;
     Command command;
@@ -67,6 +68,13 @@ static int open_volume(Start *start, size_t index)
                   : fd;
 }
 
+static int open_boot_file(Start *start, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    return fd < 0 ? say_why(&start->text, -errno, "%s can't be opened: %s", path, strerror(errno)) : fd;
+}
+
 static int open_descriptor(Start *start, const Descriptor *descriptor)
 {
     int fd = -EBADF, r;
@@ -82,6 +90,10 @@ static int open_descriptor(Start *start, const Descriptor *descriptor)
         return r < 0 ? say_why(&start->text, r, "its console socket can't be made in %s: %s",
                                start->runtime_dir, strerror(-r))
                      : fd;
+    case DESCRIPTOR_KERNEL:
+        return open_boot_file(start, start->kernel);
+    case DESCRIPTOR_INITRD:
+        return open_boot_file(start, start->initrd);
     case DESCRIPTOR_VOLUME:
         return open_volume(start, descriptor->index);
     default:
@@ -112,13 +124,27 @@ static int give_away(Start *start, uid_t uid)
     return 0;
 }
 
+/* The same of its images, which are all in its state directory. */
+static int give_images(Start *start, const int *fds, uid_t uid)
+{
+    for (size_t i = 0; i < start->command.n_descriptors && uid != 0; i++)
+        if (start->command.descriptors[i].kind == DESCRIPTOR_VOLUME && fchown(fds[i], uid, uid) < 0)
+            return say_why(&start->text, -errno, "its image %zu can't be given to the hypervisor: %s",
+                           start->command.descriptors[i].index, strerror(errno));
+    return 0;
+}
+
 static int put_on_record(const Launched *launched, void *userdata)
 {
     Start *start = userdata;
 
     return process_record_write(
         start->runtime_dir,
-        &(ProcessRecord){.launched = *launched, .generation = start->generation, .accel = start->accel});
+        &(ProcessRecord){.hypervisor = start->spec->hypervisor,
+                         .stop = start->spec->n_command_stop > 0 ? start->spec->command_stop : NULL,
+                         .launched = *launched,
+                         .generation = start->generation,
+                         .accel = start->accel});
 }
 
 static gid_t kvm_group(Accel accel, gid_t otherwise)
@@ -128,8 +154,22 @@ static gid_t kvm_group(Accel accel, gid_t otherwise)
     return accel == ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : otherwise;
 }
 
+/* It listens already, though nobody serves it yet. */
+static int connect_control(Start *start, const LaunchRequest *request)
+{
+    int r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
+
+    if (r >= 0)
+        return r;
+    launch_undo(request, &start->launched, start->pidfd);
+    start->pidfd = safe_close(start->pidfd);
+    return say_why(&start->text, r, "its control socket in %s can't be connected to: %s", start->runtime_dir,
+                   strerror(-r));
+}
+
 static int launch(Start *start, const int *fds, uid_t uid)
 {
+    const Recipe *recipe = recipe_find(start->spec->hypervisor);
     _cleanup_free_ char *output_path = NULL;
     _cleanup_close_ int output = -EBADF, console = -EBADF;
     LaunchRequest request;
@@ -148,23 +188,16 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .generation = start->generation,
                               .stop_usec = start->spec->stop_timeout_usec,
                               .argv = start->command.argv,
+                              .environment = start->command.environment,
                               .fds = fds,
                               .n_fds = start->command.n_descriptors,
-                              .output = output,
+                              .output = recipe->prints_console ? console : output,
                               .uid = uid,
                               .gid = uid,
                               .extra_gid = kvm_group(start->accel, uid)};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
-    /* It listens already, though nobody serves it yet. */
-    if (r >= 0) {
-        r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
-        if (r < 0) {
-            launch_undo(&request, &start->launched, start->pidfd);
-            start->pidfd = safe_close(start->pidfd);
-            return say_why(&start->text, r, "its control socket in %s can't be connected to: %s",
-                           start->runtime_dir, strerror(-r));
-        }
-    }
+    if (r >= 0 && recipe->qmp)
+        r = connect_control(start, &request);
     if (r < 0 && start->text)
         return r;
     if (r == -ELIBACC)
@@ -181,6 +214,8 @@ static int find_program(Start *start)
     const char *given = getenv("PATH");
     char **program = &start->command.argv[0], *rest, *directory;
 
+    if (**program == '/')
+        return 0;
     directories = strdup(given ? given : "/usr/local/bin:/usr/bin:/bin");
     rest = directories;
     while (rest && (directory = strsep(&rest, ":"))) {
@@ -218,6 +253,8 @@ static int open_and_launch(Start *start, int *fds)
         r = fds[i] = open_descriptor(start, &start->command.descriptors[i]);
     if (r >= 0)
         r = give_away(start, uid);
+    if (r >= 0 && recipe_find(start->spec->hypervisor)->opens_images)
+        r = give_images(start, fds, uid);
     if (r >= 0)
         r = launch(start, fds, uid);
     for (size_t i = 0; i < start->command.n_descriptors; i++)
@@ -276,9 +313,9 @@ static int copy_request(Start *start, const StartRequest *request)
     if (!start->owned || !start->name || !start->state_dir || !start->console_log || !start->uid_dir ||
         asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0)
         return -ENOMEM;
-    if (request->kernel && !(start->owned[n++] = strdup(request->kernel)))
+    if (request->kernel && !(start->kernel = start->owned[n++] = strdup(request->kernel)))
         return -ENOMEM;
-    if (request->initrd && !(start->owned[n++] = strdup(request->initrd)))
+    if (request->initrd && !(start->initrd = start->owned[n++] = strdup(request->initrd)))
         return -ENOMEM;
     for (size_t i = 0; i < request->spec->n_credentials; i++)
         if (!(start->owned[n++] = strdup(request->credentials[i])))

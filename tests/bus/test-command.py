@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A hypervisor that microvmd does not know: the driver "direct" with a command of the definition's own. Prints TAP."""
+
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import Host, run_tests, tests_of, wait_for  # noqa: E402
+
+# A monitor of the simplest kind. The shell stays, so that it hears SIGTERM.
+MONITOR = r"""
+trap 'echo asked; exit 0' TERM
+echo "I am $MICROVM_NAME with $MICROVM_VCPU and $MICROVM_MEM, $MICROVM_ACCEL, as $(id -u)"
+[ -z "$MICROVM_KERNEL" ] || echo "kernel $(cat "$MICROVM_KERNEL")"
+[ -z "$MICROVM_VOLUME_0" ] || echo written >"$MICROVM_VOLUME_0"
+while :; do sleep 0.05; done
+"""
+
+
+def make_host():
+    host = Host("test:///default", "direct")
+    host.start()
+    return host
+
+
+def define(host, script=MONITOR, ready=None, stop=None, **keys):
+    host.write("monitor", script)
+    command = {"start": ["/bin/sh", host.path("monitor")]}
+    command.update({name: ["/bin/sh", "-c", text] for name, text in (("ready", ready), ("stop", stop)) if text})
+    host.define("web", hypervisor="command", accel="tcg", command=command, **{"restart": {"policy": "no"}, **keys})
+    host.reload()
+
+
+def state(host):
+    return host.vm("web", "State")
+
+
+def start(host, *args, **keys):
+    define(host, *args, **keys)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    return host.vm("web", "MainPID")
+
+
+def said(host, words):
+    wait_for(words, lambda: words in host.ctl("logs", "web").stdout)
+
+
+def test_runs_and_is_told(host):
+    pid = start(host, vcpu=3, mem=77, volumes=[{"image": "a.img", "size": 1, "autoCreate": True}])
+    user = os.stat(f"/proc/{pid}").st_uid
+    said(host, f"I am web with 3 and 77, tcg, as {user}")
+    said(host, "kernel a kernel")
+    assert (user == 0) == (os.geteuid() != 0), user
+    wait_for("its image", lambda: open(host.path("state/vm/web/a.img"), "rb").read(8) == b"written\n")
+    assert os.stat(host.path("state/vm/web/a.img")).st_uid == user
+    assert "qemu" not in host.ctl("status", "web").stdout
+
+
+def test_is_asked_by_a_signal(host):
+    start(host)
+    said(host, "I am")
+    assert host.ctl("stop", "web").returncode == 0
+    assert state(host) == "inactive" and host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
+    assert host.vm("web", "Result") == "success"
+    said(host, "asked")
+
+
+def test_is_asked_by_its_own_program(host):
+    start(host, stop='echo "$MICROVM_NAME" >"/proc/$MICROVM_PID/cwd/../dev/null"; kill -TERM "$MICROVM_PID"')
+    said(host, "I am")
+    assert host.ctl("stop", "web").returncode == 0
+    assert state(host) == "inactive" and host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
+
+
+def test_runs_when_it_says_so(host):
+    gate = host.path("gate")
+    define(host, ready=f'until [ -e {gate} ]; do sleep 0.05; done')
+    assert host.ctl("--no-block", "start", "web").returncode == 0
+    wait_for("the start", lambda: host.vm("web", "State") == "starting")
+    said(host, "I am")
+    assert state(host) == "starting"
+    host.write("gate", "")
+    wait_for("it to run", lambda: state(host) == "running")
+
+
+def test_a_guest_that_does_not_come_up(host):
+    define(host, ready="echo no such guest; exit 3")
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "command.ready" in run.stderr and "status 3" in run.stderr, run.stderr
+    assert state(host) == "failed"
+    with open(host.path("state/vm/web/hypervisor.log")) as log:
+        assert "no such guest" in log.read()
+
+
+def test_ends(host):
+    start(host, "sleep 0.3; exit 0")
+    wait_for("its end", lambda: state(host) == "inactive")
+    assert host.vm("web", "Result") == "success", host.vm("web", "StateReason")
+    start(host, "sleep 0.3; echo the last word; exit 5")
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "status 5" in host.vm("web", "StateReason") and "the last word" in host.vm("web", "StateReason")
+
+
+def test_is_not_there(host):
+    host.define("web", hypervisor="command", command={"start": ["/nonexistent/monitor"]}, restart={"policy": "no"})
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "/nonexistent/monitor can't be executed: No such file" in run.stderr, run.stderr
+
+
+def test_outlives_the_daemon(host):
+    pid = start(host, stop='kill -TERM "$MICROVM_PID"')
+    said(host, "I am")
+    host.stop(signal.SIGKILL)
+    host.start()
+    wait_for("it to be found", lambda: state(host) == "running")
+    assert host.vm("web", "MainPID") == pid
+    assert host.ctl("pause", "web").returncode == 1
+    assert host.ctl("stop", "web").returncode == 0
+    assert state(host) == "inactive", host.vm("web", "StateReason")
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), make_host))
