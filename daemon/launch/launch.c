@@ -2,6 +2,7 @@
 /* What both launchers have in common: the hand-over, and what is undone when it fails. */
 #include "launch/internal.h"
 
+#include "base/fault.h"
 #include "base/say.h"
 
 #include <systemd/sd-daemon.h>
@@ -53,12 +54,14 @@ static int hand_over(const LaunchRequest *request, int stream, launch_prepared_f
     *ret_silent = r < 0;
     if (r < 0)
         return r;
+    fault_point("after the first word of microvmd-exec");
     /* A child inherits that of the daemon. */
     if (request->launcher == LAUNCHER_SYSTEMD)
         launched->invocation = invocation;
     r = process_hold(&launched->id, ret_pidfd);
     if (r >= 0)
         r = prepared(launched, userdata);
+    fault_point("before the hand-over");
     if (r >= 0)
         r = handover_make(stream, request);
     return r;
@@ -83,12 +86,14 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
     int r;
 
     r = handover_open(&ours, &theirs);
+    fault_point("before microvmd-exec is made");
     if (r >= 0)
         r = request->launcher == LAUNCHER_SYSTEMD ? unit_start(request, theirs, ret_text)
                                                   : fork_start(request, theirs, &launched.id.pid);
     if (r < 0)
         return r;
     theirs = safe_close(theirs);
+    fault_point("after microvmd-exec is made");
     r = hand_over(request, ours, prepared, userdata, &launched, &pidfd, &silent);
     if (r >= 0) {
         *ret_launched = launched;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "plan/prepare.h"
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/say.h"
 #include "host/accel.h"
@@ -236,8 +237,10 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     if (r < 0)
         return r;
     remembered = memory.n_volumes;
-    for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
+    for (size_t i = 0; i < plan->n_steps && r >= 0; i++) {
+        fault_point("before a step of the preparation");
         r = run_step(plan, &plan->steps[i], &memory, &result, ret_error);
+    }
     /* Also after a failure: a volume that was made before it has been there from now on. */
     if (!same_volumes(&memory, remembered)) {
         int written = vm_memory_write(plan->state_dir, &memory);

@@ -146,7 +146,9 @@ static Ending classify_lost(const EndingFacts *facts)
         return rebooted(when);
     default:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
-                        say("it ended while nobody watched, and left no word why", NULL)};
+                        say(facts->driver_text ? facts->driver_text
+                                               : "it ended while nobody watched, and left no word why",
+                            NULL)};
     }
 }
 

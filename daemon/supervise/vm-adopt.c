@@ -121,5 +121,7 @@ void vm_driver_synced(MicroVM *vm)
 {
     if (state_is_alive(vm->record.state) && !vm->found && !sd_id128_is_null(vm->record.generation) &&
         !vm->settling)
-        vm_ended(vm, END_LOST, NULL);
+        vm_ended(vm, END_LOST,
+                 vm->record.state == MICROVM_STARTING ? "its start was cut off, and nothing of it is left"
+                                                      : NULL);
 }

@@ -2,6 +2,7 @@
 /* The life of a run: admission, preparation, launch, stop, end. */
 #include "supervise/vm.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/say.h"
 #include "resource/console-log.h"
@@ -174,7 +175,9 @@ static int start_driver(MicroVM *vm, char **ret_error)
     vm->record.driver = vm->driver->kind;
     vm->record.start_usec = now_realtime_usec();
     vm->record.start_boot_usec = now_boottime_usec();
+    fault_point("before the start is on record");
     vm_save(vm); /* the generation must be on record before there is anything that carries it */
+    fault_point("after the start is on record");
     vm->prepared_usec = now_boottime_usec();
     return vm->driver->ops->start(vm->driver, &(StartRequest){
                                                   .spec = vm->booted,
@@ -374,6 +377,7 @@ void vm_run_adopted(MicroVM *vm)
 
 static void started(MicroVM *vm, const DriverEvent *event)
 {
+    fault_point("before it counts as started");
     vm->pid = event->run.pid;
     if (free_and_strdup(&vm->unit, event->run.unit) < 0)
         log_oom();

@@ -65,8 +65,10 @@ static int look(Search *search, const char *name)
     if (asprintf(&directory, "%s/%s", search->directory, name) < 0)
         return -ENOMEM;
     r = process_record_read(directory, &found.record);
-    if (r == -ENOENT)
+    if (r == -ENOENT) { /* nothing of it has ever run: what a start that was cut off has made may go */
+        direct_run_files_remove(directory);
         return 0;
+    }
     if (r >= 0)
         r = process_open(&found.record.launched.id, &found.pidfd);
     if (r >= 0 && !recipe_find(found.record.hypervisor))

@@ -2,6 +2,7 @@
 /* How a hypervisor ended: of a child the kernel tells it, of a unit systemd, a moment later. */
 #include "driver/direct/internal.h"
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
@@ -94,6 +95,7 @@ static void finish(Run *run, const ProcessEnd *end)
 {
     _cleanup_free_ char *words = last_words(run), *text = direct_end_describe(end, words);
 
+    fault_point("before its end is told");
     if (!run->announced && run->retry && !run->forced && !run->trouble) {
         log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
                  text ? text : "It ended at once");
@@ -180,6 +182,7 @@ void direct_run_ended(Run *run)
     ProcessEnd end = {0};
     siginfo_t info = {0};
 
+    fault_point("before its end is looked into");
     run->over = true;
     run->ended = sd_event_source_disable_unref(run->ended);
     run->force = sd_event_source_disable_unref(run->force);

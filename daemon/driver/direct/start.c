@@ -3,6 +3,7 @@
  */
 #include "driver/direct/internal.h"
 
+#include "base/fault.h"
 #include "base/say.h"
 #include "launch/uid.h"
 
@@ -196,6 +197,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .gid = uid,
                               .extra_gid = kvm_group(start->accel, uid)};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
+    fault_point("after the launch");
     if (r >= 0 && recipe->qmp)
         r = connect_control(start, &request);
     if (r < 0 && start->text)
@@ -249,8 +251,11 @@ static int open_and_launch(Start *start, int *fds)
     }
     for (size_t i = 0; i < start->command.n_descriptors; i++)
         fds[i] = -EBADF;
-    for (size_t i = 0; i < start->command.n_descriptors && r >= 0; i++)
+    for (size_t i = 0; i < start->command.n_descriptors && r >= 0; i++) {
+        fault_point("before a descriptor is opened");
         r = fds[i] = open_descriptor(start, &start->command.descriptors[i]);
+    }
+    fault_point("before files are given away");
     if (r >= 0)
         r = give_away(start, uid);
     if (r >= 0 && recipe_find(start->spec->hypervisor)->opens_images)
