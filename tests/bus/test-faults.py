@@ -87,11 +87,10 @@ def each_point(host, prepare, *verb):
     """Returns in how many places it died, and what became of it there."""
     states = []
     for fault in range(1, POINTS):
-        if host.daemon:
-            host.stop()
+        host.stop(signal.SIGKILL)
         prepare(fault)
         died = die_at(host, *verb)
-        host.stop()
+        host.stop(signal.SIGKILL)
         start_daemon(host, 0)
         states.append(settle(host))
         if not died:
