@@ -77,6 +77,7 @@ typedef struct StartRequest {
     char *const *credentials; /* private copies, too, in the order of the spec's; NULL: none */
     const char *console_log;  /* file that the serial console is logged to, appended */
     const char *state_dir;    /* of this microVM; relative images are in it */
+    const HostUser *user;     /* whom the definition names to run it; NULL: nobody */
     /* The host's KVM refuses MSR 0x10a, with which the host's CPU would come: set by what runs a recipe. */
     bool no_arch_capabilities;
 } StartRequest;

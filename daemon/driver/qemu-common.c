@@ -83,6 +83,47 @@ char *qemu_option_value(const char *value)
     return finish(stream, &text);
 }
 
+const char *qemu_machine_option(const VmSpec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->n_qemu_machine_opts; i++)
+        if (streq(spec->qemu_machine_opts[i].name, name))
+            return spec->qemu_machine_opts[i].value;
+    return NULL;
+}
+
+void qemu_option_clear(QemuOption *option)
+{
+    free(option->name);
+    free(option->value);
+}
+
+int qemu_option_take(const char **at, QemuOption *ret_option)
+{
+    size_t length = strcspn(*at, "=,");
+    const char *rest = *at + length;
+    QemuOption option;
+    char *end;
+
+    if (**at == '\0')
+        return 0;
+    if (length == 0)
+        return -EINVAL;
+    option.name = strndup(*at, length);
+    option.value = end = *rest == '=' ? strdup(rest + 1) : strdup("on");
+    if (!option.name || !option.value) {
+        qemu_option_clear(&option);
+        return -ENOMEM;
+    }
+    if (*rest == '=') {
+        for (rest++; *rest && (*rest != ',' || rest[1] == ','); rest += *rest == ',' ? 2 : 1)
+            *end++ = *rest;
+        *end = '\0';
+    }
+    *at = *rest == ',' ? rest + 1 : rest;
+    *ret_option = option;
+    return 1;
+}
+
 static void put_forward(FILE *stream, const ForwardSpec *forward)
 {
     if (forward->from == FORWARD_FROM_HOST) {
@@ -142,8 +183,10 @@ bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id)
 
 /* --- what no QEMU can do --- */
 
-static void check_slots(const VmSpec *spec, size_t slots, const TableReader *reader)
+static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader *reader)
 {
+    bool acpi = !streq(qemu_machine_option(spec, "acpi"), "off");
+    size_t slots = (acpi ? MMIO_SLOTS : MMIO_SLOTS_WITHOUT_ACPI) - own_slots;
     size_t wanted =
         spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon;
     const char *most = "/volumes";
@@ -201,10 +244,22 @@ static void check_root_ports(const VmSpec *spec, const TableReader *reader)
         }
 }
 
-void qemu_check(const VmSpec *spec, size_t slots, const Runner *runner, const TableReader *reader)
+/* What has a key of its own, which other things depend on. */
+static void check_machine_options(const VmSpec *spec, const TableReader *reader)
 {
-    check_slots(spec, slots, reader);
+    if (qemu_machine_option(spec, "type"))
+        table_problem(reader, PROBLEM_ERROR, "/qemu/machineOpts/type", false,
+                      "the machine is chosen by \"qemu\": { \"machine\": ... }");
+    if (qemu_machine_option(spec, "accel"))
+        table_problem(reader, PROBLEM_ERROR, "/qemu/machineOpts/accel", false,
+                      "this is chosen by \"accel\" at the top of the definition");
+}
+
+void qemu_check(const VmSpec *spec, size_t own_slots, const Runner *runner, const TableReader *reader)
+{
+    check_slots(spec, own_slots, reader);
     check_shares(spec, runner, reader);
     check_hotplug(spec, reader);
     check_root_ports(spec, reader);
+    check_machine_options(spec, reader);
 }

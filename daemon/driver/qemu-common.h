@@ -11,6 +11,7 @@ enum {
      * before its init says a word (seen with QEMU 7.2 and Linux 6.1, under TCG); with 23 it runs.
      */
     MMIO_SLOTS = 23,
+    MMIO_SLOTS_WITHOUT_ACPI = 8,
     /* Hot-plugged memory comes in such; the least that works on transparent huge pages. */
     VIRTIO_MEM_BLOCK_MIB = 2,
     VIRTIOFS_QUEUE = 1024, /* what virtiofsd takes at most, and libvirt's manual recommends */
@@ -38,6 +39,19 @@ const InterfaceSpec *qemu_forwarding_interface(const VmSpec *spec);
 /* A value in QEMU's option syntax, in which a comma is doubled (qemu(1)). The caller's; NULL: no memory. */
 char *qemu_option_value(const char *value);
 
+/* The definition's own value of an option of QEMU's machine; NULL: it has none. */
+const char *qemu_machine_option(const VmSpec *spec, const char *name);
+
+/* One option of a text in QEMU's syntax (qemu(1)): "name=value", or "name", which means "name=on". */
+typedef struct QemuOption {
+    char *name, *value;
+} QemuOption;
+
+void qemu_option_clear(QemuOption *option);
+/* Takes the option that *at begins with, and moves *at on. 1: *ret_option is the caller's; 0: the text is
+ * over; -EINVAL: there is no name; -ENOMEM. */
+int qemu_option_take(const char **at, QemuOption *ret_option);
+
 /* ",hostfwd=...,guestfwd=...": the forwarded ports as options of "-netdev user". As above. */
 char *qemu_forwards(const VmSpec *spec);
 
@@ -53,7 +67,8 @@ typedef struct UsbId {
 bool qemu_pci_address(const DeviceSpec *device, PciAddress *ret_address);
 bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id);
 
-/* Tells what no QEMU can do; `slots`: how many devices there may be on virtio-mmio. */
-void qemu_check(const VmSpec *spec, size_t slots, const Runner *runner, const TableReader *reader);
+/* Tells what no QEMU can do; `own_slots`: how many virtio-mmio slots the driver takes for devices of its own.
+ */
+void qemu_check(const VmSpec *spec, size_t own_slots, const Runner *runner, const TableReader *reader);
 
 #endif

@@ -15,23 +15,23 @@
 #define KVM_DEVICE "/dev/kvm"
 
 /* Whether `uid` with `gid` and the groups of its user may read and write, by the mode bits. */
-static int may_open(const struct stat *st, uid_t uid, gid_t gid)
+static int may_open(const struct stat *st, HostUser user)
 {
     enum {
         MAX_GROUPS = 256,
         ENTRY_SIZE = 16384
     };
-    gid_t groups[MAX_GROUPS] = {gid};
+    gid_t groups[MAX_GROUPS] = {user.gid};
     int n = MAX_GROUPS;
     struct passwd entry, *found = NULL;
     char buffer[ENTRY_SIZE];
 
-    if (uid == 0)
+    if (user.uid == 0)
         return 0;
-    if (st->st_uid == uid)
+    if (st->st_uid == user.uid)
         return (st->st_mode & 0600) == 0600 ? 0 : -EACCES;
-    if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) != 0 || !found ||
-        getgrouplist(found->pw_name, gid, groups, &n) < 0)
+    if (getpwuid_r(user.uid, &entry, buffer, sizeof(buffer), &found) != 0 || !found ||
+        getgrouplist(found->pw_name, user.gid, groups, &n) < 0)
         n = 1;
     for (int i = 0; i < n; i++)
         if (groups[i] == st->st_gid)
@@ -81,23 +81,27 @@ static uint64_t measure_tsc_khz(void)
 }
 #endif
 
-void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts)
+int accel_device_error(HostUser user)
 {
-    AccelFacts facts = {0};
+    _cleanup_close_ int fd = -EBADF;
     struct stat st;
-    int fd;
+    int r;
 
-    facts.device_exists = stat(KVM_DEVICE, &st) == 0;
-    if (!facts.device_exists) {
-        facts.device_error = -errno;
-    } else {
-        facts.device_error = may_open(&st, uid, gid);
-        /* That it can be opened at all is only known by doing it; we are root, or that very user. */
-        fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
-        if (facts.device_error == 0 && fd < 0)
-            facts.device_error = -errno;
-        safe_close(fd);
-    }
+    if (stat(KVM_DEVICE, &st) < 0)
+        return -errno;
+    r = may_open(&st, user);
+    if (r < 0)
+        return r;
+    /* That it can be opened at all is only known by doing it; we are root, or that very user. */
+    fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+    return fd < 0 ? -errno : 0;
+}
+
+void accel_facts_read(HostUser user, AccelFacts *ret_facts)
+{
+    AccelFacts facts = {.device_exists = access(KVM_DEVICE, F_OK) == 0,
+                        .device_error = accel_device_error(user)};
+
 #if defined(__x86_64__) || defined(__i386__)
     facts.cpu_needs_flags = true;
     facts.cpu_has_flags = cpu_shows_virtualization();

@@ -3,9 +3,8 @@
 #ifndef HOST_ACCEL_H
 #define HOST_ACCEL_H
 
+#include "host/user.h"
 #include "spec/spec.h"
-
-#include <sys/types.h>
 
 /* What decides; read by accel_facts_read(), made up by tests. */
 typedef struct AccelFacts {
@@ -16,9 +15,12 @@ typedef struct AccelFacts {
     uint64_t tsc_khz; /* x86: how fast the time stamp counter counts; 0: not known */
 } AccelFacts;
 
-/* Reads them (in a worker: it takes 20 ms) for a hypervisor that runs as `uid` and `gid` (supplementary
- * groups from the user database). */
-void accel_facts_read(uid_t uid, gid_t gid, AccelFacts *ret_facts);
+/* Reads them (in a worker: it takes 20 ms) for a hypervisor that runs as `user` (with the supplementary
+ * groups of the user database). */
+void accel_facts_read(HostUser user, AccelFacts *ret_facts);
+
+/* `device_error` alone. In a worker, too. */
+int accel_device_error(HostUser user);
 
 /*
  * Chooses for a definition that says `wanted`. `had_kvm`: this microVM has run under KVM before, so auto does

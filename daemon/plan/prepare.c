@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/say.h"
+#include "host/accel.h"
 #include "resource/console-log.h"
 #include "resource/memory.h"
 #include "resource/spare-copies.h"
@@ -43,7 +44,7 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, const
              Plan **ret_plan)
 {
     enum {
-        FIXED_STEPS = 5
+        FIXED_STEPS = 6
     };
     _cleanup_(plan_freep)
     Plan *plan = calloc(1, sizeof(*plan));
@@ -59,6 +60,8 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, const
     if (!plan->state_dir || !plan->runtime_dir || !plan->spare_dir || !plan->steps)
         return -ENOMEM;
 
+    if (spec->user && (r = add_step(plan, STEP_USER, "user", spec->user, strdup(""), 0, NULL)) < 0)
+        return r;
     /* Others may pass through (the hypervisor's user must reach its files), but not look around. */
     r = add_step(plan, STEP_DIRECTORY, "state directory", NULL, strdup(state_dir), 0711, NULL);
     if (r >= 0)
@@ -108,6 +111,22 @@ static int run_volume(const Step *step, const char *vm, VmMemory *memory, char *
     return r < 0 ? r : vm_memory_add_volume(memory, image);
 }
 
+static int run_user(const Step *step, RunUser *ret_user, char **ret_error)
+{
+    RunUser user = {.named = true};
+    int r = host_user_find(step->from, &user.ids);
+
+    if (r == -ENOENT)
+        return say_why(ret_error, r,
+                       "user %s: there is none of that name on this host; make it, or remove \"user\"",
+                       step->from);
+    if (r < 0)
+        return say_why(ret_error, r, "user %s can't be looked up: %s", step->from, strerror(-r));
+    user.kvm_error = accel_device_error(user.ids);
+    *ret_user = user;
+    return 0;
+}
+
 static int run_boot_file(const Step *step, const char *spare_dir, PlanResult *result)
 {
     FileStamp *stamp = streq(step->what, "kernel") ? &result->kernel : &result->initrd;
@@ -122,6 +141,8 @@ static int run_step(const Plan *plan, const Step *step, VmMemory *memory, PlanRe
     int r;
 
     switch (step->kind) {
+    case STEP_USER:
+        return run_user(step, &result->user, ret_error);
     case STEP_DIRECTORY:
         r = mkdir_parents(step->to, step->mode);
         break;
@@ -171,10 +192,13 @@ static int check_readable(const char *path)
     return S_ISDIR(st.st_mode) ? -EISDIR : 0;
 }
 
-static int check_step(const Step *step, const char *vm, const VmMemory *memory, char **ret_error)
+static int check_step(const Step *step, const char *vm, const VmMemory *memory, PlanResult *result,
+                      char **ret_error)
 {
     int r = 0;
 
+    if (step->kind == STEP_USER)
+        return run_user(step, &result->user, ret_error);
     if (step->kind == STEP_VOLUME)
         return volume_check(step->volume, vm, step->to, vm_memory_has_volume(memory, step->volume->image),
                             ret_error);
@@ -183,18 +207,20 @@ static int check_step(const Step *step, const char *vm, const VmMemory *memory, 
     return r < 0 ? say_why(ret_error, r, "%s %s: %s", step->what, step->from, strerror(-r)) : 0;
 }
 
-int plan_check(const Plan *plan, bool *ret_had_kvm, char **ret_error)
+int plan_check(const Plan *plan, PlanResult *ret_result, char **ret_error)
 {
+    PlanResult result = {0};
     _cleanup_(vm_memory_clear)
     VmMemory memory = {0};
     int r;
 
     r = read_memory(plan, &memory, ret_error);
     for (size_t i = 0; i < plan->n_steps && r >= 0; i++)
-        r = check_step(&plan->steps[i], plan->spec->name, &memory, ret_error);
+        r = check_step(&plan->steps[i], plan->spec->name, &memory, &result, ret_error);
     if (r < 0)
         return r;
-    *ret_had_kvm = memory.had_kvm;
+    result.had_kvm = memory.had_kvm;
+    *ret_result = result;
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #define PLAN_PREPARE_H
 
 #include "base/file.h"
+#include "host/user.h"
 #include "spec/spec.h"
 
 typedef enum StepKind {
@@ -12,6 +13,7 @@ typedef enum StepKind {
     STEP_VOLUME,    /* to: path of the image; volume */
     STEP_COPY,      /* from, to: a private copy, because libvirt changes the owner of what it is given, and
                        the user that runs the hypervisor may not be able to read the original */
+    STEP_USER,      /* from: the name of the user that runs the hypervisor, who must exist */
     STEP_BOOT_FILE, /* the same of a kernel or initrd, which may have been made ahead */
 } StepKind;
 
@@ -37,10 +39,18 @@ int plan_new(VmSpec *spec, const char *state_dir, const char *runtime_dir, const
 Plan *plan_free(Plan *plan);
 DEFINE_CLEANUP(Plan *, plan_free)
 
+/* The user that the definition names to run the hypervisor. */
+typedef struct RunUser {
+    bool named;
+    HostUser ids;
+    int kvm_error; /* why it can't open /dev/kvm: negative errno, or 0 */
+} RunUser;
+
 /* What is known after it. */
 typedef struct PlanResult {
     bool had_kvm;             /* remembered of earlier runs */
     FileStamp kernel, initrd; /* what was copied */
+    RunUser user;
 } PlanResult;
 
 /*
@@ -51,9 +61,9 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error);
 
 /*
  * Whether plan_run() would find what it needs: boot files and credentials that can be read, volumes that are
- * there or to be made. Changes nothing. Errors as plan_run(); *ret_had_kvm: remembered of earlier runs.
+ * there or to be made. Changes nothing. Errors as plan_run(); nothing of *ret_result was copied.
  */
-int plan_check(const Plan *plan, bool *ret_had_kvm, char **ret_error);
+int plan_check(const Plan *plan, PlanResult *ret_result, char **ret_error);
 
 /* Where the private copy of a credential is; NULL: out of memory. */
 char *credential_copy_path(const char *runtime_dir, const char *name);

@@ -53,7 +53,7 @@
     X(CAP_DEVICE_PCI, "passing a PCI device through", WITH_PCI)                                              \
     X(CAP_DEVICE_USB, "passing a USB device through", WITH_PCI)                                              \
     X(CAP_DEVICE_PLACEMENT, "choosing id and bus of a device", WITH_PCI)                                     \
-    X(CAP_DEVICE_OPTIONS, "options of a device", WITH_A_LATER_VERSION)                                       \
+    X(CAP_DEVICE_OPTIONS, "options of a device", WITH_PCI)                                                   \
     X(CAP_VSOCK, "a vsock device", WITH_NOBODY)                                                              \
     X(CAP_CREDENTIALS, "credentials by fw_cfg", "QEMU can")                                                  \
     X(CAP_OEM_STRINGS, "SMBIOS OEM strings", WITH_A_LATER_VERSION)                                           \
@@ -61,16 +61,15 @@
     X(CAP_GRAPHICS_WINDOW, "a display in a window",                                                          \
       "a service has no screen; use \"backend\": \"headless\"")                                              \
     X(CAP_GRAPHICS_SHARED, "Vulkan and what a display's helper shares", WITH_A_LATER_VERSION)                \
-    X(CAP_QEMU_MACHINE_OPTIONS, "options of QEMU's machine", WITH_A_LATER_VERSION)                           \
+    X(CAP_QEMU_MACHINE_OPTIONS, "options of QEMU's machine", WITH_NOBODY)                                    \
     X(CAP_QEMU_ARGUMENTS, "more arguments of QEMU", WITH_NOBODY)                                             \
     X(CAP_PCIE_ROOT_PORTS, "PCIe root ports of one's own", WITH_PCI)                                         \
     X(CAP_NO_CONSOLE, "a guest without a serial console", WITH_NOBODY)                                       \
     X(CAP_HYPERVISOR_OPTIONS, "options of this hypervisor", WITH_A_LATER_VERSION)                            \
     X(CAP_HOST_SCRIPTS, "scripts that run on the host before a start", WITH_A_LATER_VERSION)                 \
     X(CAP_MACHINED, "registering with systemd-machined", WITH_A_LATER_VERSION)                               \
-    X(CAP_USER, "a user of one's own for the hypervisor",                                                    \
-      "a later version of microvmd will; until then libvirt's qemu.conf sets it for all guests")             \
-    X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_A_LATER_VERSION)                   \
+    X(CAP_USER, "choosing the user that runs the hypervisor", WITH_NOBODY)                                   \
+    X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_NOBODY)                            \
     X(CAP_PROCESS_NAME, "naming the hypervisor's process", WITH_A_LATER_VERSION)                             \
     X(CAP_CPU_QUOTA, "a limit of processor time", WITH_NOBODY)                                               \
     X(CAP_CPU_AFFINITY, "binding to processors", WITH_NOBODY)                                                \

@@ -264,7 +264,8 @@ static const KeyRow device_rows[] = {
      .needs = CAP_DEVICE_PLACEMENT,
      .doc = "Bus of the guest that it is plugged into: a PCIe root port."},
     {.key = "qemu.deviceExtraArgs", .type = KEY_STRING, AT(DeviceSpec, qemu_extra_args),
-     .take = take_option_value, .needs = CAP_DEVICE_OPTIONS, .doc = "More properties of QEMU's device."},
+     .take = take_option_value, .needs = CAP_DEVICE_OPTIONS, UNSAFE,
+     .doc = "More properties of QEMU's device: \"name=value,name=value\", where a comma inside a value is doubled."},
 };
 
 const KeyTable device_table = {

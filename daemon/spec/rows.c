@@ -89,9 +89,13 @@ static const KeyRow vm_rows[] = {
      .doc = "Register it with systemd-machined. libvirt does that for all its guests, whatever is said "
             "here."},
     {.key = "user", .type = KEY_STRING, AT(VmSpec, user), .take = take_user_name, .needs = CAP_USER, UNSAFE,
-     .doc = "User that runs the hypervisor."},
+     .doc = "User that runs the hypervisor, in place of libvirt's own choice (on Debian it "
+            "must be in the group libvirt-qemu, to enter libvirt's directory). The driver \"direct\" gives each "
+            "microVM one of its own."},
     {.key = "socket", .type = KEY_STRING, AT(VmSpec, socket), .take = take_text, .needs = CAP_CONTROL_SOCKET,
-     A_PATH, .doc = "Path of the hypervisor's control socket."},
+     A_PATH,
+     .doc = "Path of a control socket, QEMU's QMP. With libvirt an absolute one: QEMU makes it, whose user must be "
+            "able to write to the directory."},
     {.key = "prettyProcnames", .type = KEY_BOOL, AT(VmSpec, pretty_procnames), .needs = CAP_PROCESS_NAME,
      .computed = "true where the driver can",
      .doc = "Show the hypervisor's process as microvm@NAME. libvirt's show the name as an argument."},
@@ -182,7 +186,7 @@ static const KeyRow vm_rows[] = {
      .doc = "QEMU's machine. microvm is the smallest; q35 has PCI and firmware."},
     {.key = "qemu.machineOpts", .type = KEY_MAP, LIST(VmSpec, qemu_machine_opts), .maximum = 64,
      .take = take_option_value, .take_name = take_identifier, .needs = CAP_QEMU_MACHINE_OPTIONS, UNSAFE,
-     .doc = "Options of QEMU's machine, instead of microvmd's own choice."},
+     .doc = "Options of QEMU's machine, instead of microvmd's and libvirt's own choice."},
     {.key = "qemu.extraArgs", .type = KEY_STRINGS, LIST(VmSpec, qemu_args), .maximum = 256,
      .take = take_argument, .needs = CAP_QEMU_ARGUMENTS, UNSAFE,
      .doc = "More arguments of QEMU, as they are."},

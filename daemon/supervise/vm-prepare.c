@@ -45,6 +45,7 @@ static void preparation_done(void *argument)
     MicroVM *vm = preparation->vm;
 
     vm->had_kvm = preparation->result.had_kvm;
+    vm->user = preparation->result.user;
     boot_files_clear(&vm->record.files);
     vm->record.files.kernel = preparation->result.kernel;
     vm->record.files.initrd = preparation->result.initrd;
@@ -167,7 +168,7 @@ typedef struct StartCheck {
     Plan *plan;
     vm_checked_fn done;
     void *userdata;
-    bool had_kvm;
+    PlanResult result;
     int error;
     char *text;
 } StartCheck;
@@ -183,17 +184,16 @@ static void start_check_run(void *argument)
 {
     StartCheck *check = argument;
 
-    check->error = plan_check(check->plan, &check->had_kvm, &check->text);
+    check->error = plan_check(check->plan, &check->result, &check->text);
 }
 
 static int check_accel(const StartCheck *check, char **ret_reason)
 {
-    const Driver *driver = check->vm->driver;
     AccelFacts facts;
     Accel accel;
 
-    driver->ops->accel_facts(check->vm->driver, &facts);
-    return accel_choose(check->plan->spec->accel, &facts, check->had_kvm, &accel, ret_reason);
+    vm_accel_facts(check->vm, &check->result.user, &facts);
+    return accel_choose(check->plan->spec->accel, &facts, check->result.had_kvm, &accel, ret_reason);
 }
 
 static void start_check_done(void *argument)

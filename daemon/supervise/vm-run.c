@@ -3,6 +3,7 @@
 #include "supervise/vm.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "resource/console-log.h"
 
 #define USEC_PER_SEC UINT64_C(1000000)
@@ -83,6 +84,13 @@ static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
 
 /* --- launch --- */
 
+void vm_accel_facts(const MicroVM *vm, const RunUser *user, AccelFacts *ret_facts)
+{
+    vm->driver->ops->accel_facts(vm->driver, ret_facts);
+    if (user->named)
+        ret_facts->device_error = user->kvm_error;
+}
+
 static int choose_accel(MicroVM *vm, const AccelFacts *facts, char **ret_error)
 {
     _cleanup_free_ char *reason = NULL;
@@ -149,7 +157,7 @@ static int start_driver(MicroVM *vm, char **ret_error)
     AccelFacts facts;
     int r;
 
-    vm->driver->ops->accel_facts(vm->driver, &facts);
+    vm_accel_facts(vm, &vm->user, &facts);
     r = choose_accel(vm, &facts, ret_error);
     if (r < 0)
         return r;
@@ -178,6 +186,7 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                                   .credentials = files.credentials,
                                                   .console_log = files.console_log,
                                                   .state_dir = vm->state_dir,
+                                                  .user = vm->user.named ? &vm->user.ids : NULL,
                                               });
 }
 
@@ -200,6 +209,11 @@ static void launch(MicroVM *vm)
     r = start_driver(vm, &error);
     if (r == -EHOSTDOWN)
         return; /* it went away this moment: its return tells what there is (vm_driver_synced) */
+    if (r == -EOPNOTSUPP && vm->user.named)
+        error = say("its hypervisor can't run as user %s: this libvirt runs all of them as itself; see "
+                    "\"libvirt\" in "
+                    "host.json",
+                    vm->booted->user);
     if (r < 0)
         start_failed(vm, error ? error : strerror(-r));
 }

@@ -70,6 +70,7 @@ struct MicroVM {
     pid_t pid;     /* of the hypervisor; 0: none */
     MicrovmReadiness readiness; /* of the run, for who declares it: no driver tells it yet */
     bool had_kvm;
+    RunUser user;    /* of the start that was prepared last */
     bool settling;   /* the run is over; its console may have more to say */
     bool forced;     /* the driver was told to end it */
     unsigned chores; /* cleaning that workers still do */
@@ -131,6 +132,9 @@ void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 void vm_prepare(MicroVM *vm);
 void vm_never_launched(MicroVM *vm); /* a start ends, or begins anew, for which no driver has been asked */
 void vm_clean(MicroVM *vm, bool launched); /* launched: it runs, so that more is to be done */
+
+/* What decides between KVM and TCG for a hypervisor that `user` runs. */
+void vm_accel_facts(const MicroVM *vm, const RunUser *user, AccelFacts *ret_facts);
 
 typedef void (*vm_checked_fn)(MicroVM *vm, int error, const char *text, void *userdata);
 

@@ -14,10 +14,12 @@ define fragile count '"restart": { "policy": "no" }'
 define byhand count '"autostart": false'
 define panics panic '"autostart": false, "restart": { "policy": "no" }'
 define direct count '"autostart": false, "driver": "direct"'
+define owned 'write=by-carol,count' '"autostart": false, "user": "carol", "volumes": [{ "image": "data.img", "size": 16 }]'
 define poweroff poweroff '"autostart": false'
 host_boot || tap_bail "the throwaway host does not boot"
 host useradd --no-create-home alice
 host useradd --no-create-home --groups microvm bob
+host useradd --no-create-home carol
 
 test_start()
 {
@@ -28,6 +30,20 @@ test_start()
     ctl version
 }
 tap "systemctl start microvmd, ready and on the bus" test_start
+
+# libvirt keeps what each QEMU reads in a directory that its own group may enter.
+test_user()
+{
+    not ctl start owned
+    prop owned StateReason | grep -F 'usermod -aG'
+    host usermod --append --groups libvirt-qemu carol
+    ctl start owned
+    wait_for 180 guest_said owned 'written by-carol'
+    [ "$(host ps -o user= -p "$(prop owned MainPID)")" = carol ]
+    ctl stop owned
+    is owned LastStop clean
+    [ "$(host stat -c %U /var/lib/microvmd/vm/owned/data.img)" = root ]
+}
 
 # Only the event loop is scheduled before the guests, and its unit allows it.
 test_schedule()
@@ -51,6 +67,7 @@ test_autostart()
     exits 4 ctl status nosuch
 }
 tap "autostart starts what is declared, and only that" test_autostart
+tap "the user that a definition names runs its hypervisor" test_user
 
 test_virsh()
 {

@@ -93,7 +93,7 @@ static void test_facts_of_this_host(void **context)
 {
     AccelFacts facts = {0};
 
-    accel_facts_read(geteuid(), getegid(), &facts);
+    accel_facts_read((HostUser){geteuid(), getegid()}, &facts);
     assert_true(facts.device_error <= 0);
     assert_int_equal(facts.device_exists, access("/dev/kvm", F_OK) == 0);
     if (!facts.device_exists)

@@ -173,7 +173,7 @@ static bool is_said(const ProblemList *problems, ProblemSeverity severity, const
 static void test_capabilities(void **context)
 {
     static const char text[] =
-        "{ \"kernel\": \"/k\", \"user\": \"joe\",\n"
+        "{ \"kernel\": \"/k\", \"prettyProcnames\": true,\n"
         "  \"interfaces\": [\"user\", {\"type\": \"macvtap\", \"macvtap\": {\"link\": \"eth0\", "
         "\"mode\": \"source\"}}],\n"
         "  \"firecracker\": {\"driveIoEngine\": \"Sync\"}, \"kvmtool\": {\"extraArgs\": []} }";
@@ -182,8 +182,8 @@ static void test_capabilities(void **context)
     VmSpec *spec = NULL;
 
     assert_int_equal(definition_load_text("web", text, &plain, &problems, &spec), -EBADMSG);
-    assert_true(is_said(&problems, PROBLEM_ERROR, "/user",
-                        "driver \"libvirt\" and QEMU's machine \"microvm\": a user"));
+    assert_true(is_said(&problems, PROBLEM_ERROR, "/prettyProcnames",
+                        "driver \"libvirt\" and QEMU's machine \"microvm\": naming"));
     assert_true(
         is_said(&problems, PROBLEM_ERROR, "/interfaces/1/macvtap/mode", "a later version of microvmd will"));
     assert_true(is_said(&problems, PROBLEM_WARNING, "/firecracker/driveIoEngine",

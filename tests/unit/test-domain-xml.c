@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The domain XML against golden files (UPDATE_GOLDEN=1 writes them anew) and against hostile values. */
 #include "base/file.h"
-#include "driver/libvirt/xml.h"
+#include "driver/libvirt/xml-writer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -207,6 +207,57 @@ static void test_every_key_on_q35(void **state)
     compare("every-q35", &request, &system_target);
 }
 
+/* What libvirt has words for only in QEMU's own, and the user. */
+static void test_words_of_qemu(void **state)
+{
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+    StringPair options[] = {{(char *)"mem-merge", (char *)"off"},
+                            {(char *)"firmware", (char *)"/srv/a,b<c>"}};
+    DeviceSpec own[] = {devices[0], devices[2]};
+
+    own[0].qemu_extra_args =
+        (char *)"x-vga=on,display=on,romfile=/srv/a,,b.rom,x-pci-vendor-id=0x10de,bootindex=-1,multifunction";
+    own[1].qemu_extra_args = (char *)"port=1,isobufs=8,pcap=/srv/<usb>.pcap,guest-reset=off";
+    own[1].qemu_id = (char *)"ua-key";
+    spec.qemu_machine = QEMU_MACHINE_Q35;
+    spec.qemu_machine_opts = options;
+    spec.n_qemu_machine_opts = ELEMENTSOF(options);
+    spec.socket = (char *)"/run/guests/a,b.sock";
+    spec.devices = own;
+    spec.n_devices = ELEMENTSOF(own);
+    request.user = &(HostUser){1000, 100};
+    compare("words-of-qemu", &request, &system_target);
+    compare("words-of-qemu-test", &request, &(DomainTarget){.type = DOMAIN_TEST});
+}
+
+static void test_types_of_properties(void **state)
+{
+    static const struct {
+        const char *name, *value, *type;
+    } cases[] = {
+        {"x-vga", "on", "bool"},
+        {"x-vga", "off", "bool"},
+        {"x-req", "true", "bool"},
+        {"x-req", "no", "bool"},
+        {"display", "on", "string"},
+        {"x-msix-relocation", "off", "string"},
+        {"rombar", "0", "unsigned"},
+        {"x-pci-vendor-id", "0x10de", "unsigned"},
+        {"port", "1", "string"},
+        {"addr", "06.0", "string"},
+        {"addr", "-", "string"},
+        {"addr", "-x", "string"},
+        {"bootindex", "-1", "signed"},
+        {"romsize", "18446744073709551615", "unsigned"},
+        {"romsize", "18446744073709551616", "string"},
+        {"rombar", "", "string"},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+        assert_string_equal(xml_property_type(cases[i].name, cases[i].value), cases[i].type);
+}
+
 /* Where a device is plugged in, and a display. */
 static void test_placement(void **state)
 {
@@ -310,6 +361,8 @@ typedef struct Texts {
     ShareSpec shares[ELEMENTSOF(shares)];
     StringPair credential;
     char *copy, *argument;
+    StringPair machine_option;
+    DeviceSpec device;
     StartRequest request;
     const char **slots[40];
     size_t n_slots;
@@ -317,7 +370,7 @@ typedef struct Texts {
 
 /* Those that end up in option strings of QEMU come first. */
 enum {
-    OPTION_SLOTS = 5
+    OPTION_SLOTS = 8
 };
 
 static void texts_fill(Texts *t)
@@ -347,6 +400,14 @@ static void texts_fill(Texts *t)
     t->spec.n_credentials = 1;
     t->spec.qemu_args = &t->argument;
     t->spec.n_qemu_args = 1;
+    t->machine_option = (StringPair){(char *)"name", (char *)"value"};
+    t->spec.qemu_machine_opts = &t->machine_option;
+    t->spec.n_qemu_machine_opts = 1;
+    t->spec.socket = (char *)"/socket";
+    t->device = devices[0];
+    t->device.qemu_extra_args = (char *)"romfile=a";
+    t->spec.devices = &t->device;
+    t->spec.n_devices = 1;
     t->request = request_for(&t->spec);
     t->request.initrd = "/initrd";
     t->request.credentials = &t->copy;
@@ -356,6 +417,9 @@ static void texts_fill(Texts *t)
         (const char **)&t->forwards[0].guest_address,
         (const char **)&t->forwards[1].host_address,
         (const char **)&t->forwards[1].guest_address,
+        (const char **)&t->machine_option.name,
+        (const char **)&t->machine_option.value,
+        (const char **)&t->spec.socket,
         (const char **)&t->spec.name,
         (const char **)&t->spec.machine_id,
         (const char **)&t->spec.description,
@@ -375,6 +439,7 @@ static void texts_fill(Texts *t)
         (const char **)&t->credential.name,
         (const char **)&t->copy,
         (const char **)&t->argument,
+        (const char **)&t->device.qemu_id,
         &t->request.kernel,
         &t->request.initrd,
         &t->request.cmdline,
@@ -479,18 +544,17 @@ static void test_what_libvirt_says(void **state)
         "<doi>0</doi><baselabel "
         "type='kvm'>+64055:+107</baselabel></secmodel></host><model>selinux</model></capabilities>";
     _cleanup_free_ char *console = domain_console_path(live);
-    uid_t uid;
-    gid_t gid;
+    HostUser user;
 
     assert_string_equal(console, "/dev/pts/3");
     assert_null(domain_console_path("<domain type='test'><serial type='pty'>"));
     assert_null(domain_console_path("<domain/>"));
     assert_int_equal(domain_accel(live), ACCEL_KVM);
     assert_int_equal(domain_accel("<domain type='qemu'>"), ACCEL_TCG);
-    assert_int_equal(capabilities_owner(capabilities, &uid, &gid), 0);
-    assert_int_equal(uid, 64055);
-    assert_int_equal(gid, 107);
-    assert_int_equal(capabilities_owner("<capabilities/>", &uid, &gid), -ENOENT);
+    assert_int_equal(capabilities_owner(capabilities, &user), 0);
+    assert_int_equal(user.uid, 64055);
+    assert_int_equal(user.gid, 107);
+    assert_int_equal(capabilities_owner("<capabilities/>", &user), -ENOENT);
     assert_true(capabilities_has_security(capabilities, "dac"));
     assert_true(capabilities_has_security(capabilities, "apparmor"));
     assert_false(capabilities_has_security(capabilities, "selinux"));
@@ -595,6 +659,8 @@ int main(void)
         cmocka_unit_test(test_every_key_on_microvm),
         cmocka_unit_test(test_every_key_on_q35),
         cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_words_of_qemu),
+        cmocka_unit_test(test_types_of_properties),
         cmocka_unit_test(test_boot_from_disk),
         cmocka_unit_test(test_impossible_is_not_written),
         cmocka_unit_test(test_hostile_text_stays_text),

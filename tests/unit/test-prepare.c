@@ -65,7 +65,6 @@ static void test_missing_credential(void **context)
     Plan *plan = NULL;
     _cleanup_free_ char *error = NULL, *copy = NULL, *seen = NULL;
     PlanResult result;
-    bool had_kvm;
 
     snprintf(secret, sizeof(secret), "%s", scratch_text(scratch, "secret", "hush"));
     snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
@@ -74,7 +73,7 @@ static void test_missing_credential(void **context)
     spec.n_credentials = 2;
     assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
     /* A look before tells the same, and makes nothing. */
-    assert_int_equal(plan_check(plan, &had_kvm, &seen), -ENOENT);
+    assert_int_equal(plan_check(plan, &result, &seen), -ENOENT);
     assert_int_equal(access(runtime, F_OK), -1);
     assert_int_equal(access(state_dir, F_OK), -1);
     assert_int_equal(plan_run(plan, &result, &error), -ENOENT);
@@ -82,7 +81,7 @@ static void test_missing_credential(void **context)
     assert_string_equal(seen, error);
     free(seen);
     assert_int_equal(unlink(spec.kernel), 0);
-    assert_int_equal(plan_check(plan, &had_kvm, &seen), -ENOENT);
+    assert_int_equal(plan_check(plan, &result, &seen), -ENOENT);
     assert_non_null(strstr(seen, "kernel /"));
     copy = credential_copy_path(runtime, "a");
     assert_int_equal(access(copy, F_OK), -1);

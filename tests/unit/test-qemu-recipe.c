@@ -376,6 +376,39 @@ static void test_check(void **state)
     assert_int_equal(problems_with(&spec, "multiple of 2 MiB"), 1);
 }
 
+/* QEMU's own rules: qemu(1), and util/qemu-option.c in its sources. */
+static void test_options(void **state)
+{
+    static const struct {
+        const char *text, *taken;
+        int end;
+    } cases[] = {
+        {"", "", 0},
+        {"a=b", "a=b;", 0},
+        {"a=b,c=d", "a=b;c=d;", 0},
+        {"a,b=", "a=on;b=;", 0},
+        {"a=b,,c,d=,,,e==f", "a=b,c;d=,;e==f;", 0},
+        {"a=b,", "a=b;", 0},
+        {"=b", "", -EINVAL},
+        {"a=b,=c", "a=b;", -EINVAL},
+        {",a=b", "", -EINVAL},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        const char *at = cases[i].text;
+        char taken[64] = "";
+        QemuOption option;
+        int r;
+        while ((r = qemu_option_take(&at, &option)) > 0) {
+            size_t length = strlen(taken);
+            snprintf(taken + length, sizeof(taken) - length, "%s=%s;", option.name, option.value);
+            qemu_option_clear(&option);
+        }
+        assert_string_equal(taken, cases[i].taken);
+        assert_int_equal(r, cases[i].end);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_options),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -4,6 +4,7 @@
  * stopped (-S) and told to quit. Paths are odd on purpose.
  */
 #include "base/file.h"
+#include "driver/libvirt/xml-writer.h"
 #include "driver/qemu-common.h"
 
 #include <fcntl.h>
@@ -292,9 +293,53 @@ static void test_accepted(void **state)
     assert_in_range(cases_each(SOURCE_DIR "/tests/golden/qemu", try_case, *state), 9, 99);
 }
 
+/* A number or a truth that libvirt would pass on as another type, QEMU would refuse. */
+static void check_property(const char *name, const char *type)
+{
+    static const struct {
+        const char *type, *value, *passed;
+    } rules[] = {{"bool", "on", "bool"},
+                 {"uint32", "1", "unsigned"},
+                 {"uint16", "1", "unsigned"},
+                 {"uint8", "1", "unsigned"}};
+    for (size_t i = 0; i < ELEMENTSOF(rules); i++)
+        if (streq(type, rules[i].type)) {
+            assert_string_equal(xml_property_type(name, rules[i].value), rules[i].passed);
+            return;
+        }
+    if (strncmp(type, "int", 3) == 0 || strncmp(type, "uint", 4) == 0)
+        return;
+    /* texts, and words that include "on" */
+    if (!streq(xml_property_type(name, "on"), "string") || !streq(xml_property_type(name, "1"), "string"))
+        fail_msg("%s is of type %s, which is written as a text", name, type);
+}
+
+/* As this QEMU lists them itself. */
+static void test_types_of_properties(void **state)
+{
+    static const char *const devices[] = {"vfio-pci", "usb-host"};
+
+    for (size_t i = 0; i < ELEMENTSOF(devices); i++) {
+        char command[64], line[256], name[64], type[32];
+        FILE *stream;
+        int n = 0;
+        snprintf(command, sizeof(command), "qemu-system-x86_64 -device %s,help", devices[i]);
+        stream = popen(command, "re");
+        assert_non_null(stream);
+        while (fgets(line, sizeof(line), stream))
+            if (sscanf(line, " %63[a-z-]=<%31[A-Za-z0-9]>", name, type) == 2) {
+                check_property(name, type);
+                n++;
+            }
+        assert_int_equal(pclose(stream), 0);
+        assert_in_range(n, 10, 200);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types_of_properties),
         cmocka_unit_test_setup_teardown(test_accepted, scratch_setup, scratch_teardown),
     };
 

@@ -13,6 +13,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -30,6 +31,7 @@ TAPS = True  # the driver has interfaces of type tap
 QUEUES = "/sys/class/net/eth0/queues/rx-0 /sys/class/net/eth0/queues/rx-1 and /sys/class/net/eth1/queues/rx-0"
 GUEST = os.environ.get("MICROVMD_GUEST")
 EMBED = tempfile.mkdtemp(prefix="microvmd-embed.")  # one for all tests: QEMU is probed once, which takes seconds
+os.chmod(EMBED, 0o711)  # for hypervisors of any user
 # The suite must not lean on a libvirtd of the host: what it would talk to is hidden.
 HIDE = ("unshare", "--mount", "sh", "-c", "[ ! -d /run/libvirt ] || mount -t tmpfs none /run/libvirt; exec \"$@\"", "sh")
 BOOT = 180  # seconds that a boot may take on a slow, busy machine
@@ -192,7 +194,7 @@ def test_killed_while_nobody_watched(host):
 
 
 def test_forwarded_port(host):
-    with __import__("socket").socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     boot(host, "http,write=served", interfaces=["user"],
@@ -413,6 +415,46 @@ def test_every_device_on_q35(host):
     assert not os.path.exists(f"/sys/class/net/{tap}"), "the tap stays"
 
 
+NOBODY = 65534
+
+
+def ask_qmp(path, *commands):
+    """The replies to commands on a QMP socket."""
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.settimeout(60)
+        monitor.connect(path)
+        lines = monitor.makefile("rw")
+        assert "QMP" in json.loads(lines.readline())
+        replies = []
+        for command in ({"execute": "qmp_capabilities"}, *commands):
+            print(json.dumps(command), file=lines, flush=True)
+            replies.append(json.loads(lines.readline()))
+        return replies[1:]
+
+
+def test_user_and_socket_of_its_own(host):
+    """What libvirt leaves to QEMU's own words, and another user than libvirt's."""
+    own = host.path("own")
+    os.mkdir(own)
+    os.chown(own, NOBODY, NOBODY)
+    host.write("secret", "hush-hush")
+    os.chmod(host.path("secret"), 0o600)
+    boot(host, "write=by-nobody", **DATA, user="nobody", socket=own + "/control,odd.sock", credentialFiles={"key": host.path("secret")},
+         qemu={"machineOpts": {"mem-merge": "off"}})
+    said(host, "written by-nobody")
+    with open(f"/proc/{host.vm('web', 'MainPID')}/status") as file:
+        users = [line.split()[1:] for line in file if line.startswith(("Uid:", "Gid:"))]
+    assert users == [[str(NOBODY)] * 4] * 2, users
+    status, merge = ask_qmp(own + "/control,odd.sock", {"execute": "query-status"},
+                            {"execute": "qom-get", "arguments": {"path": "/machine", "property": "mem-merge"}})
+    assert status["return"]["status"] == "running" and merge["return"] is False, (status, merge)
+    assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
+    assert "by-nobody" in read_volume(host, "web", "/written")
+    assert os.stat(host.path("state/vm/web/data.img")).st_uid == 0, "the image stays nobody's"
+    guest(host, user="no-such-user")
+    assert "there is none of that name on this host" in host.ctl("start", "web").stderr
+
+
 def test_boot_from_disk(host):
     """A boot sector that lets the firmware print, which must go to the serial console: there is no screen."""
     words = b"the disk has booted"
@@ -432,7 +474,7 @@ def test_boot_from_disk(host):
 
 def test_no_serial_console(host):
     """Then there is nothing to log and nothing to attach to; the guest boots all the same."""
-    with __import__("socket").socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     guest(host, test="http,write=unheard", qemu={"serialConsole": False}, interfaces=["user"],

@@ -79,7 +79,7 @@ static void search_run(void *argument)
     struct dirent *entry;
 
     /* Each hypervisor's own user is let to /dev/kvm by its group, so what counts is whether we are. */
-    accel_facts_read(geteuid(), getegid(), &search->facts);
+    accel_facts_read((HostUser){geteuid(), getegid()}, &search->facts);
     while (stream && (entry = readdir(stream))) {
         int r = entry->d_name[0] == '.' ? 0 : look(search, entry->d_name);
         if (r < 0)

@@ -8,24 +8,15 @@
 #include <inttypes.h>
 
 enum {
-    MMIO_SLOTS_WITHOUT_ACPI = 8,
     OWN_SLOTS = 1, /* the source of random numbers */
 };
 
 /* --- the machine --- */
 
-static const char *machine_option(const VmSpec *spec, const char *name)
-{
-    for (size_t i = 0; i < spec->n_qemu_machine_opts; i++)
-        if (streq(spec->qemu_machine_opts[i].name, name))
-            return spec->qemu_machine_opts[i].value;
-    return NULL;
-}
-
 /* One of our choice, unless the definition has its own. */
 static void put_machine_option(Rendering *r, const char *name, const char *value)
 {
-    if (!machine_option(r->spec, name))
+    if (!qemu_machine_option(r->spec, name))
         command_put(r->command, ",%s=%s", name, value);
 }
 
@@ -261,24 +252,10 @@ static void check_virtiofs(const VmSpec *spec, const TableReader *reader)
     }
 }
 
-/* What has a key of its own, which other things depend on. */
-static void check_machine_options(const VmSpec *spec, const TableReader *reader)
-{
-    if (machine_option(spec, "type"))
-        table_problem(reader, PROBLEM_ERROR, "/qemu/machineOpts/type", false,
-                      "the machine is chosen by \"qemu\": { \"machine\": ... }");
-    if (machine_option(spec, "accel"))
-        table_problem(reader, PROBLEM_ERROR, "/qemu/machineOpts/accel", false,
-                      "this is chosen by \"accel\" at the top of the definition");
-}
-
 static void check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
-    size_t slots = streq(machine_option(spec, "acpi"), "off") ? MMIO_SLOTS_WITHOUT_ACPI : MMIO_SLOTS;
-
-    qemu_check(spec, slots - OWN_SLOTS, runner, reader);
+    qemu_check(spec, OWN_SLOTS, runner, reader);
     check_virtiofs(spec, reader);
-    check_machine_options(spec, reader);
     /* QEMU is told that only while it runs. */
     if (spec->initial_balloon_mem_mib > 0)
         table_problem(

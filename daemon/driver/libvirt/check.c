@@ -62,9 +62,38 @@ static void check_placement(const VmSpec *spec, const TableReader *reader)
     }
 }
 
+static void check_device_options(const VmSpec *spec, const TableReader *reader)
+{
+    for (size_t i = 0; i < spec->n_devices; i++) {
+        const char *at = spec->devices[i].qemu_extra_args;
+        QemuOption option;
+        char pointer[64];
+        int r = 0;
+        while (at && (r = qemu_option_take(&at, &option)) > 0)
+            qemu_option_clear(&option);
+        snprintf(pointer, sizeof(pointer), "/devices/%zu/qemu/deviceExtraArgs", i);
+        if (r == -EINVAL)
+            table_problem(
+                reader, PROBLEM_ERROR, pointer, false,
+                "libvirt takes properties one by one: \"name=value,name=value\", where a comma inside a "
+                "value is doubled");
+    }
+}
+
+/* The state directory is not QEMU's user's, so it could not make its socket there. */
+static void check_control_socket(const VmSpec *spec, const TableReader *reader)
+{
+    if (spec->socket && spec->socket[0] != '/')
+        table_problem(
+            reader, PROBLEM_ERROR, "/socket", false,
+            "with libvirt this must be an absolute path, in a directory that QEMU's user may write to");
+}
+
 void libvirt_check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
-    qemu_check(spec, MMIO_SLOTS, runner, reader);
+    qemu_check(spec, 0, runner, reader);
     check_interfaces(spec, reader);
     check_placement(spec, reader);
+    check_device_options(spec, reader);
+    check_control_socket(spec, reader);
 }

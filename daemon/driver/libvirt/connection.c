@@ -129,16 +129,15 @@ static void read_host(Attempt *attempt)
 {
     _cleanup_free_ char *capabilities = virConnectGetCapabilities(attempt->connections.control);
     const char *type = virConnectGetType(attempt->connections.control);
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
+    HostUser user = {geteuid(), getegid()};
 
     attempt->target.type = streq(type, "Test") || streq(type, "TEST") ? DOMAIN_TEST : DOMAIN_QEMU;
     if (capabilities) {
         attempt->target.dac = capabilities_has_security(capabilities, "dac");
         attempt->target.selinux = capabilities_has_security(capabilities, "selinux");
-        (void)capabilities_owner(capabilities, &uid, &gid);
+        (void)capabilities_owner(capabilities, &user);
     }
-    accel_facts_read(uid, gid, &attempt->accel_facts);
+    accel_facts_read(user, &attempt->accel_facts);
 }
 
 /* Foreign domains, and what went this moment, are passed over; what can't be read can't be: it may be ours.

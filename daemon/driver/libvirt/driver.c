@@ -91,16 +91,39 @@ void run_take_facts(Run *run, DomainFacts *facts)
 static CapabilitySet capabilities(const VmSpec *spec)
 {
     static const Capability of_all[] = {
-        CAP_QEMU,           CAP_MACHINE_MICROVM,   CAP_MACHINE_Q35,  CAP_CPU_MODEL,   CAP_HUGEPAGES,
-        CAP_BALLOON,        CAP_IMAGE_FORMATS,     CAP_DIRECT_IO,    CAP_DISK_SERIAL, CAP_NET_USER,
-        CAP_NET_TAP,        CAP_NET_BRIDGE,        CAP_NET_MACVTAP,  CAP_VHOST_NET,   CAP_SHARE_9P,
-        CAP_SHARE_VIRTIOFS, CAP_VIRTIOFSD_THREADS, CAP_VSOCK,        CAP_CREDENTIALS, CAP_QEMU_ARGUMENTS,
-        CAP_NO_CONSOLE,     CAP_CPU_QUOTA,         CAP_CPU_AFFINITY, CAP_MEMORY_MAX,  CAP_IO_WEIGHT,
+        CAP_QEMU,
+        CAP_MACHINE_MICROVM,
+        CAP_MACHINE_Q35,
+        CAP_CPU_MODEL,
+        CAP_HUGEPAGES,
+        CAP_BALLOON,
+        CAP_IMAGE_FORMATS,
+        CAP_DIRECT_IO,
+        CAP_DISK_SERIAL,
+        CAP_NET_USER,
+        CAP_NET_TAP,
+        CAP_NET_BRIDGE,
+        CAP_NET_MACVTAP,
+        CAP_VHOST_NET,
+        CAP_SHARE_9P,
+        CAP_SHARE_VIRTIOFS,
+        CAP_VIRTIOFSD_THREADS,
+        CAP_VSOCK,
+        CAP_CREDENTIALS,
+        CAP_QEMU_ARGUMENTS,
+        CAP_NO_CONSOLE,
+        CAP_CPU_QUOTA,
+        CAP_CPU_AFFINITY,
+        CAP_MEMORY_MAX,
+        CAP_IO_WEIGHT,
         CAP_MACHINED,
+        CAP_USER,
+        CAP_CONTROL_SOCKET,
+        CAP_QEMU_MACHINE_OPTIONS,
     };
     static const Capability with_pci[] = {
         CAP_DISK_BOOT,        CAP_MEMORY_HOTPLUG,  CAP_DEVICE_PCI, CAP_DEVICE_USB,
-        CAP_DEVICE_PLACEMENT, CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,
+        CAP_DEVICE_PLACEMENT, CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,   CAP_DEVICE_OPTIONS,
     };
     CapabilitySet set = 0;
 
@@ -123,6 +146,9 @@ static int start(Driver *base, const StartRequest *request)
         return -EHOSTDOWN;
     if (run_find_name(driver, request->spec->name))
         return -EBUSY;
+    /* A libvirt that is not the system's runs all of them as itself. */
+    if (request->user && target.type == DOMAIN_QEMU && !target.dac)
+        return -EOPNOTSUPP;
     r = domain_xml(request, &target, &xml);
     if (r >= 0 && request->accel == ACCEL_KVM && target.type == DOMAIN_QEMU && !target.no_arch_capabilities) {
         target.no_arch_capabilities = true;

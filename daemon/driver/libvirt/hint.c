@@ -37,6 +37,9 @@ static const struct {
     {"host doesn't support passthrough",
      "PCI devices can be passed through where the host has an IOMMU, and it "
      "is switched on: intel_iommu=on or amd_iommu=on on the host's kernel command line"},
+    /* Its directory for each domain is below one of its group's, whoever runs QEMU. */
+    {"master-key.aes",
+     "\"user\" must be in the group of libvirt's own directory: usermod -aG libvirt-qemu USER, on Debian"},
     {"Permission denied",
      "the user that runs QEMU must be able to open it; microvmd changes no owner or mode of files "
      "outside its state directory"},

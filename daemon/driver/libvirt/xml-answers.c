@@ -39,7 +39,7 @@ Accel domain_accel(const char *xml)
     return streq(type, "kvm") ? ACCEL_KVM : ACCEL_TCG;
 }
 
-int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
+int capabilities_owner(const char *xml, HostUser *ret_user)
 {
     const char *dac = strstr(xml, "<model>dac</model>"), *label;
     unsigned uid, gid;
@@ -48,8 +48,7 @@ int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
     label = label ? strchr(label, '>') : NULL;
     if (!label || sscanf(label, ">+%u:+%u<", &uid, &gid) != 2)
         return -ENOENT;
-    *ret_uid = uid;
-    *ret_gid = gid;
+    *ret_user = (HostUser){uid, gid};
     return 0;
 }
 

@@ -117,29 +117,6 @@ static void put_interface(Writer *w, const InterfaceSpec *interface)
     xml_put(w, "    </interface>\n");
 }
 
-/* libvirt forwards ports by passt only (from 9.0 on); those of QEMU's own user network it can't express. */
-void xml_forwarding_interface(Writer *w)
-{
-    const VmSpec *spec = w->request->spec;
-    const InterfaceSpec *interface = qemu_forwarding_interface(spec);
-    _cleanup_free_ char *forwards = NULL, *mac = NULL;
-
-    if (!interface)
-        return;
-    forwards = qemu_forwards(spec);
-    mac = qemu_option_value(interface->mac);
-    if (!forwards || !mac) {
-        w->invalid = true;
-        return;
-    }
-    xml_put(w, "    <qemu:arg value='-netdev'/>\n    <qemu:arg value='user,id=forward");
-    xml_text(w, forwards);
-    xml_put(w, "'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s,netdev=forward,mac=",
-            qemu_has_pci(spec) ? "virtio-net-pci" : "virtio-net-device");
-    xml_text(w, mac);
-    xml_put(w, "'/>\n");
-}
-
 /* --- shared directories --- */
 
 static void put_virtiofs(Writer *w, const ShareSpec *share)
@@ -213,22 +190,26 @@ static void put_root_port(Writer *w, size_t index)
     xml_put(w, "      <alias name='" ROOT_PORT_ALIAS "%zu'/>\n    </controller>\n", index);
 }
 
-static void put_placement(Writer *w, const DeviceSpec *device)
+static void put_placement(Writer *w, size_t index)
 {
     const VmSpec *spec = w->request->spec;
+    const DeviceSpec *device = &spec->devices[index];
 
     if (device->qemu_id) {
         xml_put(w, "      <alias");
         xml_attribute(w, "name", device->qemu_id);
         xml_put(w, "/>\n");
+    } else if (device->qemu_extra_args) {
+        xml_put(w, "      <alias name='" DEVICE_ALIAS "%zu'/>\n", index);
     }
     for (size_t i = 0; device->qemu_bus && i < spec->n_qemu_root_ports; i++)
         if (streq(device->qemu_bus, spec->qemu_root_ports[i].id))
             xml_put(w, "      <address type='pci' domain='0' bus='%zu' slot='0' function='0'/>\n", i + 1);
 }
 
-static void put_passed_through(Writer *w, const DeviceSpec *device)
+static void put_passed_through(Writer *w, size_t index)
 {
+    const DeviceSpec *device = &w->request->spec->devices[index];
     PciAddress at;
     UsbId id;
 
@@ -242,7 +223,7 @@ static void put_passed_through(Writer *w, const DeviceSpec *device)
     else
         w->invalid = true;
     xml_put(w, "      </source>\n");
-    put_placement(w, device);
+    put_placement(w, index);
     xml_put(w, "    </hostdev>\n");
 }
 
@@ -304,7 +285,7 @@ void xml_devices(Writer *w)
     for (size_t i = 0; i < spec->n_shares; i++)
         put_share(w, &spec->shares[i]);
     for (size_t i = 0; i < spec->n_devices; i++)
-        put_passed_through(w, &spec->devices[i]);
+        put_passed_through(w, i);
     put_console(w);
     put_display(w);
     if (spec->vsock_cid > 0) {

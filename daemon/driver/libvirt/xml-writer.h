@@ -16,6 +16,8 @@ typedef struct Writer {
 
 /* What libvirt, and so QEMU, calls a PCIe root port, followed by its index. */
 #define ROOT_PORT_ALIAS "ua-root-port-"
+/* The same of a device of the host that the definition gives no id, but properties. */
+#define DEVICE_ALIAS "ua-device-"
 
 /* xml-writer.c. Structure and numbers of ours; nothing from outside goes through this one. */
 void xml_put(Writer *w, const char *format, ...) _printf_(2, 3);
@@ -26,8 +28,13 @@ void xml_element(Writer *w, const char *indent, const char *name, const char *te
 /* " NAME='VALUE'" */
 void xml_attribute(Writer *w, const char *name, const char *value);
 
-/* xml-devices.c: <devices>, and what of them libvirt has no words for. */
+/* xml-devices.c: <devices>, but for what libvirt has no words for. */
 void xml_devices(Writer *w);
-void xml_forwarding_interface(Writer *w); /* arguments of QEMU */
+
+/* xml-qemu.c: that, and whether there is any. */
+void xml_qemu_words(Writer *w);
+bool xml_has_qemu_words(const Writer *w);
+/* libvirt's word for the type of a device's property, which decides how QEMU reads the value. */
+const char *xml_property_type(const char *name, const char *value);
 
 #endif

@@ -7,24 +7,6 @@ enum {
     QUOTA_PERIOD_USEC = 100000,
 };
 
-/* What libvirt has no words for. Its test driver knows none of it. */
-static bool has_arguments(const Writer *w)
-{
-    const VmSpec *spec = w->request->spec;
-
-    return w->target->type == DOMAIN_QEMU && (qemu_forwarding_interface(spec) || spec->n_qemu_args > 0);
-}
-
-static bool has_overrides(const Writer *w)
-{
-    const VmSpec *spec = w->request->spec;
-    bool any = false;
-
-    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
-        any |= spec->qemu_root_ports[i].slot > 0;
-    return w->target->type == DOMAIN_QEMU && any;
-}
-
 static void put_header(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
@@ -34,8 +16,7 @@ static void put_header(Writer *w)
                                                         : "qemu";
 
     xml_put(w, "<domain type='%s'%s>\n", kind,
-            has_arguments(w) || has_overrides(w) ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
-                                                 : "");
+            xml_has_qemu_words(w) ? " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'" : "");
     xml_element(w, "  ", "name", spec->name);
     xml_element(w, "  ", "uuid", spec->machine_id);
     if (spec->description)
@@ -186,38 +167,16 @@ static void put_cpu(Writer *w)
     }
 }
 
-static void put_arguments(Writer *w)
+/* libvirt gives what it labels to that user, and takes it back at the end. */
+static void put_user(Writer *w)
 {
-    const VmSpec *spec = w->request->spec;
+    const StartRequest *request = w->request;
 
-    if (!has_arguments(w))
-        return;
-    xml_put(w, "  <qemu:commandline>\n");
-    xml_forwarding_interface(w);
-    for (size_t i = 0; i < spec->n_qemu_args; i++) {
-        xml_put(w, "    <qemu:arg");
-        xml_attribute(w, "value", spec->qemu_args[i]);
-        xml_put(w, "/>\n");
-    }
-    xml_put(w, "  </qemu:commandline>\n");
-}
-
-/* Properties of devices that libvirt gives to QEMU without. */
-static void put_overrides(Writer *w)
-{
-    const VmSpec *spec = w->request->spec;
-
-    if (!has_overrides(w))
-        return;
-    xml_put(w, "  <qemu:override>\n");
-    for (size_t i = 0; i < spec->n_qemu_root_ports; i++)
-        if (spec->qemu_root_ports[i].slot > 0)
-            xml_put(w,
-                    "    <qemu:device alias='" ROOT_PORT_ALIAS "%zu'>\n      <qemu:frontend>\n"
-                    "        <qemu:property name='slot' type='unsigned' value='%" PRIu64 "'/>\n"
-                    "      </qemu:frontend>\n    </qemu:device>\n",
-                    i, spec->qemu_root_ports[i].slot);
-    xml_put(w, "  </qemu:override>\n");
+    if (request->user && w->target->type == DOMAIN_QEMU)
+        xml_put(w,
+                "  <seclabel type='static' model='dac' relabel='yes'>\n    <label>+%" PRIu32 ":+%" PRIu32
+                "</label>\n  </seclabel>\n",
+                (uint32_t)request->user->uid, (uint32_t)request->user->gid);
 }
 
 int domain_xml(const StartRequest *request, const DomainTarget *target, char **ret_xml)
@@ -238,8 +197,8 @@ int domain_xml(const StartRequest *request, const DomainTarget *target, char **r
     xml_put(&writer, "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n"
                      "  <on_crash>destroy</on_crash>\n");
     xml_devices(&writer);
-    put_arguments(&writer);
-    put_overrides(&writer);
+    put_user(&writer);
+    xml_qemu_words(&writer);
     xml_put(&writer, "</domain>\n");
     if (fclose(writer.stream) != 0)
         return -ENOMEM;

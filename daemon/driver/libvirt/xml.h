@@ -36,7 +36,7 @@ char *domain_console_path(const char *xml);
 Accel domain_accel(const char *xml);
 
 /* User and group that QEMU runs as, from the capabilities XML of the host. -ENOENT: it does not say. */
-int capabilities_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid);
+int capabilities_owner(const char *xml, HostUser *ret_user);
 
 /* Whether the capabilities XML names this security driver. */
 bool capabilities_has_security(const char *xml, const char *model);
