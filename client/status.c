@@ -127,7 +127,10 @@ static void print_past(const cJSON *p)
         _cleanup_free_ char *when = format_since(due);
         print_line("Next restart", "%s", when ? when : "");
     }
-    if (*stop || (*result && strcmp(result, "success") != 0))
+    /* Of one that has never come to run. */
+    if (*result && !*stop && json_number(p, "StartTimestamp") == 0 && strcmp(result, "success") != 0)
+        print_line("Last start", "failed with %s", result);
+    else if (*stop || (*result && strcmp(result, "success") != 0))
         print_line("Last run", "ended with %s%s%s", result, *stop ? ", last stop was " : "", stop);
 }
 

@@ -149,6 +149,7 @@ def test_reload(host):
     assert host.vm("broken", "State") == "failed" and host.vm("broken", "Result") == "config"
     assert "broken.json:1:" in host.vm("broken", "StateReason")
     assert "can't be used" in host.error("/org/microvm1/vm/broken", VM, "Start", "a{sv}", "0")
+    assert "Last start: failed with config" in host.ctl("status", "broken").stdout
     wait_for("a is gone", lambda: "/vm/a\n" not in host.busctl("tree", NAME, "--list").stdout + "\n")
     assert host.reload() == []
     os.kill(host.daemon.pid, signal.SIGHUP)
