@@ -49,7 +49,12 @@ while True:
             continue
         if fake != "refuses" and call["execute"] in ("stop", "cont"):
             status = "paused" if call["execute"] == "stop" else "running"
-        result = {"status": status} if call["execute"] == "query-status" else {}
+        result = {"status": status, "running": status == "running"} if call["execute"] == "query-status" else {}
+        if call["execute"] == "hang":
+            continue
+        if call["execute"] == "nonsense":
+            say(client, {"error": {"class": "CommandNotFound", "desc": f"The command {call['execute']} has not been found"}, "id": call["id"]})
+            continue
         if fake == "refuses" and call["execute"] == "stop":
             say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
             continue
@@ -61,6 +66,12 @@ while True:
             say(client, {"event": "STOP" if call["execute"] == "stop" else "RESUME", "timestamp": {}})
         if call["execute"] == "system_powerdown":
             end(client, "guest-shutdown")
+        if call["execute"] == "quit":
+            end(client, "host-qmp-quit")
+        if call["execute"] == "fake-event":
+            say(client, {**call["arguments"], "timestamp": {}})
+        if call["execute"] == "fake-end":
+            end(client, call["arguments"]["reason"])
         if fake == "closes" and call["execute"] == "query-status":
             break
     client.shutdown(socket.SHUT_RDWR)

@@ -369,9 +369,6 @@ static void test_check(void **state)
     share.socket = NULL;
     assert_int_equal(problems_with(&spec, "no virtiofsd yet"), 1);
     share.proto = SHARE_9P;
-    spec.initial_balloon_mem_mib = 32;
-    assert_int_equal(problems_with(&spec, "balloon"), 1);
-    spec.initial_balloon_mem_mib = 0;
     spec.hotplug_mem_mib = 3;
     assert_int_equal(problems_with(&spec, "multiple of 2 MiB"), 1);
 }

@@ -76,11 +76,13 @@ void direct_run_free(Run *run)
             break;
         }
     qmp_free(run->qmp);
+    direct_run_unshare(run);
     direct_start_free(run->retry);
     sd_event_source_disable_unref(run->ended);
     sd_event_source_disable_unref(run->force);
     safe_close(run->pidfd);
     free(run->output);
+    free(run->trouble);
     free(run->directory);
     free(run->name);
     free(run);
@@ -117,6 +119,8 @@ static int start(Driver *base, const StartRequest *request)
     if (!run)
         return -ENOMEM;
     run->accel = request->accel;
+    if (request->spec->initial_balloon_mem_mib > 0)
+        run->balloon_bytes = (request->spec->mem_mib - request->spec->initial_balloon_mem_mib) << 20;
     run->asked_usec = now_usec(CLOCK_MONOTONIC);
     r = asprintf(&run->output, "%s/" OUTPUT_FILE, request->state_dir) < 0 ? -ENOMEM
                                                                           : direct_start(run, request);
@@ -161,6 +165,16 @@ static int open_console(Driver *base, const char *name, sd_id128_t generation, i
     return r == -ENOENT ? -EOPNOTSUPP : r;
 }
 
+static int send_qmp(Driver *base, const char *name, sd_id128_t generation, const QmpCommand *command,
+                    uint64_t timeout_usec, driver_qmp_fn done, void *userdata)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    if (!run)
+        return -ESRCH;
+    return run->share ? qmp_share_call(run->share, command, timeout_usec, done, userdata) : -ENOTCONN;
+}
+
 static void accel_facts(Driver *base, AccelFacts *ret_facts)
 {
     *ret_facts = of(base)->accel_facts;
@@ -190,6 +204,7 @@ const DriverOps direct_driver_ops = {
     .set_paused = set_paused,
     .kill = send_signal,
     .open_console = open_console,
+    .qmp = send_qmp,
     .accel_facts = accel_facts,
     .free = direct_driver_free,
 };

@@ -70,9 +70,17 @@ int socket_connect(const char *directory, const char *name, int *ret_fd)
     return 0;
 }
 
+void socket_remove(const char *directory, const char *name)
+{
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (at >= 0)
+        (void)unlinkat(at, name, 0);
+}
+
 void direct_run_files_remove(const char *directory)
 {
-    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, RECORD_FILE};
+    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, QMP_SOCKET, RECORD_FILE};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     for (size_t i = 0; i < ELEMENTSOF(names) && at >= 0; i++)

@@ -5,7 +5,7 @@
 
 #include "base/worker.h"
 #include "driver/direct/direct-driver.h"
-#include "driver/direct/qmp.h"
+#include "driver/direct/qmp-share.h"
 #include "driver/direct/recipe.h"
 #include "launch/launch.h"
 
@@ -24,12 +24,14 @@ typedef struct Run {
     sd_event_source *ended;
     sd_event_source *force; /* SIGKILL is due */
     Qmp *qmp;
-    bool announced; /* STARTED or FOUND was told */
-    bool forced;    /* we end it */
-    bool paused;    /* as it was told */
-    EndCause cause; /* what QEMU said of its end */
+    QmpShare *share;        /* of it, with others; NULL: it has not answered yet */
+    bool announced;         /* STARTED or FOUND was told */
+    bool forced;            /* we end it */
+    bool paused;            /* as it was told */
+    uint64_t balloon_bytes; /* what the balloon is to leave to the guest at the start; 0: all */
+    EndCause cause;         /* what QEMU said of its end */
     bool has_cause;
-    const char *trouble; /* why we gave up on its start */
+    char *trouble;       /* why we gave up on its start */
     struct Start *retry; /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec; /* when its start was asked for */
     struct Run *next;
@@ -66,6 +68,8 @@ void direct_run_kill(Run *run);
 int direct_run_ask(Run *run);
 int direct_run_set_paused(Run *run, bool paused);
 int direct_run_signal(Run *run, int number);
+/* When its QMP connection has ended: so do those who shared it. */
+void direct_run_unshare(Run *run);
 
 /* --- start.c --- */
 int direct_start(Run *run, const StartRequest *request);
@@ -90,9 +94,11 @@ int process_record_read(const char *directory, ProcessRecord *ret_record); /* -E
 /* --- files.c: what a run has in its runtime directory --- */
 #define CONTROL_SOCKET "control.sock"
 #define CONSOLE_SOCKET "console.sock"
+#define QMP_SOCKET     "qmp.sock"
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */
 int socket_listen(const char *directory, const char *name, int *ret_fd);
 int socket_connect(const char *directory, const char *name, int *ret_fd); /* non-blocking */
+void socket_remove(const char *directory, const char *name);
 /* Removes them and the record. */
 void direct_run_files_remove(const char *directory);
 

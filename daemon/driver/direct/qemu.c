@@ -256,12 +256,6 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
 {
     qemu_check(spec, OWN_SLOTS, runner, reader);
     check_virtiofs(spec, reader);
-    /* QEMU is told that only while it runs. */
-    if (spec->initial_balloon_mem_mib > 0)
-        table_problem(
-            reader, PROBLEM_ERROR, "/initialBalloonMem", false,
-            "the driver \"direct\" can't make the balloon smaller or larger yet; remove the key, or "
-            "use \"driver\": \"libvirt\"");
 }
 
 const Recipe recipe_qemu = {

@@ -153,8 +153,9 @@ static const struct {
     const char *reason;
     EndCause cause;
 } causes[] = {
-    {"guest-shutdown", END_POWEROFF}, {"guest-reset", END_REBOOT},     {"guest-panic", END_PANIC},
-    {"host-qmp-quit", END_DESTROYED}, {"host-signal", END_TERMINATED}, {"host-error", END_CRASHED},
+    {"guest-shutdown", END_POWEROFF},      {"guest-reset", END_REBOOT},     {"guest-panic", END_PANIC},
+    {"host-qmp-quit", END_DESTROYED},      {"host-signal", END_TERMINATED}, {"host-error", END_CRASHED},
+    {"host-qmp-system-reset", END_REBOOT},
 };
 
 static void on_shutdown(Run *run, const cJSON *data)
@@ -168,15 +169,29 @@ static void on_shutdown(Run *run, const cJSON *data)
             run->cause = causes[i].cause;
 }
 
-static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userdata)
+/* It may be set to go on, or to be looked at while it stands still: then this is no end. */
+static void on_panic(Run *run, const cJSON *data)
+{
+    const char *action = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action"));
+
+    if (streq(action, "pause") || streq(action, "run")) {
+        log_vm_warning(run->name, "The guest panicked; its hypervisor is set to go on (\"%s\").", action);
+        return;
+    }
+    run->has_cause = true;
+    run->cause = END_PANIC;
+}
+
+static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
 {
     Run *run = userdata;
 
+    if (run->share)
+        qmp_share_event(run->share, line);
     if (streq(name, "SHUTDOWN")) {
         on_shutdown(run, data);
     } else if (streq(name, "GUEST_PANICKED")) {
-        run->has_cause = true;
-        run->cause = END_PANIC;
+        on_panic(run, data);
     } else if (streq(name, "STOP") || streq(name, "RESUME")) {
         bool paused = streq(name, "STOP");
         if (paused != run->paused && run->announced && !run->has_cause)
@@ -185,34 +200,88 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userda
     }
 }
 
+/* The file goes with those who were served by it. */
+void direct_run_unshare(Run *run)
+{
+    if (!run->share)
+        return;
+    run->share = qmp_share_free(run->share);
+    socket_remove(run->directory, QMP_SOCKET);
+}
+
+/* Not having it is no reason to end what runs. */
+static void share(Run *run)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int r;
+
+    if (run->share)
+        return;
+    r = qmp_share_new(run->driver->event, run->qmp, &run->share);
+    if (r >= 0)
+        r = socket_listen(run->directory, QMP_SOCKET, &fd);
+    if (r >= 0)
+        r = qmp_share_listen(run->share, fd);
+    if (r < 0)
+        log_full(LOG_WARNING, run->name, r, "Its QEMU can't be shared at %s/" QMP_SOCKET ": %m",
+                 run->directory);
+    else
+        TAKE_FD(fd);
+}
+
 static void on_closed(Qmp *qmp, const char *why, void *userdata)
 {
     Run *run = userdata;
 
     log_full(LOG_DEBUG, run->name, 0, "The connection to its QEMU has ended: %s.", why);
+    direct_run_unshare(run);
     run->qmp = qmp_free(run->qmp);
 }
 
+static void on_balloon(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    if (reply->error < 0)
+        log_vm_warning(((Run *)userdata)->name, "Its memory balloon could not be told how much to take: %s.",
+                       reply->text);
+}
+
+/* There is no argument for it; a guest that has not booted yet finds it when it looks. */
+static void set_balloon(Run *run)
+{
+    cJSON *arguments = cJSON_CreateObject();
+    int r = -ENOMEM;
+
+    if (cJSON_AddNumberToObject(arguments, "value", (double)run->balloon_bytes))
+        r = qmp_call(run->qmp, "balloon", TAKE_PTR(arguments), CALL_USEC, on_balloon, run);
+    cJSON_Delete(arguments);
+    if (r < 0)
+        log_full(LOG_WARNING, run->name, r, "Its memory balloon could not be told how much to take: %m");
+}
+
 /* It answers: QEMU has made its machine, and runs it. */
-static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     Run *run = userdata;
-    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
     DriverRun told = {.pid = run->id.pid, .accel = run->accel};
 
-    if (error < 0) {
+    if (reply->error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
-        run->trouble = text;
+        if (free_and_strdup(&run->trouble, reply->text) < 0)
+            log_oom();
         if (!run->announced)
             (void)arm_force(run);
         return;
     }
-    run->paused = streq(status, "paused");
+    /* There are many reasons for which it may stand still. */
+    run->paused = cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply->result, "running"));
+    share(run);
     if (run->announced) {
         if (run->paused)
             say(run, (DriverEvent){.type = DRIVER_PAUSED});
         return;
     }
+    if (run->balloon_bytes > 0)
+        set_balloon(run);
     run->announced = true;
     direct_start_free(run->retry);
     run->retry = NULL;
@@ -242,10 +311,10 @@ int direct_run_watch(Run *run, int control)
 
 /* --- what is asked of it --- */
 
-static void on_answer(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+static void on_answer(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
-    if (error < 0)
-        say(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+    if (reply->error < 0)
+        say(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = reply->error, .text = reply->text});
 }
 
 static int command(Run *run, const char *name)
