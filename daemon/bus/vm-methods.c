@@ -299,6 +299,7 @@ const BusMethod bus_vm_methods[] = {
     {"Cat", MICROVM_POLKIT_INSPECT, method_cat},
     {"ForgetVolume", MICROVM_POLKIT_MANAGE, bus_method_forget_volume},
     {"ListFiles", MICROVM_POLKIT_INSPECT, bus_method_list_files},
+    {"Qmp", MICROVM_POLKIT_INSPECT, bus_method_qmp},
 };
 
 const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

@@ -296,6 +296,30 @@ void vm_autostart(MicroVM *vm)
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }
 
+int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec, driver_qmp_fn done,
+                   void *userdata, char **ret_error)
+{
+    int r;
+
+    r = must_run(vm, "ask", ret_error);
+    if (r < 0)
+        return r;
+    if (!vm->driver->ops->qmp)
+        return say_why(
+            ret_error, -EOPNOTSUPP,
+            "microvmd speaks QMP with the hypervisors that it runs itself, and %s is run by libvirt; "
+            "use: virsh qemu-monitor-command %s '%s'",
+            vm->name, vm->name, "{\"execute\": \"query-status\"}");
+    r = vm->driver->ops->qmp(vm->driver, vm->name, vm->record.generation, command, timeout_usec, done,
+                             userdata);
+    if (r == -ENOTCONN)
+        return say_why(ret_error, -EHOSTDOWN,
+                       "the connection to the QEMU of %s has ended; it goes on without", vm->name);
+    if (r == -EBUSY || r == -ENOBUFS)
+        return say_why(ret_error, -EBUSY, "too many commands wait for the QEMU of %s", vm->name);
+    return r;
+}
+
 static void on_console_idle(void *userdata)
 {
     MicroVM *vm = userdata;

@@ -185,6 +185,9 @@ void vm_autostart(MicroVM *vm);
 /* What of its definition takes effect without a restart does so now. 0 or -ENOMEM. */
 int vm_apply_live(MicroVM *vm);
 int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
+/* Sends a command to its QEMU; `done` as DriverOps.qmp has it. */
+int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec, driver_qmp_fn done,
+                   void *userdata, char **ret_error);
 
 /* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);

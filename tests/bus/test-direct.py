@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The driver "direct" with hypervisors that behave and misbehave (fake-qemu.py). Prints TAP."""
 
+import contextlib
 import glob
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import MANAGER, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, MANAGER, SOURCE, VM, Host, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
 
 QEMU = "qemu-system-x86_64"
 
@@ -175,10 +177,127 @@ def test_closes_its_control_socket(host):
     assert host.vm("web", "LastStop") == "forced", host.vm("web", "StateReason")
 
 
+def test_shared_with_many(host):
+    start(host)
+    path = host.path("run/vm/web/qmp.sock")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600 and os.stat(path).st_uid == os.geteuid()
+    clients = [QmpClient(host) for _ in range(3)]
+    for number, client in enumerate(clients):
+        assert client.ask("query-status", id=f"client-{number}") == {"status": "running", "running": True}
+    assert clients[0].ask("stop") == {}
+    for client in clients:
+        client.wait_for("STOP")
+    wait_for("the pause", lambda: state(host) == "paused")
+    assert host.ctl("resume", "web").returncode == 0 and state(host) == "running"
+    for client in clients:
+        client.wait_for("RESUME")
+    clients[1].socket.sendall(b'{"execute": "query-status"}\n')
+    clients[1].socket.close()
+    assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
+    clients[2].wait_for("SHUTDOWN")
+    assert clients[2].is_closed() and clients[0].lines.readline() and left(host) == [], left(host)
+
+
+def test_shared_again_after_a_restart(host):
+    start(host)
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        client = QmpClient(host)
+        host.stop(number)
+        assert client.is_closed()
+        assert os.path.exists(host.path("run/vm/web/qmp.sock")) == (number == signal.SIGKILL)
+        host.start()
+        wait_for("the socket", lambda: state(host) == "running" and accepts(host))
+        assert QmpClient(host).ask("query-status")["status"] == "running"
+
+
+def accepts(host):
+    try:
+        return QmpClient(host)
+    except OSError:
+        return None
+
+
+def test_who_asks_and_leaves_the_rest_unread(host):
+    """The daemon and the others do not wait for one that does not read."""
+    start(host)
+    deaf, client = QmpClient(host), QmpClient(host)
+    deaf.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while deaf.socket.send(b'{"execute": "query-status"}\n' * 1000):
+            pass
+    assert client.ask("query-status")["status"] == "running"
+    assert host.ctl("pause", "web").returncode == 0 and state(host) == "paused"
+
+
+def test_qmp(host):
+    define(host)
+    run = host.ctl("qmp", "web", "query-status")
+    assert run.returncode == 1 and "web is inactive: there is nothing to ask" in run.stderr, run
+    start(host)
+    run = host.ctl("qmp", "web", "query-status")
+    assert run.returncode == 0 and run.stdout == '{"status": "running", "running": true}\n', run
+    assert host.ctl("--json=pretty", "qmp", "web", '{"execute": "stop"}').stdout == "{}\n"
+    wait_for("the pause", lambda: state(host) == "paused")
+    run = host.ctl("qmp", "web", stdin="cont\n\n { \"execute\": \"query-status\", \"id\": 7 }\nnonsense\nquit\n")
+    assert run.returncode == 1 and run.stdout == '{}\n{"status": "running", "running": true}\n', run
+    assert "web: CommandNotFound: The command nonsense has not been found" in run.stderr, run.stderr
+    run = host.ctl("qmp", "web", "{'execute': 'stop'}")
+    assert run.returncode == 1 and "no command for QEMU: JSON parse error" in run.stderr, run.stderr
+    for words in ((), ("web", "stop", "now")):
+        assert host.ctl("qmp", *words).returncode == 2
+    assert host.ctl("qmp", "wbe", "query-status").returncode == 4
+    assert "There is no option" in host.error("/org/microvm1/vm/web", VM, "Qmp", "sa{sv}", "{\"execute\": \"stop\"}", "1", "x", "b", "true")
+    assert state(host) == "running"
+    assert host.ctl("qmp", "web", "quit").returncode == 0
+    wait_for("its end", lambda: state(host) == "inactive")
+    assert left(host) == [], left(host)
+
+
+def test_qmp_that_is_not_answered(host):
+    start(host)
+    before = time.monotonic()
+    run = host.ctl("qmp", "--timeout=1", "web", "hang")
+    assert run.returncode == 1 and "QEMU did not answer in time" in run.stderr, run.stderr
+    assert 0.9 < time.monotonic() - before < 20 and state(host) == "running"
+    waiting = subprocess.Popen([CTL, "--bus", host.address, "qmp", "web", "hang"], stderr=subprocess.PIPE, text=True)
+    client = QmpClient(host)
+    client.socket.sendall(b'{"execute": "hang"}\n')
+    time.sleep(0.2)
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    text = waiting.communicate()[1]
+    assert waiting.returncode == 1 and "the connection to its QEMU has ended" in text, text
+
+
+def test_qmp_of_what_closed_it(host):
+    start(host, "closes", stop={"timeout": 1})
+    run = host.ctl("qmp", "web", "query-status")
+    assert run.returncode == 1 and "the connection to the QEMU of web has ended; it goes on without" in run.stderr, run.stderr
+
+
+def test_events_make_states(host):
+    """What QEMU tells is what is shown, whoever caused it."""
+    start(host)
+    for event, data, expected in (("STOP", {}, "paused"), ("RESUME", {}, "running"),
+                                  ("GUEST_PANICKED", {"action": "run"}, "running"),
+                                  ("RESET", {"guest": True, "reason": "guest-reset"}, "running"),
+                                  ("DEVICE_DELETED", {"path": "/x"}, "running"), ("BALLOON_CHANGE", {"actual": 1}, "running"),
+                                  ("GUEST_PANICKED", {"action": "pause"}, "running"), ("STOP", {}, "paused")):
+        host.ctl("qmp", "web", json.dumps({"execute": "fake-event", "arguments": {"event": event, "data": data}}))
+        wait_for(event, lambda: state(host) == expected)
+    assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "Result") == "success"
+    for reason, words, result in (("guest-reset", "rebooted", "success"), ("host-qmp-system-reset", "rebooted", "success"),
+                                  ("guest-panic", "panic", "guest-panic"), ("host-error", "", "signal"),
+                                  ("host-qmp-quit", "", "success"), ("guest-shutdown", "powered itself off", "success")):
+        start(host)
+        host.ctl("qmp", "web", json.dumps({"execute": "fake-end", "arguments": {"reason": reason}}))
+        wait_for("the end by " + reason, lambda: state(host) in ("inactive", "failed"))
+        assert host.vm("web", "Result") == result and words in host.vm("web", "StateReason"), (reason, host.vm("web", "StateReason"))
+
+
 def test_stale_sockets(host):
     define(host)
     os.makedirs(host.path("run/vm/web"), exist_ok=True)
-    for name in ("control.sock", "console.sock"):
+    for name in ("control.sock", "console.sock", "qmp.sock"):
         host.write("run/vm/web/" + name, "stale")
     host.write("run/vm/web/hypervisor.json", json.dumps({"pid": os.getpid(), "startTicks": 1, "generation": "0" * 32, "accel": "tcg"}))
     assert host.ctl("start", "web").returncode == 0
