@@ -8,6 +8,35 @@
 /* Integers beyond it are not what they were after cJSON has read them. */
 #define INTEGER_MAX 9007199254740992.0
 
+/* Whether it ends with this character. */
+static bool take_character(QmpScan *scan, char c)
+{
+    if (scan->in_string) {
+        scan->in_string = c != '"' || scan->escaped;
+        scan->escaped = c == '\\' && !scan->escaped;
+        return (unsigned char)c < ' '; /* no string has a line end */
+    }
+    if (scan->depth == 0 && c != '{' && c != '[')
+        return c == '\n' || c == '}' || c == ']';
+    if (c == '{' || c == '[')
+        scan->depth++;
+    else if (c == '}' || c == ']')
+        return --scan->depth == 0;
+    scan->in_string = c == '"';
+    return false;
+}
+
+size_t qmp_scan(QmpScan *scan, const char *text, size_t size)
+{
+    while (scan->size < size)
+        if (take_character(scan, text[scan->size++])) {
+            size_t found = scan->size;
+            *scan = (QmpScan){0};
+            return found;
+        }
+    return 0;
+}
+
 void qmp_command_clear(QmpCommand *command)
 {
     free(command->name);

@@ -21,6 +21,19 @@ typedef struct QmpCommand {
     cJSON *id;        /* of who wrote it, given back with the answer; NULL: none */
 } QmpCommand;
 
+/* Where in a stream of commands one ends. All zero: at its start. */
+typedef struct QmpScan {
+    size_t size; /* of what was looked at in vain */
+    size_t depth;
+    bool in_string, escaped;
+} QmpScan;
+
+/*
+ * How much of `text`, which begins with what was looked at before, is one command, be it good or not: a line,
+ * where it is no object. 0: its end has not come yet; otherwise the scan is at the start of the next one.
+ */
+size_t qmp_scan(QmpScan *scan, const char *text, size_t size);
+
 /*
  * Of { "execute": NAME, "arguments": { … }, "id": … }. -EBADMSG with the reason in *ret_why, a sentence that
  * need not be freed, and an id in the command if there was one; -ENOMEM. The command is the caller's to

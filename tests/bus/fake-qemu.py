@@ -65,6 +65,7 @@ while True:
         if call["execute"] in ("stop", "cont"):
             say(client, {"event": "STOP" if call["execute"] == "stop" else "RESUME", "timestamp": {}})
         if call["execute"] == "system_powerdown":
+            say(client, {"event": "POWERDOWN", "timestamp": {}})
             end(client, "guest-shutdown")
         if call["execute"] == "quit":
             end(client, "host-qmp-quit")

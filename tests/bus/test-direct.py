@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -24,13 +25,17 @@ def make_host():
     os.mkdir(host.path("bin"))
     shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
     os.chmod(host.path("bin/" + QEMU), 0o755)
+    start_daemon(host)
+    return host
+
+
+def start_daemon(host):
     before = os.environ["PATH"]
     os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
     try:
         host.start()
     finally:
         os.environ["PATH"] = before
-    return host
 
 
 def define(host, fake="", **keys):
@@ -210,11 +215,55 @@ def test_shared_again_after_a_restart(host):
         assert QmpClient(host).ask("query-status")["status"] == "running"
 
 
-def accepts(host):
+def accepts(host, path="run/vm/web/qmp.sock"):
     try:
-        return QmpClient(host)
+        return QmpClient(host, path)
     except OSError:
         return None
+
+
+def test_socket_of_its_own(host):
+    """Another path for the same; what microvmd has not made there is neither used nor removed."""
+    path = host.path("control.sock")
+    for wanted, at in ((path, path), ("own.sock", host.path("state/vm/web/own.sock"))):
+        start(host, socket=wanted)
+        assert stat.S_IMODE(os.stat(at).st_mode) == 0o600
+        client, other = QmpClient(host, at), QmpClient(host)
+        assert client.ask("stop") == {}
+        other.wait_for("STOP")
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            host.stop(number)
+            assert os.path.exists(at) == (number == signal.SIGKILL), "who can't be reached has no socket"
+            start_daemon(host)
+            wait_for("the socket", lambda: accepts(host, at))
+        assert QmpClient(host, at).ask("cont") == {}
+        assert host.ctl("stop", "web").returncode == 0
+        assert not os.path.exists(at) and left(host) == [], left(host)
+    host.write("control.sock", "precious")
+    define(host, socket=path)
+    fails(host, '"socket": there is a file already at ' + path)
+    assert read(path) == "precious"
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as somebody:
+        somebody.bind(path)
+        somebody.listen()
+        fails(host, '"socket": somebody listens at ' + path)
+        assert os.path.exists(path)
+    start(host, socket=path)  # it was left behind
+    assert QmpClient(host, path).ask("query-status")["status"] == "running"
+    os.kill(host.vm("web", "MainPID"), signal.SIGKILL)
+    wait_for("its end", lambda: state(host) == "failed")
+    assert not os.path.exists(path) and left(host) == [], left(host)
+    define(host, socket="nowhere/own.sock")
+    fails(host, "nowhere/own.sock can't be made: No such file or directory")
+    # Its end while nobody watched.
+    pid = start(host, socket=path)
+    host.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: is_gone(pid))
+    start_daemon(host)
+    wait_for("the verdict", lambda: state(host) == "failed")
+    assert not os.path.exists(path) and left(host) == [], left(host)
 
 
 def test_who_asks_and_leaves_the_rest_unread(host):
@@ -287,11 +336,21 @@ def test_events_make_states(host):
     assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "Result") == "success"
     for reason, words, result in (("guest-reset", "rebooted", "success"), ("host-qmp-system-reset", "rebooted", "success"),
                                   ("guest-panic", "panic", "guest-panic"), ("host-error", "", "signal"),
-                                  ("host-qmp-quit", "", "success"), ("guest-shutdown", "powered itself off", "success")):
+                                  ("host-qmp-quit", "stopped by somebody else (QMP's quit)", "success"), ("guest-shutdown", "powered itself off", "success")):
         start(host)
         host.ctl("qmp", "web", json.dumps({"execute": "fake-end", "arguments": {"reason": reason}}))
         wait_for("the end by " + reason, lambda: state(host) in ("inactive", "failed"))
         assert host.vm("web", "Result") == result and words in host.vm("web", "StateReason"), (reason, host.vm("web", "StateReason"))
+
+
+def test_a_stop_by_qmp_stays(host):
+    for command, words in (("system_powerdown", "QMP's system_powerdown"), ("quit", "QMP's quit")):
+        start(host, restart={"policy": "always", "delay": 0})
+        assert host.ctl("qmp", "web", command).returncode == 0
+        wait_for("its end", lambda: state(host) == "inactive")
+        assert f"stopped by somebody else ({words})" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+        time.sleep(0.3)
+        assert state(host) == "inactive" and host.vm("web", "NRestarts") == 0
 
 
 def test_stale_sockets(host):

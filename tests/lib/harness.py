@@ -145,10 +145,10 @@ class Host:
 class QmpClient:
     """Of the socket at which microvmd shares the QEMU of "web": QMP as anybody would speak it."""
 
-    def __init__(self, host):
+    def __init__(self, host, path="run/vm/web/qmp.sock"):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
-        self.socket.connect(host.path("run/vm/web/qmp.sock"))
+        self.socket.connect(host.path(path))
         self.lines = self.socket.makefile()
         self.events = []
         assert "QMP" in self.read()

@@ -9,7 +9,7 @@
 typedef struct Found {
     char *name;
     ProcessRecord record;
-    int pidfd, control;
+    int pidfd, control, own_socket;
 } Found;
 
 typedef struct Search {
@@ -28,6 +28,7 @@ static void search_free(void *argument)
         free(search->found[i].name);
         safe_close(search->found[i].pidfd);
         safe_close(search->found[i].control);
+        safe_close(search->found[i].own_socket);
     }
     free(search->found);
     free(search->directory);
@@ -39,7 +40,7 @@ static void search_free(void *argument)
 static int look(Search *search, const char *name)
 {
     _cleanup_free_ char *directory = NULL;
-    Found found = {.pidfd = -EBADF, .control = -EBADF}, *grown;
+    Found found = {.pidfd = -EBADF, .control = -EBADF, .own_socket = -EBADF}, *grown;
     int r;
 
     if (asprintf(&directory, "%s/%s", search->directory, name) < 0)
@@ -67,6 +68,9 @@ static int look(Search *search, const char *name)
     if (r < 0)
         log_full(LOG_WARNING, name, r,
                  "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ": %m", directory);
+    r = own_socket_listen(directory, &found.own_socket);
+    if (r < 0 && r != -ENOENT)
+        log_full(LOG_WARNING, name, r, "The socket of its definition can't be made: %m");
     search->found = grown;
     grown[search->n_found++] = found;
     return 0;
@@ -101,6 +105,7 @@ static void adopt(DirectDriver *driver, Found *found)
         run->accel = found->record.accel;
         run->announced = true;
         run->pidfd = TAKE_FD(found->pidfd);
+        run->own_socket = TAKE_FD(found->own_socket);
         direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,
                                           .name = run->name,
                                           .generation = run->generation,

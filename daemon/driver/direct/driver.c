@@ -56,7 +56,7 @@ Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generatio
         return NULL;
     run->driver = driver;
     run->generation = generation;
-    run->pidfd = -EBADF;
+    run->pidfd = run->own_socket = -EBADF;
     run->next = driver->runs;
     driver->runs = run;
     run->name = strdup(name);

@@ -25,15 +25,17 @@ typedef struct Run {
     sd_event_source *force; /* SIGKILL is due */
     Qmp *qmp;
     QmpShare *share;        /* of it, with others; NULL: it has not answered yet */
+    int own_socket;         /* to be served, too, from then on; -EBADF: none */
     bool announced;         /* STARTED or FOUND was told */
     bool forced;            /* we end it */
     bool paused;            /* as it was told */
     uint64_t balloon_bytes; /* what the balloon is to leave to the guest at the start; 0: all */
     EndCause cause;         /* what QEMU said of its end */
     bool has_cause;
-    char *trouble;       /* why we gave up on its start */
-    struct Start *retry; /* what is tried when the hypervisor does not come up; NULL: nothing */
-    uint64_t asked_usec; /* when its start was asked for */
+    bool we_asked, others_asked; /* the guest to shut down */
+    char *trouble;               /* why we gave up on its start */
+    struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
+    uint64_t asked_usec;         /* when its start was asked for */
     struct Run *next;
 } Run;
 
@@ -95,10 +97,18 @@ int process_record_read(const char *directory, ProcessRecord *ret_record); /* -E
 #define CONTROL_SOCKET "control.sock"
 #define CONSOLE_SOCKET "console.sock"
 #define QMP_SOCKET     "qmp.sock"
+#define OWN_SOCKET     "own.sock"       /* a link to where the definition wants another one of that kind */
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */
 int socket_listen(const char *directory, const char *name, int *ret_fd);
 int socket_connect(const char *directory, const char *name, int *ret_fd); /* non-blocking */
 void socket_remove(const char *directory, const char *name);
+/*
+ * That one: says where it is to be; makes it, unless something is there that nobody has left (-EEXIST: no
+ * socket, -EADDRINUSE: somebody listens) or none is wanted (-ENOENT); removes it when nobody listens.
+ */
+int own_socket_choose(const char *directory, const char *path);
+int own_socket_listen(const char *directory, int *ret_fd);
+void own_socket_remove(const char *directory);
 /* Removes them and the record. */
 void direct_run_files_remove(const char *directory);
 

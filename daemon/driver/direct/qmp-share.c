@@ -21,8 +21,7 @@ typedef struct Client {
     sd_event_source *io;
     char *input, *output;
     size_t input_size, output_size;
-    size_t scanned, depth; /* of the command that is coming */
-    bool in_string, escaped;
+    QmpScan scan; /* of the command that is coming */
     bool negotiated;
     bool waits; /* for an answer: until then it is not listened to, as by QEMU itself */
     bool gone;
@@ -314,35 +313,6 @@ static void take_command(Client *client, const char *text, size_t size)
     qmp_command_clear(&command);
 }
 
-/* How much of the input is one command, complete; 0: it is not. A line that is no object is one, too. */
-static size_t find_command(Client *client)
-{
-    for (; client->scanned < client->input_size; client->scanned++) {
-        char c = client->input[client->scanned];
-        bool ends = false;
-        if (client->in_string) {
-            ends = (unsigned char)c < ' '; /* of a line: no string has it */
-            client->in_string = c != '"' || client->escaped;
-            client->escaped = c == '\\' && !client->escaped;
-        } else if (c == '{' || c == '[') {
-            client->depth++;
-        } else if (c == '}' || c == ']') {
-            ends = client->depth <= 1;
-            client->depth -= client->depth > 0;
-        } else if (client->depth == 0) {
-            ends = c == '\n';
-        } else {
-            client->in_string = c == '"';
-        }
-        if (!ends)
-            continue;
-        client->depth = 0;
-        client->in_string = client->escaped = false;
-        return client->scanned + 1;
-    }
-    return 0;
-}
-
 static bool is_blank(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -356,14 +326,14 @@ static void take_commands(Client *client)
 {
     size_t size;
 
-    while (!client->gone && !client->waits && client->output_size == 0 && (size = find_command(client)) > 0) {
+    while (!client->gone && !client->waits && client->output_size == 0 &&
+           (size = qmp_scan(&client->scan, client->input, client->input_size)) > 0) {
         if (!is_blank(client->input, size))
             take_command(client, client->input, size);
         client->input_size -= size;
         memmove(client->input, client->input + size, client->input_size);
-        client->scanned = 0;
     }
-    if (client->scanned == INPUT_MAX) {
+    if (client->scan.size == INPUT_MAX) {
         tell_error(client, "GenericError", "The command is longer than microvmd takes (64 KiB)", NULL);
         client->gone = true;
     }
@@ -451,17 +421,20 @@ int qmp_share_listen(QmpShare *share, int fd)
     sd_event_source **listener = &share->listeners[free_place];
     int r;
 
-    if (*listener)
-        return -EBUSY;
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 || listen(fd, CLIENTS_MAX) < 0)
-        return -errno;
+    if (*listener || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 || listen(fd, CLIENTS_MAX) < 0) {
+        r = *listener ? -EBUSY : -errno;
+        safe_close(fd);
+        return r;
+    }
     r = sd_event_add_io(share->event, listener, fd, EPOLLIN, on_listener, share);
     if (r >= 0) /* when descriptors run out, accept(2) fails again and again */
         r = sd_event_source_set_ratelimit(*listener, UINT64_C(1000000), 100);
     if (r >= 0)
         r = sd_event_source_set_io_fd_own(*listener, true);
-    if (r < 0)
+    if (r < 0) {
         *listener = sd_event_source_disable_unref(*listener);
+        safe_close(fd);
+    }
     return r;
 }
 

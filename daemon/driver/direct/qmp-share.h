@@ -18,7 +18,7 @@ int qmp_share_new(sd_event *event, Qmp *qmp, QmpShare **ret_share);
 /* Ends all clients. What waits for an answer gets -ESRCH. */
 QmpShare *qmp_share_free(QmpShare *share);
 
-/* Serves who connects to the socket `fd` (taken in case of success). */
+/* Serves who connects to the socket `fd`, which is taken. */
 int qmp_share_listen(QmpShare *share, int fd);
 
 /* Copies an event, as QEMU wrote it, to all. */

@@ -115,6 +115,15 @@ static bool was_given_up(const Run *run, const siginfo_t *info)
     return run->trouble && info->si_code == CLD_KILLED && info->si_status == SIGKILL;
 }
 
+static void tell_end(Run *run, EndCause cause, const char *text)
+{
+    if (cause == END_ASKED)
+        text = "QMP's system_powerdown";
+    else if (cause == END_DESTROYED && !run->forced)
+        text = "QMP's quit";
+    say(run, (DriverEvent){.type = DRIVER_ENDED, .cause = cause, .text = text});
+}
+
 static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     Run *run = userdata;
@@ -126,18 +135,19 @@ static int on_ended(sd_event_source *source, int fd, uint32_t events, void *user
     /* Not a child of ours if an earlier daemon started it: then nobody can know. */
     (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
     text = describe(run, &info);
+    run->qmp = qmp_free(run->qmp);
+    direct_run_unshare(run);
     direct_run_files_remove(run->directory);
     if (!run->announced && run->retry && !run->forced && !run->trouble) {
         log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
                  text ? text : "It ended at once");
         run->ended = sd_event_source_disable_unref(run->ended);
-        run->qmp = qmp_free(run->qmp);
         run->pidfd = safe_close(run->pidfd);
         if (direct_start_again(run) >= 0)
             return 0;
     }
     if (run->announced)
-        say(run, (DriverEvent){.type = DRIVER_ENDED, .cause = find_cause(run, &info), .text = text});
+        tell_end(run, find_cause(run, &info), text);
     else
         say(run, (DriverEvent){.type = DRIVER_START_FAILED,
                                .error = -EIO,
@@ -167,6 +177,8 @@ static void on_shutdown(Run *run, const cJSON *data)
     for (size_t i = 0; i < ELEMENTSOF(causes); i++)
         if (streq(reason, causes[i].reason))
             run->cause = causes[i].cause;
+    if (run->cause == END_POWEROFF && run->others_asked && !run->we_asked)
+        run->cause = END_ASKED;
 }
 
 /* It may be set to go on, or to be looked at while it stands still: then this is no end. */
@@ -190,6 +202,8 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *
         qmp_share_event(run->share, line);
     if (streq(name, "SHUTDOWN")) {
         on_shutdown(run, data);
+    } else if (streq(name, "POWERDOWN")) {
+        run->others_asked = true; /* unless it was us */
     } else if (streq(name, "GUEST_PANICKED")) {
         on_panic(run, data);
     } else if (streq(name, "STOP") || streq(name, "RESUME")) {
@@ -200,20 +214,20 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *
     }
 }
 
-/* The file goes with those who were served by it. */
+/* The files go with those who were served by them. */
 void direct_run_unshare(Run *run)
 {
+    run->own_socket = safe_close(run->own_socket);
     if (!run->share)
         return;
     run->share = qmp_share_free(run->share);
     socket_remove(run->directory, QMP_SOCKET);
+    own_socket_remove(run->directory);
 }
 
-/* Not having it is no reason to end what runs. */
 static void share(Run *run)
 {
-    _cleanup_close_ int fd = -EBADF;
-    int r;
+    int fd = -EBADF, r;
 
     if (run->share)
         return;
@@ -222,11 +236,11 @@ static void share(Run *run)
         r = socket_listen(run->directory, QMP_SOCKET, &fd);
     if (r >= 0)
         r = qmp_share_listen(run->share, fd);
-    if (r < 0)
+    if (r >= 0 && run->own_socket >= 0)
+        r = qmp_share_listen(run->share, TAKE_FD(run->own_socket));
+    if (r < 0) /* no reason to end what runs */
         log_full(LOG_WARNING, run->name, r, "Its QEMU can't be shared at %s/" QMP_SOCKET ": %m",
                  run->directory);
-    else
-        TAKE_FD(fd);
 }
 
 static void on_closed(Qmp *qmp, const char *why, void *userdata)
@@ -258,11 +272,22 @@ static void set_balloon(Run *run)
         log_full(LOG_WARNING, run->name, r, "Its memory balloon could not be told how much to take: %m");
 }
 
+static void announce(Run *run)
+{
+    run->announced = true;
+    direct_start_free(run->retry);
+    run->retry = NULL;
+    if (run->balloon_bytes > 0)
+        set_balloon(run);
+    say(run, (DriverEvent){.type = DRIVER_STARTED,
+                           .run = {.pid = run->id.pid, .accel = run->accel, .paused = run->paused},
+                           .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
+}
+
 /* It answers: QEMU has made its machine, and runs it. */
 static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     Run *run = userdata;
-    DriverRun told = {.pid = run->id.pid, .accel = run->accel};
 
     if (reply->error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
@@ -274,21 +299,11 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
     }
     /* There are many reasons for which it may stand still. */
     run->paused = cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply->result, "running"));
+    if (!run->announced)
+        announce(run);
+    else if (run->paused)
+        say(run, (DriverEvent){.type = DRIVER_PAUSED});
     share(run);
-    if (run->announced) {
-        if (run->paused)
-            say(run, (DriverEvent){.type = DRIVER_PAUSED});
-        return;
-    }
-    if (run->balloon_bytes > 0)
-        set_balloon(run);
-    run->announced = true;
-    direct_start_free(run->retry);
-    run->retry = NULL;
-    told.paused = run->paused;
-    say(run, (DriverEvent){.type = DRIVER_STARTED,
-                           .run = told,
-                           .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
     if (run->forced)
         (void)direct_run_force(run);
 }
@@ -324,6 +339,7 @@ static int command(Run *run, const char *name)
 
 int direct_run_ask(Run *run)
 {
+    run->we_asked = true;
     return command(run, "system_powerdown");
 }
 
