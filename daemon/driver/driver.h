@@ -40,8 +40,10 @@ typedef enum DriverEventType {
     DRIVER_START_FAILED, /* `error`, `text`; nothing of the run is left */
     DRIVER_PAUSED,       /* by us or by somebody else */
     DRIVER_RESUMED,
+    DRIVER_MEMORY_SET,  /* the balloon was told; the guest follows as it can */
     DRIVER_ENDED,       /* `cause`, `text`; nothing of the run is left */
-    DRIVER_CALL_FAILED, /* stop, pause or resume could not be carried out: `error`, `text`; the run goes on */
+    DRIVER_CALL_FAILED, /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
+                           goes on */
 } DriverEventType;
 
 /* A living run as the driver sees it. */
@@ -107,6 +109,8 @@ typedef struct DriverOps {
     int (*start)(Driver *driver, const StartRequest *request);
     int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopMode mode);
     int (*set_paused)(Driver *driver, const char *name, sd_id128_t generation, bool paused);
+    /* How much of its memory the guest is to have from now on; the definition has a balloon. */
+    int (*set_memory)(Driver *driver, const char *name, sd_id128_t generation, uint64_t bytes);
     /* Sends a signal to the hypervisor process itself. */
     int (*kill)(Driver *driver, const char *name, sd_id128_t generation, int signal);
     /* Opens the serial console: a non-blocking read-write descriptor in raw mode, the caller's. */

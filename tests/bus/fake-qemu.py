@@ -40,7 +40,7 @@ if fake == "deaf":
 else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
 say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
-status = "running"
+status, balloon = "running", 0
 while True:
     lines = client.makefile()
     for text in lines:
@@ -55,6 +55,13 @@ while True:
         if call["execute"] == "nonsense":
             say(client, {"error": {"class": "CommandNotFound", "desc": f"The command {call['execute']} has not been found"}, "id": call["id"]})
             continue
+        if fake == "refuses" and call["execute"] == "balloon":
+            say(client, {"error": {"class": "DeviceNotActive", "desc": "No balloon device has been activated"}, "id": call["id"]})
+            continue
+        if call["execute"] == "query-balloon":
+            result = {"actual": balloon}
+        if call["execute"] == "balloon":
+            balloon = call["arguments"]["value"]
         if fake == "refuses" and call["execute"] == "stop":
             say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
             continue

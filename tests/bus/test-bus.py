@@ -503,7 +503,7 @@ def test_others_may_look_but_not_touch(host):
     assert host.busctl("get-property", NAME, path, VM, "State", prefix=NOBODY).returncode == 0
     for method, args in (("Start", ("a{sv}", "0")), ("Stop", ("a{sv}", "0")), ("Kill", ("i", "9")),
                          ("OpenConsole", ("a{sv}", "0")), ("OpenLog", ("a{sv}", "0")), ("GetDefinition", ("a{sv}", "0")), ("Cat", ("a{sv}", "0")),
-                         ("ResetFailed", ())):
+                         ("ResetFailed", ()), ("SetMemory", ("t", "1048576"))):
         refusal = host.error(path, VM, method, *args, prefix=NOBODY)
         assert "Access denied" in refusal, f"{method}: {refusal}"
     assert "Access denied" in host.error("/org/microvm1", MANAGER, "Reload", "a{sv}", "0", prefix=NOBODY)

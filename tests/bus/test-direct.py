@@ -343,6 +343,28 @@ def test_events_make_states(host):
         assert host.vm("web", "Result") == result and words in host.vm("web", "StateReason"), (reason, host.vm("web", "StateReason"))
 
 
+def test_memory(host):
+    path = "/org/microvm1/vm/web"
+    mebibyte = 1 << 20
+    start(host, mem=256, balloon=True, initialBalloonMem=64)
+    def actual():
+        return json.loads(host.ctl("qmp", "web", "query-balloon").stdout)["actual"]
+    wait_for("the first size", lambda: actual() == 192 * mebibyte)
+    host.call(path, VM, "SetMemory", "t", str(100 * mebibyte))
+    assert actual() == 100 * mebibyte and host.vm("web", "MemoryBytes") == 256 * mebibyte
+    for wrong in (257 * mebibyte, 0):
+        assert "can have from 1 to 256 MiB" in host.error(path, VM, "SetMemory", "t", str(wrong))
+    assert actual() == 100 * mebibyte
+    host.ctl("stop", "web")
+    assert "nothing to give memory to" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
+    start(host)
+    assert "without a memory balloon" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
+    host.ctl("stop", "web")
+    start(host, "refuses", mem=256, balloon=True, initialBalloonMem=64)
+    assert "could not be told how much to take: No balloon device" in host.read_log()
+    assert "No balloon device has been activated" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
+
+
 def test_a_stop_by_qmp_stays(host):
     for command, words in (("system_powerdown", "QMP's system_powerdown"), ("quit", "QMP's quit")):
         start(host, restart={"policy": "always", "delay": 0})

@@ -147,6 +147,13 @@ static int set_paused(Driver *base, const char *name, sd_id128_t generation, boo
     return run ? direct_run_set_paused(run, paused) : -ESRCH;
 }
 
+static int set_memory(Driver *base, const char *name, sd_id128_t generation, uint64_t bytes)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    return run ? direct_run_set_memory(run, bytes) : -ESRCH;
+}
+
 static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
 {
     Run *run = direct_run_find(of(base), name, generation);
@@ -202,6 +209,7 @@ const DriverOps direct_driver_ops = {
     .start = start,
     .stop = stop,
     .set_paused = set_paused,
+    .set_memory = set_memory,
     .kill = send_signal,
     .open_console = open_console,
     .qmp = send_qmp,

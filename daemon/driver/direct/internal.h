@@ -33,6 +33,7 @@ typedef struct Run {
     EndCause cause;         /* what QEMU said of its end */
     bool has_cause;
     bool we_asked, others_asked; /* the guest to shut down */
+    bool panicked;               /* and went on */
     char *trouble;               /* why we gave up on its start */
     struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec;         /* when its start was asked for */
@@ -69,6 +70,7 @@ void direct_run_kill(Run *run);
 /* Asks the guest, by the power button. Stops or goes on with its processors. */
 int direct_run_ask(Run *run);
 int direct_run_set_paused(Run *run, bool paused);
+int direct_run_set_memory(Run *run, uint64_t bytes);
 int direct_run_signal(Run *run, int number);
 /* When its QMP connection has ended: so do those who shared it. */
 void direct_run_unshare(Run *run);

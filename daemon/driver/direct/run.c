@@ -187,7 +187,9 @@ static void on_panic(Run *run, const cJSON *data)
     const char *action = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action"));
 
     if (streq(action, "pause") || streq(action, "run")) {
-        log_vm_warning(run->name, "The guest panicked; its hypervisor is set to go on (\"%s\").", action);
+        if (!run->panicked) /* it may do so again and again */
+            log_vm_warning(run->name, "The guest panicked; its hypervisor is set to go on (\"%s\").", action);
+        run->panicked = true;
         return;
     }
     run->has_cause = true;
@@ -252,7 +254,18 @@ static void on_closed(Qmp *qmp, const char *why, void *userdata)
     run->qmp = qmp_free(run->qmp);
 }
 
-static void on_balloon(Qmp *qmp, const QmpReply *reply, void *userdata)
+static int call_balloon(Run *run, uint64_t bytes, qmp_reply_fn reply)
+{
+    cJSON *arguments = cJSON_CreateObject();
+    int r = -ENOMEM;
+
+    if (cJSON_AddNumberToObject(arguments, "value", (double)bytes))
+        r = qmp_call(run->qmp, "balloon", TAKE_PTR(arguments), CALL_USEC, reply, run);
+    cJSON_Delete(arguments);
+    return r;
+}
+
+static void on_first_balloon(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     if (reply->error < 0)
         log_vm_warning(((Run *)userdata)->name, "Its memory balloon could not be told how much to take: %s.",
@@ -260,14 +273,10 @@ static void on_balloon(Qmp *qmp, const QmpReply *reply, void *userdata)
 }
 
 /* There is no argument for it; a guest that has not booted yet finds it when it looks. */
-static void set_balloon(Run *run)
+static void set_first_balloon(Run *run)
 {
-    cJSON *arguments = cJSON_CreateObject();
-    int r = -ENOMEM;
+    int r = run->balloon_bytes > 0 ? call_balloon(run, run->balloon_bytes, on_first_balloon) : 0;
 
-    if (cJSON_AddNumberToObject(arguments, "value", (double)run->balloon_bytes))
-        r = qmp_call(run->qmp, "balloon", TAKE_PTR(arguments), CALL_USEC, on_balloon, run);
-    cJSON_Delete(arguments);
     if (r < 0)
         log_full(LOG_WARNING, run->name, r, "Its memory balloon could not be told how much to take: %m");
 }
@@ -277,8 +286,7 @@ static void announce(Run *run)
     run->announced = true;
     direct_start_free(run->retry);
     run->retry = NULL;
-    if (run->balloon_bytes > 0)
-        set_balloon(run);
+    set_first_balloon(run);
     say(run, (DriverEvent){.type = DRIVER_STARTED,
                            .run = {.pid = run->id.pid, .accel = run->accel, .paused = run->paused},
                            .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
@@ -346,6 +354,19 @@ int direct_run_ask(Run *run)
 int direct_run_set_paused(Run *run, bool paused)
 {
     return command(run, paused ? "stop" : "cont");
+}
+
+static void on_memory_set(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    if (reply->error < 0)
+        on_answer(qmp, reply, userdata);
+    else
+        say(userdata, (DriverEvent){.type = DRIVER_MEMORY_SET});
+}
+
+int direct_run_set_memory(Run *run, uint64_t bytes)
+{
+    return run->qmp ? call_balloon(run, bytes, on_memory_set) : -ENOTCONN;
 }
 
 int direct_run_force(Run *run)
