@@ -50,7 +50,7 @@ static void on_closed(Qmp *qmp, const char *why, void *userdata)
 /* Until nothing more happens at once. */
 static void run(World *world)
 {
-    while (sd_event_run(world->event, 10000) > 0)
+    while (sd_event_run(world->event, 0) > 0)
         ;
 }
 
