@@ -114,6 +114,7 @@ int verb_mask(Ctl *ctl);
 int verb_unmask(Ctl *ctl);
 int verb_is_enabled(Ctl *ctl);
 int verb_cat(Ctl *ctl);
+int verb_qmp(Ctl *ctl);
 int verb_version(Ctl *ctl);
 
 /* logs.c: the last lines of a console, for status; NULL: not allowed, or none. */

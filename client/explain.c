@@ -110,7 +110,7 @@ static const char *action_of(const char *member)
 {
     static const char *const defining[] = {"Define", "CreateTransient", "Undefine",
                                            "Mask",   "Unmask",          "ApplyAndPurge"};
-    static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles"};
+    static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles", "Qmp"};
 
     if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
         return MICROVM_POLKIT_CONSOLE;

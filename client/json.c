@@ -157,14 +157,14 @@ int json_from_message(sd_bus_message *message, cJSON **ret_json)
     return 0;
 }
 
-/* cJSON leaves DEL and the C1 controls as they are; on a terminal they act, in JSON they may be written as
- * \u. */
-static void put_json(const char *text)
+/* cJSON leaves DEL and the C1 controls as they are, a text that it did not write may have others; on a
+ * terminal they act, in JSON they may be written as \u. */
+void json_put(const char *text)
 {
     for (; *text; text++) {
         unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
-        if (c == 0x7f) {
-            fputs("\\u007f", stdout);
+        if (c == 0x7f || (c < ' ' && c != '\n')) {
+            printf("\\u%04x", c);
         } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
             printf("\\u%04x", next);
             text++;
@@ -183,7 +183,7 @@ int json_print(JsonMode mode, const cJSON *json)
         text = mode == JSON_PRETTY ? json_pretty(json) : cJSON_PrintUnformatted(json);
     if (!text)
         return fail_oom();
-    put_json(text);
+    json_put(text);
     return MICROVM_EXIT_OK;
 }
 

@@ -26,6 +26,9 @@ int json_from_message(sd_bus_message *message, cJSON **ret_json);
 /* An exit code. */
 int json_print(JsonMode mode, const cJSON *json);
 
+/* JSON text as it is, but for what acts on a terminal, and a line end. */
+void json_put(const char *text);
+
 /* As text with two spaces a level, the caller's; NULL: out of memory. */
 char *json_pretty(const cJSON *json);
 

@@ -27,6 +27,7 @@ static const Verb verbs[] = {
     {"reset-failed", verb_reset_failed, OPTION_ALL},
     {"console", verb_console, 0},
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
+    {"qmp", verb_qmp, OPTION_TIMEOUT},
     {"create", verb_create, OPTION_FROM | OPTION_SETTINGS | OPTION_TRANSIENT},
     {"edit", verb_edit, OPTION_FULL},
     {"remove", verb_remove, OPTION_FORCE | OPTION_TIMEOUT | OPTION_YES | OPTION_PURGE},

@@ -113,6 +113,9 @@ void bus_apply_progress(uint64_t id, const char *name, MicrovmStep step, Microvm
                         void *userdata);
 void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
 
+/* qmp-method.c */
+int bus_method_qmp(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
+
 /* host-state.c */
 void bus_host_state_connect(BusServer *server);
 void bus_host_state_query(BusServer *server);

@@ -106,8 +106,8 @@ static int method_kill(BusServer *server, sd_bus_message *message, MicroVM *vm, 
     return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, NULL);
 }
 
-/* The call is answered when the guest is paused, or goes on. */
-static void on_pause_done(int result, const char *text, void *userdata)
+/* The call is answered when it is done: the guest is paused, say. */
+static void on_done(int result, const char *text, void *userdata)
 {
     sd_bus_message *message = userdata;
     sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -131,7 +131,7 @@ static int set_paused(sd_bus_message *message, MicroVM *vm, bool pause, sd_bus_e
     if (r < 0)
         return r;
     sd_bus_message_ref(message);
-    r = vm_request_pause(vm, pause, on_pause_done, message, &text);
+    r = vm_request_pause(vm, pause, on_done, message, &text);
     if (r < 0) {
         sd_bus_message_unref(message);
         return bus_error_set(error, r, text);
@@ -147,6 +147,24 @@ static int method_pause(BusServer *server, sd_bus_message *message, MicroVM *vm,
 static int method_resume(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
     return set_paused(message, vm, false, error);
+}
+
+static int method_set_memory(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    uint64_t bytes;
+    int r;
+
+    r = sd_bus_message_read(message, "t", &bytes);
+    if (r < 0)
+        return r;
+    sd_bus_message_ref(message);
+    r = vm_request_memory(vm, bytes, on_done, message, &text);
+    if (r >= 0)
+        return 1;
+    sd_bus_message_unref(message);
+    return r == -ERANGE ? sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, text)
+                        : bus_error_set(error, r, text);
 }
 
 static int method_reset_failed(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
@@ -292,6 +310,7 @@ const BusMethod bus_vm_methods[] = {
     {"Kill", MICROVM_POLKIT_MANAGE, method_kill},
     {"Pause", MICROVM_POLKIT_MANAGE, method_pause},
     {"Resume", MICROVM_POLKIT_MANAGE, method_resume},
+    {"SetMemory", MICROVM_POLKIT_MANAGE, method_set_memory},
     {"ResetFailed", MICROVM_POLKIT_MANAGE, method_reset_failed},
     {"OpenConsole", MICROVM_POLKIT_CONSOLE, method_open_console},
     {"OpenLog", MICROVM_POLKIT_CONSOLE, method_open_log},
@@ -299,6 +318,7 @@ const BusMethod bus_vm_methods[] = {
     {"Cat", MICROVM_POLKIT_INSPECT, method_cat},
     {"ForgetVolume", MICROVM_POLKIT_MANAGE, bus_method_forget_volume},
     {"ListFiles", MICROVM_POLKIT_INSPECT, bus_method_list_files},
+    {"Qmp", MICROVM_POLKIT_INSPECT, bus_method_qmp},
 };
 
 const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

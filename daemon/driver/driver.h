@@ -7,6 +7,7 @@
 #define DRIVER_DRIVER_H
 
 #include "base/problem.h"
+#include "driver/qmp-command.h"
 #include "host/accel.h"
 #include "host/config.h"
 #include "launch/launch.h"
@@ -42,8 +43,10 @@ typedef enum DriverEventType {
     DRIVER_START_FAILED, /* `error`, `text`; nothing of the run is left */
     DRIVER_PAUSED,       /* by us or by somebody else */
     DRIVER_RESUMED,
+    DRIVER_MEMORY_SET,  /* the balloon was told; the guest follows as it can */
     DRIVER_ENDED,       /* `cause`, `text`; nothing of the run is left */
-    DRIVER_CALL_FAILED, /* stop, pause or resume could not be carried out: `error`, `text`; the run goes on */
+    DRIVER_CALL_FAILED, /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
+                           goes on */
 } DriverEventType;
 
 /* A living run as the driver sees it. */
@@ -92,6 +95,12 @@ typedef enum StopMode {
 } StopMode;
 
 /*
+ * What came of a command for QEMU: error 0: `json` is what it returned, JSON text. Else a negative errno with
+ * a sentence: -EREMOTEIO ("CLASS: QEMU's own words"), -ETIMEDOUT, -EMSGSIZE, -ESRCH (it ended first)…
+ */
+typedef void (*driver_qmp_fn)(int error, const char *text, const char *json, void *userdata);
+
+/*
  * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such
  * run), -EBUSY (start: a run of that name is there), -ETIMEDOUT (an earlier call for this run is past its
  * deadline: only STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
@@ -104,10 +113,19 @@ typedef struct DriverOps {
     int (*start)(Driver *driver, const StartRequest *request);
     int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopMode mode);
     int (*set_paused)(Driver *driver, const char *name, sd_id128_t generation, bool paused);
+    /* How much of its memory the guest is to have from now on; the definition has a balloon. */
+    int (*set_memory)(Driver *driver, const char *name, sd_id128_t generation, uint64_t bytes);
     /* Sends a signal to the hypervisor process itself. */
     int (*kill)(Driver *driver, const char *name, sd_id128_t generation, int signal);
     /* Opens the serial console: a non-blocking read-write descriptor in raw mode, the caller's. */
     int (*open_console)(Driver *driver, const char *name, sd_id128_t generation, int *ret_fd);
+    /*
+     * Sends a command of QEMU's machine protocol. `done` is called once, maybe from within, unless an error
+     * is returned: -ENOTCONN (nobody can talk to it), -EBUSY or -ENOBUFS (too many wait). NULL: this driver
+     * does not talk to its hypervisors.
+     */
+    int (*qmp)(Driver *driver, const char *name, sd_id128_t generation, const QmpCommand *command,
+               uint64_t timeout_usec, driver_qmp_fn done, void *userdata);
     /* What decides between KVM and TCG for hypervisors of this driver. */
     void (*accel_facts)(Driver *driver, AccelFacts *ret_facts);
     /* Forgets everything, ends its threads, leaves every microVM running. */

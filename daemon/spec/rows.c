@@ -95,7 +95,8 @@ static const KeyRow vm_rows[] = {
     {.key = "socket", .type = KEY_STRING, AT(VmSpec, socket), .take = take_text, .needs = CAP_CONTROL_SOCKET,
      A_PATH,
      .doc = "Path of a control socket, QEMU's QMP. With libvirt an absolute one: QEMU makes it, whose user must be "
-            "able to write to the directory."},
+            "able to write to the directory. With the driver \"direct\" microvmd makes it, for root, and any number of "
+            "clients can use it at once; a relative one is in the state directory."},
     {.key = "prettyProcnames", .type = KEY_BOOL, AT(VmSpec, pretty_procnames), .needs = CAP_PROCESS_NAME,
      .computed = "true where the driver can",
      .doc = "Show the hypervisor's process as microvm@NAME. libvirt's show the name as an argument."},

@@ -133,6 +133,13 @@ static Ending rebooted(const char *when)
                     say("the guest rebooted", when)};
 }
 
+static Ending stopped_by_another(const EndingFacts *facts, MicrovmLastStop last_stop, const char *otherwise)
+{
+    return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, last_stop,
+                    facts->driver_text ? say("stopped by somebody else", facts->driver_text)
+                                       : say(otherwise, NULL)};
+}
+
 static Ending classify_lost(const EndingFacts *facts)
 {
     static const char when[] = "while microvmd was not watching; its console says so";
@@ -169,11 +176,11 @@ Ending ending_classify(const EndingFacts *facts)
     case END_PANIC:
         return panicked(facts);
     case END_DESTROYED:
-        return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
-                        say("stopped through libvirt (virsh destroy, or another of its clients)", NULL)};
+        return stopped_by_another(facts, MICROVM_LAST_STOP_FORCED,
+                                  "stopped through libvirt (virsh destroy, or another of its clients)");
     case END_ASKED:
-        return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
-                        say("stopped through libvirt (virsh shutdown, or another of its clients)", NULL)};
+        return stopped_by_another(facts, MICROVM_LAST_STOP_CLEAN,
+                                  "stopped through libvirt (virsh shutdown, or another of its clients)");
     case END_UNIT_STOPPED:
         return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
                         say("stopped through systemd (systemctl stop of its unit)", NULL)};

@@ -37,7 +37,7 @@ MICROVM_STRING_TABLE(StopAsked, stop_asked, STOP_ASKED, STOP_ASKED_LIST)
 
 typedef struct EndingFacts {
     EndCause cause;
-    const char *driver_text; /* or NULL */
+    const char *driver_text; /* how it ended, or NULL: libvirt says no more than the cause */
     StopAsked asked;
     ConsoleEvidence evidence;
 } EndingFacts;

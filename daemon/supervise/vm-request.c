@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 
+#define MEBIBYTE (UINT64_C(1) << 20)
+
 /*
  * The job for `verb`: the one there is if it is the same, else a new one, before which the old one gives way.
  */
@@ -243,17 +245,59 @@ int vm_request_kill(MicroVM *vm, int signal, char **ret_error)
     return 0;
 }
 
-int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error)
+/* What the driver answers with an event: one at a time. */
+static int may_wait(MicroVM *vm, const char *verb, char **ret_error)
 {
     int r;
 
-    r = must_run(vm, pause ? "pause" : "resume", ret_error);
+    r = must_run(vm, verb, ret_error);
     if (r < 0)
         return r;
     if (vm->record.state == MICROVM_STOPPING || vm->settling)
         return say_why(ret_error, -ESRCH, "%s is stopping", vm->name);
-    if (vm->pause_waiter.done)
-        return say_why(ret_error, -EBUSY, "%s is being paused or resumed already", vm->name);
+    if (vm->waiter.done)
+        return say_why(ret_error, -EBUSY, "%s is being %s already; try again", vm->name,
+                       vm->waiter.event == DRIVER_MEMORY_SET ? "told its memory" : "paused or resumed");
+    return 0;
+}
+
+static void wait_for(MicroVM *vm, DriverEventType event, vm_done_fn done, void *userdata)
+{
+    vm->waiter.done = done;
+    vm->waiter.userdata = userdata;
+    vm->waiter.event = event;
+}
+
+int vm_request_memory(MicroVM *vm, uint64_t bytes, vm_done_fn done, void *userdata, char **ret_error)
+{
+    int r;
+
+    r = may_wait(vm, "give memory to", ret_error);
+    if (r < 0)
+        return r;
+    if (!vm->booted || !vm->booted->balloon)
+        return say_why(
+            ret_error, -EOPNOTSUPP,
+            "%s runs without a memory balloon; give its definition \"balloon\": true, and restart it",
+            vm->name);
+    if (bytes < MEBIBYTE || bytes > vm->booted->mem_mib * MEBIBYTE)
+        return say_why(ret_error, -ERANGE,
+                       "%s can have from 1 to %" PRIu64 " MiB, what its definition gives it", vm->name,
+                       vm->booted->mem_mib);
+    r = vm->driver->ops->set_memory(vm->driver, vm->name, vm->record.generation, bytes);
+    if (r < 0)
+        return say_why(ret_error, r, "the balloon of %s can't be told: %s", vm->name, strerror(-r));
+    wait_for(vm, DRIVER_MEMORY_SET, done, userdata);
+    return 0;
+}
+
+int vm_request_pause(MicroVM *vm, bool pause, vm_done_fn done, void *userdata, char **ret_error)
+{
+    int r;
+
+    r = may_wait(vm, pause ? "pause" : "resume", ret_error);
+    if (r < 0)
+        return r;
     if ((vm->record.state == MICROVM_PAUSED) == pause) {
         done(0, NULL, userdata);
         return 0;
@@ -262,9 +306,7 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, 
     if (r < 0)
         return say_why(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed",
                        strerror(-r));
-    vm->pause_waiter.done = done;
-    vm->pause_waiter.userdata = userdata;
-    vm->pause_waiter.pause = pause;
+    wait_for(vm, pause ? DRIVER_PAUSED : DRIVER_RESUMED, done, userdata);
     return 0;
 }
 
@@ -294,6 +336,30 @@ void vm_autostart(MicroVM *vm)
     vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
     vm_event(vm, VM_EVENT_START, "autostart at boot");
+}
+
+int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec, driver_qmp_fn done,
+                   void *userdata, char **ret_error)
+{
+    int r;
+
+    r = must_run(vm, "ask", ret_error);
+    if (r < 0)
+        return r;
+    if (!vm->driver->ops->qmp)
+        return say_why(
+            ret_error, -EOPNOTSUPP,
+            "microvmd speaks QMP with the hypervisors that it runs itself, and %s is run by libvirt; "
+            "use: virsh qemu-monitor-command %s '%s'",
+            vm->name, vm->name, "{\"execute\": \"query-status\"}");
+    r = vm->driver->ops->qmp(vm->driver, vm->name, vm->record.generation, command, timeout_usec, done,
+                             userdata);
+    if (r == -ENOTCONN)
+        return say_why(ret_error, -EHOSTDOWN,
+                       "the connection to the QEMU of %s has ended; it goes on without", vm->name);
+    if (r == -EBUSY || r == -ENOBUFS)
+        return say_why(ret_error, -EBUSY, "too many commands wait for the QEMU of %s", vm->name);
+    return r;
 }
 
 static void on_console_idle(void *userdata)

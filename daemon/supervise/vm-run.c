@@ -393,20 +393,26 @@ static void started(MicroVM *vm, const DriverEvent *event)
         vm_event(vm, VM_EVENT_PAUSED, "the guest is paused");
 }
 
-static void answer_pause(MicroVM *vm, int error, const char *text)
+static void answer_waiter(MicroVM *vm, int error, const char *text)
 {
-    vm_pause_fn done = vm->pause_waiter.done;
+    vm_done_fn done = vm->waiter.done;
 
-    vm->pause_waiter.done = NULL;
+    vm->waiter.done = NULL;
     if (done)
-        done(error, text, vm->pause_waiter.userdata);
+        done(error, text, vm->waiter.userdata);
+}
+
+static void answer_done(MicroVM *vm, DriverEventType event)
+{
+    if (vm->waiter.event == event)
+        answer_waiter(vm, 0, NULL);
 }
 
 static void call_failed(MicroVM *vm, const DriverEvent *event)
 {
     log_full(LOG_WARNING, vm->name, event->error, "%s",
              event->text ? event->text : "The driver failed: no reason given.");
-    answer_pause(vm, event->error, event->text);
+    answer_waiter(vm, event->error, event->text);
     if (vm->record.state == MICROVM_STARTING || (vm->record.state == MICROVM_STOPPING && !vm->forced))
         vm_set_reason(vm, event->text ? event->text : "its driver failed; waiting");
     /* It may yet come up; whoever waits for that is not to wait for ever. */
@@ -429,16 +435,17 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event)
         break;
     case DRIVER_PAUSED:
         vm_event(vm, VM_EVENT_PAUSED, "the guest is paused");
-        if (vm->pause_waiter.pause)
-            answer_pause(vm, 0, NULL);
+        answer_done(vm, event->type);
         break;
     case DRIVER_RESUMED:
         vm_event(vm, VM_EVENT_RESUMED, "the guest is running");
-        if (!vm->pause_waiter.pause)
-            answer_pause(vm, 0, NULL);
+        answer_done(vm, event->type);
+        break;
+    case DRIVER_MEMORY_SET:
+        answer_done(vm, event->type);
         break;
     case DRIVER_ENDED:
-        answer_pause(vm, -ESRCH, "it ended");
+        answer_waiter(vm, -ESRCH, "it ended");
         vm_ended(vm, event->cause, event->text);
         break;
     case DRIVER_CALL_FAILED:

@@ -80,8 +80,8 @@ MicroVM *vm_free(MicroVM *vm)
     sd_event_source_disable_unref(vm->settle_timer);
     sd_event_source_disable_unref(vm->log_timer);
     console_free(vm->console);
-    if (vm->pause_waiter.done)
-        vm->pause_waiter.done(-ESHUTDOWN, "microvmd is ending", vm->pause_waiter.userdata);
+    if (vm->waiter.done)
+        vm->waiter.done(-ESHUTDOWN, "microvmd is ending", vm->waiter.userdata);
     vm_record_clear(&vm->record);
     vm_spec_unref(vm->spec);
     vm_spec_unref(vm->booted);

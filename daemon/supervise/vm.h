@@ -39,8 +39,8 @@ typedef struct VmHost {
     void *userdata;
 } VmHost;
 
-/* Called when a pause or resume has been done or has failed (error: negative errno, text may be NULL). */
-typedef void (*vm_pause_fn)(int error, const char *text, void *userdata);
+/* Called when what was asked for has been done or has failed (error: negative errno, text may be NULL). */
+typedef void (*vm_done_fn)(int error, const char *text, void *userdata);
 
 struct MicroVM {
     VmHost *host;
@@ -82,10 +82,10 @@ struct MicroVM {
     sd_event_source *stop_timer, *restart_timer, *settle_timer, *log_timer;
     Console *console;
     struct {
-        vm_pause_fn done;
+        vm_done_fn done; /* NULL: nobody waits */
         void *userdata;
-        bool pause;
-    } pause_waiter;
+        DriverEventType event; /* which the driver answers with */
+    } waiter;
 };
 
 /* `name` must be valid. The record of an earlier daemon is read, if there is one. */
@@ -177,7 +177,9 @@ bool vm_is_coming(const MicroVM *vm);
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_kill(MicroVM *vm, int signal, char **ret_error);
-int vm_request_pause(MicroVM *vm, bool pause, vm_pause_fn done, void *userdata, char **ret_error);
+/* Of its memory, for this run; its definition has a balloon. */
+int vm_request_memory(MicroVM *vm, uint64_t bytes, vm_done_fn done, void *userdata, char **ret_error);
+int vm_request_pause(MicroVM *vm, bool pause, vm_done_fn done, void *userdata, char **ret_error);
 void vm_request_reset_failed(MicroVM *vm);
 /* Starts it again, from what it is in by now, with `spec` instead of its definition, until that changes or a
  * person starts it. */
@@ -186,6 +188,9 @@ void vm_autostart(MicroVM *vm);
 /* What of its definition takes effect without a restart does so now. 0 or -ENOMEM. */
 int vm_apply_live(MicroVM *vm);
 int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
+/* Sends a command to its QEMU; `done` as DriverOps.qmp has it. */
+int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec, driver_qmp_fn done,
+                   void *userdata, char **ret_error);
 
 /* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);

@@ -40,7 +40,7 @@ if fake == "deaf":
 else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
 say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
-status = "running"
+status, balloon = "running", 0
 while True:
     lines = client.makefile()
     for text in lines:
@@ -49,7 +49,19 @@ while True:
             continue
         if fake != "refuses" and call["execute"] in ("stop", "cont"):
             status = "paused" if call["execute"] == "stop" else "running"
-        result = {"status": status} if call["execute"] == "query-status" else {}
+        result = {"status": status, "running": status == "running"} if call["execute"] == "query-status" else {}
+        if call["execute"] == "hang":
+            continue
+        if call["execute"] == "nonsense":
+            say(client, {"error": {"class": "CommandNotFound", "desc": f"The command {call['execute']} has not been found"}, "id": call["id"]})
+            continue
+        if fake == "refuses" and call["execute"] == "balloon":
+            say(client, {"error": {"class": "DeviceNotActive", "desc": "No balloon device has been activated"}, "id": call["id"]})
+            continue
+        if call["execute"] == "query-balloon":
+            result = {"actual": balloon}
+        if call["execute"] == "balloon":
+            balloon = call["arguments"]["value"]
         if fake == "refuses" and call["execute"] == "stop":
             say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
             continue
@@ -60,7 +72,14 @@ while True:
         if call["execute"] in ("stop", "cont"):
             say(client, {"event": "STOP" if call["execute"] == "stop" else "RESUME", "timestamp": {}})
         if call["execute"] == "system_powerdown":
+            say(client, {"event": "POWERDOWN", "timestamp": {}})
             end(client, "guest-shutdown")
+        if call["execute"] == "quit":
+            end(client, "host-qmp-quit")
+        if call["execute"] == "fake-event":
+            say(client, {**call["arguments"], "timestamp": {}})
+        if call["execute"] == "fake-end":
+            end(client, call["arguments"]["reason"])
         if fake == "closes" and call["execute"] == "query-status":
             break
     client.shutdown(socket.SHUT_RDWR)

@@ -503,7 +503,7 @@ def test_others_may_look_but_not_touch(host):
     assert host.busctl("get-property", NAME, path, VM, "State", prefix=NOBODY).returncode == 0
     for method, args in (("Start", ("a{sv}", "0")), ("Stop", ("a{sv}", "0")), ("Kill", ("i", "9")),
                          ("OpenConsole", ("a{sv}", "0")), ("OpenLog", ("a{sv}", "0")), ("GetDefinition", ("a{sv}", "0")), ("Cat", ("a{sv}", "0")),
-                         ("ResetFailed", ())):
+                         ("ResetFailed", ()), ("SetMemory", ("t", "1048576"))):
         refusal = host.error(path, VM, method, *args, prefix=NOBODY)
         assert "Access denied" in refusal, f"{method}: {refusal}"
     assert "Access denied" in host.error("/org/microvm1", MANAGER, "Reload", "a{sv}", "0", prefix=NOBODY)
@@ -929,6 +929,31 @@ def test_reaching_further_takes_another_right(host):
     os.symlink("/etc", host.path("link"))
     assert "define-unsafe" in refusal_of(host, "x", good(host, initrd=host.path("link/passwd"))), "a link leads out"
     asked(authority)
+
+
+def test_mighty_commands_for_qemu_take_another_right(host):
+    """libvirt's QEMU is not asked in the end, but that is told only to who might."""
+    path, read_only, mighty = "/org/microvm1/vm/a", '{"execute": "query-status"}', '{"execute": "stop"}'
+    host.ctl("start", "a")
+    def refusal(command):
+        return host.error(path, VM, "Qmp", "sa{sv}", command, "0", prefix=NOBODY)
+    assert "Access denied" in refusal(read_only), "there is no polkit"
+    authority = polkit(host, "org.microvm1.inspect")
+    assert "virsh qemu-monitor-command a" in refusal(read_only)
+    assert "Access denied" in refusal(mighty)
+    # The first of two names counts, and is what would be sent.
+    assert "Access denied" in refusal('{"execute": "stop", "execute": "query-status"}')
+    assert "no command for QEMU" in refusal('{"execute": "query-status"} {"execute": "stop"}')
+    assert asked(authority) == ["org.microvm1.inspect a Qmp"] * 2 + ["org.microvm1.define-unsafe a Qmp"] + \
+        ["org.microvm1.inspect a Qmp", "org.microvm1.define-unsafe a Qmp", "org.microvm1.inspect a Qmp"]
+    authority = polkit(host, "org.microvm1.define-unsafe")
+    assert "Access denied" in refusal(mighty), "the one does not stand for the other"
+    asked(authority)
+    authority = polkit(host, "org.microvm1.inspect", "org.microvm1.define-unsafe")
+    assert "virsh qemu-monitor-command a" in refusal(mighty)
+    asked(authority)
+    run = host.ctl("qmp", "a", "query-status")
+    assert run.returncode == 1 and "a is run by libvirt" in run.stderr, run.stderr
 
 
 def test_verbs_that_define(host):

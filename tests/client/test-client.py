@@ -356,6 +356,25 @@ def test_escapes(it):
     assert b"\x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x9b2J tab" in terminal.seen, terminal.seen
 
 
+def test_qmp(it):
+    line = '{"size": 18446744073709551615, "name": "\\u001b[2J\\u009b\\u007f"}\n'
+    assert expect(it, 0, "qmp", "web", "query-status").stdout == line, "no digit is lost"
+    assert it.calls("Qmp")[-1] == ["web", "Qmp", {"execute": "query-status"}, {}]
+    expect(it, 0, "qmp", "web", ' {"execute": "x", "arguments": {"a": "\u00e4"}}', "--timeout=2min")
+    assert it.calls("Qmp")[-1] == ["web", "Qmp", {"execute": "x", "arguments": {"a": "\u00e4"}}, {"timeout": 120000000}]
+    assert expect(it, 0, "qmp", "web", stdin="one\n  \r\n{\"execute\": \"two\"}").stdout == line * 2
+    assert [call[2]["execute"] for call in it.calls("Qmp")[-2:]] == ["one", "two"]
+    expect(it, 1, "qmp", "db", stdin="one\ntwo\n", err="db: GenericError: no \\x1b[2J such thing")
+    assert it.calls("Qmp")[-1][2] == {"execute": "one"}, "the first that fails is the last"
+    expect(it, 77, "qmp", "locked", "stop", err=["org.microvm1.inspect", "sudo"])
+    for words in ((), ("web", "a", "b")):
+        expect(it, 2, "qmp", *words, err="microvmctl qmp NAME query-status")
+    terminal = Terminal(it, "qmp", "web", "query-status")
+    assert terminal.end() == 0 and b'"name": "\\u001b[2J\\u009b\\u007f"\r\n}' in terminal.seen, terminal.seen
+    terminal = Terminal(it, "qmp", "web")
+    assert terminal.end() == 2 and b"reads commands from standard input" in terminal.seen
+
+
 def test_logs(it):
     assert expect(it, 0, "logs", "web").stdout == "line one\nline two\n"
     assert expect(it, 0, "logs", "-n", "7", "-b", "-2", "web").stdout == "boot -2\n"

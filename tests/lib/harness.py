@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,8 +129,8 @@ class Host:
     def vm(self, name, prop):
         return self.get(f"/org/microvm1/vm/{name}", VM, prop)
 
-    def ctl(self, *args, prefix=()):
-        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], capture_output=True, text=True, timeout=600)
+    def ctl(self, *args, prefix=(), stdin=""):
+        return subprocess.run([*prefix, CTL, "--bus", self.address, *args], input=stdin, capture_output=True, text=True, timeout=600)
 
     def reload(self):
         return self.call("/org/microvm1", MANAGER, "Reload", "a{sv}", "0")[0]
@@ -140,6 +141,38 @@ class Host:
         assert "Monitoring" in process.stdout.readline()
         process.stdout.readline()
         return process
+
+
+class QmpClient:
+    """Of the socket at which microvmd shares the QEMU of "web": QMP as anybody would speak it."""
+
+    def __init__(self, host, path="run/vm/web/qmp.sock"):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(host.path(path))
+        self.lines = self.socket.makefile()
+        self.events = []
+        assert "QMP" in self.read()
+        assert self.ask("qmp_capabilities") == {}
+
+    def read(self):
+        line = self.lines.readline()
+        assert line, "it was closed"
+        return json.loads(line)
+
+    def ask(self, command, id=1, **arguments):
+        self.socket.sendall(json.dumps({"execute": command, "id": id, "arguments": arguments}).encode() + b"\n")
+        while "event" in (reply := self.read()):
+            self.events.append(reply["event"])
+        assert reply["id"] == id, reply
+        return reply.get("return", reply.get("error"))
+
+    def wait_for(self, event):
+        while event not in self.events:
+            self.events.append(self.read().get("event"))
+
+    def is_closed(self):
+        return not self.lines.readline()
 
 
 def run_tests(tests, make_host):

@@ -119,6 +119,27 @@ static void test_pause(void **state)
     assert_non_null(strstr(seen->text, "not running")); /* libvirt's own words */
 }
 
+static void test_memory(void **state)
+{
+    VmSpec spec = harness_spec("web");
+    StartRequest request = start(&spec);
+    sd_id128_t stale = {.qwords = {1, 2}};
+    const DriverOps *ops = harness.driver->ops;
+    virDomainPtr domain;
+    virDomainInfo info;
+
+    assert_int_equal(ops->set_memory(harness.driver, "web", request.generation, UINT64_C(3) << 20), 0);
+    harness_expect(&harness, DRIVER_MEMORY_SET, "web");
+    domain = virDomainLookupByName(other, "web");
+    assert_int_equal(virDomainGetInfo(domain, &info), 0);
+    virDomainFree(domain);
+    assert_int_equal(info.memory, 3 << 10);
+    assert_int_equal(ops->set_memory(harness.driver, "web", stale, 1 << 20), -ESRCH);
+    assert_int_equal(ops->set_memory(harness.driver, "web", request.generation, UINT64_C(1) << 50), 0);
+    assert_non_null(
+        strstr(harness_expect(&harness, DRIVER_CALL_FAILED, "web")->text, "could not tell its balloon"));
+}
+
 static void test_foreign_domain_is_left_alone(void **state)
 {
     VmSpec spec = harness_spec("test");
@@ -433,13 +454,21 @@ int main(void)
 #define LOCAL(test)  cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define SERVER(test) cmocka_unit_test_setup_teardown(test, server_set_up, server_tear_down)
     const struct CMUnitTest tests[] = {
-        LOCAL(test_start_and_force), LOCAL(test_destroyed_by_somebody),
-        LOCAL(test_pause),           LOCAL(test_foreign_domain_is_left_alone),
-        LOCAL(test_adoption),        LOCAL(test_unknown_runs),
-        LOCAL(test_refused_start),   LOCAL(test_many_at_once),
-        LOCAL(test_free_while_busy), cmocka_unit_test_teardown(test_unreachable, tear_down),
-        SERVER(test_server_dies),    SERVER(test_server_dies_during_a_start),
-        SERVER(test_server_hangs),   SERVER(test_free_while_the_server_hangs),
+        LOCAL(test_start_and_force),
+        LOCAL(test_destroyed_by_somebody),
+        LOCAL(test_pause),
+        LOCAL(test_memory),
+        LOCAL(test_foreign_domain_is_left_alone),
+        LOCAL(test_adoption),
+        LOCAL(test_unknown_runs),
+        LOCAL(test_refused_start),
+        LOCAL(test_many_at_once),
+        LOCAL(test_free_while_busy),
+        cmocka_unit_test_teardown(test_unreachable, tear_down),
+        SERVER(test_server_dies),
+        SERVER(test_server_dies_during_a_start),
+        SERVER(test_server_hangs),
+        SERVER(test_free_while_the_server_hangs),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -297,6 +297,7 @@ test_unprivileged()
     exits 77 host_user alice microvmctl --no-ask-password kill -s KILL web
     exits 77 host_user alice microvmctl --no-ask-password logs web
     exits 77 host_user alice microvmctl --no-ask-password reload
+    exits 77 host_user alice microvmctl --no-ask-password qmp web query-status
     fails_with 'access|denied|allowed|authoriz' host_user alice busctl --system call org.microvm1 \
         /org/microvm1/vm/web org.microvm1.MicroVM OpenConsole 'a{sv}' 0
     fails_with 'access|denied|allowed|authoriz' host_user alice busctl --system call org.microvm1 \

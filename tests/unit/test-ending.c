@@ -169,6 +169,11 @@ static void test_reasons_name_the_cause(void **context)
     ending = ending_classify(&destroyed);
     assert_non_null(strstr(ending.text, "stopped through libvirt"));
     free(ending.text);
+    destroyed.driver_text = "QMP's quit";
+    ending = ending_classify(&destroyed);
+    assert_string_equal(ending.text, "stopped by somebody else (QMP's quit)");
+    assert_int_equal(ending.kind, ENDING_MANUAL);
+    free(ending.text);
 }
 
 int main(void)

@@ -187,7 +187,7 @@ ROWS = [
     ("preStart", {"preStart": "true"}, LATER, "/preStart"),
     ("extraArgsScript", {"extraArgsScript": "echo"}, LATER, "/extraArgsScript"),
     ("user", {"user": "microvm"}, LIBVIRT, "The driver `direct` gives each microVM a user of its own."),
-    ("socket", {"socket": "/run/guests/web.sock"}, LIBVIRT, "Absolute, in a directory that QEMU's user may write to."),
+    ("socket", {"socket": "/run/guests/web.sock"}, LIBVIRT, "With libvirt absolute, in a directory that QEMU's user may write to; with the driver `direct` root's, for several clients at once."),
     ("prettyProcnames", {"prettyProcnames": True}, LATER, "/prettyProcnames"),
 ]
 

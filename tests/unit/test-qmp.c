@@ -31,12 +31,13 @@ static void note(char *list, size_t size, const char *format, ...)
     va_end(arguments);
 }
 
-static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userdata)
+static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
 {
     World *world = userdata;
     const char *reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "reason"));
 
     note(world->events, sizeof(world->events), "%s(%s) ", name, reason ? reason : "");
+    assert_true(line[0] == '{' && line[strlen(line) - 1] == '}');
 }
 
 static void on_closed(Qmp *qmp, const char *why, void *userdata)
@@ -47,12 +48,22 @@ static void on_closed(Qmp *qmp, const char *why, void *userdata)
     world->qmp = qmp_free(world->qmp);
 }
 
-static void on_reply(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+static void on_reply(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     World *world = userdata;
-    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
+    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(reply->result, "status"));
 
-    note(world->replies, sizeof(world->replies), "%d(%s) ", error, text ? text : status ? status : "");
+    note(world->replies, sizeof(world->replies), "%d(%s) ", reply->error,
+         reply->text ? reply->text
+         : status    ? status
+                     : "");
+}
+
+static void on_json(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    World *world = userdata;
+
+    note(world->replies, sizeof(world->replies), "%s ", reply->json ? reply->json : "nothing");
 }
 
 static int setup(void **context)
@@ -200,11 +211,70 @@ static void test_no_end(void **context)
     static char much[64 * 1024];
 
     memset(much, '[', sizeof(much));
-    for (int i = 0; i < 40 && world->qmp; i++) {
+    for (int i = 0; i < 80 && world->qmp; i++) {
         (void)!write(world->qemu, much, sizeof(much));
         run(world);
     }
     assert_string_equal(world->closed, "it sent a message without an end");
+}
+
+static void ask_for_json(World *world, const char *answer, const char *expected)
+{
+    qmp_call(world->qmp, "query-status", NULL, UINT64_MAX, on_json, world);
+    world->replies[0] = '\0';
+    qemu_says(world, answer);
+    assert_string_equal(world->replies, expected);
+}
+
+/* What QEMU wrote is handed on as it is: its numbers have more digits than cJSON's. */
+static void test_text_of_answers(void **context)
+{
+    World *world = *context;
+
+    ask_for_json(world, "{\"return\": 18446744073709551615, \"id\": 2}\n", "18446744073709551615 ");
+    ask_for_json(world, "{\"id\": 3, \"return\": {\"return\": [1, {}], \"id\": \"}\\\"\"}}\r\n",
+                 "{\"return\": [1, {}], \"id\": \"}\\\"\"} ");
+    ask_for_json(world, "{\"timestamp\": {\"return\": 0}, \"return\" : \"a,b\" , \"id\": 4}\n", "\"a,b\"  ");
+    ask_for_json(world, "{\"id\": 5, \"error\": {\"class\": \"X\", \"desc\": \"y\"}}\n",
+                 "{\"class\": \"X\", \"desc\": \"y\"} ");
+    ask_for_json(world, "{\"id\": 6, \"r\\u0065turn\": {}}\n", "nothing ");
+    assert_string_equal(qmp_version(world->qmp), "{}");
+    qemu_says(world, "{\"QMP\": {\"capabilities\": [], \"version\": {\"qemu\": {\"major\": 7}}}}\n");
+    assert_string_equal(qmp_version(world->qmp), "{\"qemu\": {\"major\": 7}}");
+}
+
+static void test_odd_ids(void **context)
+{
+    World *world = *context;
+
+    ask(world, "query-status");
+    qemu_says(world, "{\"return\": {}, \"id\": 1e300}\n{\"return\": {}, \"id\": -1}\n"
+                     "{\"return\": {}, \"id\": 18446744073709551618}\n{\"return\": {}, \"id\": null}\n");
+    assert_string_equal(world->replies, "");
+}
+
+/* An answer that is too long is the loss of who asked, not of the connection. */
+static void test_very_long_answer(void **context)
+{
+    World *world = *context;
+    size_t size = QMP_MESSAGE_MAX + 100000, sent = 0;
+    char *text = malloc(size);
+
+    qemu_says(world, GREETING AGREED);
+    ask(world, "human-monitor-command");
+    ask(world, "query-status");
+    memset(text, 'x', size);
+    memcpy(text, "{\"return\": \"", 12);
+    while (sent < size) {
+        ssize_t n = write(world->qemu, text + sent, size - sent);
+        sent += n > 0 ? (size_t)n : 0;
+        run(world);
+    }
+    free(text);
+    assert_string_equal(world->replies, "-90(its answer is longer than microvmd takes (4 MiB)) ");
+    qemu_says(world, "\", \"id\": 2}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 3}\n");
+    assert_string_equal(world->replies, "-90(its answer is longer than microvmd takes (4 MiB)) 0(running) ");
+    assert_string_equal(world->closed, "");
 }
 
 /* One that does not read: what waits for it is bounded, and goes when it reads again. */
@@ -262,9 +332,11 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_pipelined), TEST(test_halves_and_many),      TEST(test_errors), TEST(test_never_answers),
-        TEST(test_garbage),   TEST(test_closed_in_the_middle), TEST(test_no_end), TEST(test_does_not_read),
-        TEST(test_too_many),  TEST(test_last_words),
+        TEST(test_pipelined),        TEST(test_halves_and_many), TEST(test_errors),
+        TEST(test_never_answers),    TEST(test_garbage),         TEST(test_closed_in_the_middle),
+        TEST(test_no_end),           TEST(test_does_not_read),   TEST(test_too_many),
+        TEST(test_last_words),       TEST(test_text_of_answers), TEST(test_odd_ids),
+        TEST(test_very_long_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -402,7 +402,7 @@ static void test_somebody_elses_stop_stays(void **context)
     run_it();
     say(DRIVER_ENDED, END_DESTROYED);
     wait_for(MICROVM_INACTIVE);
-    assert_non_null(strstr(world->vm->record.reason, "through libvirt"));
+    assert_non_null(strstr(world->vm->record.reason, "stopped by somebody else"));
 }
 
 /* Also when the crash comes between the wish and the act. */

@@ -23,7 +23,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import CTL, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
 
 DRIVER = "libvirt"
 BALLOON = {"initialBalloonMem": 32}
@@ -413,6 +413,29 @@ def test_every_device_on_q35(host):
     assert image[:4] == b"QFI\xfb" and b"written-by-guest" in image[1 << 18:]
     assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
     assert not os.path.exists(f"/sys/class/net/{tap}"), "the tap stays"
+
+
+# Says when its balloon has taken memory, and when it has given it back.
+WATCH = """
+free() { sed -n 's/^MemFree: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo; }
+echo "seen: watching"
+until [ $(free) -lt 81920 ]; do sleep 0.1; done
+echo "seen: less"
+until [ $(free) -gt 122880 ]; do sleep 0.1; done
+echo "seen: more"
+exit
+"""
+
+
+def test_memory_while_it_runs(host):
+    host.write("watch.img", WATCH.ljust(1 << 20, "\n"))
+    os.makedirs(host.path("state/vm/web"))
+    boot(host, "run", balloon=True, volumes=[{"image": "data.img", "size": 16}, {"image": host.path("watch.img"), "readOnly": True}])
+    said(host, "seen: watching")
+    for mebibytes, words in ((128, "less"), (256, "more")):
+        host.call("/org/microvm1/vm/web", VM, "SetMemory", "t", str(mebibytes << 20))
+        said(host, "seen: " + words)
+    assert host.ctl("stop", "web").returncode == 0
 
 
 NOBODY = 65534

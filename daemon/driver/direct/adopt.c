@@ -11,7 +11,7 @@
 typedef struct Found {
     char *name;
     ProcessRecord record;
-    int pidfd, control; /* pidfd -EBADF: it has ended, as `end` says */
+    int pidfd, control, own_socket; /* pidfd -EBADF: it has ended, as `end` says */
     ProcessEnd end;
 } Found;
 
@@ -33,6 +33,7 @@ static void search_free(void *argument)
         process_record_clear(&search->found[i].record);
         safe_close(search->found[i].pidfd);
         safe_close(search->found[i].control);
+        safe_close(search->found[i].own_socket);
     }
     free(search->found);
     free(search->directory);
@@ -56,10 +57,23 @@ static int find_end(const char *name, const char *directory, const Launched *lau
            (ret_end->stopped || ret_end->oom || ret_end->code != CLD_EXITED || ret_end->status != 0);
 }
 
+/* To its QMP; and the socket that the definition wants of it. */
+static void connect_both(const char *directory, Found *found)
+{
+    int r = socket_connect(directory, CONTROL_SOCKET, &found->control);
+
+    if (r < 0)
+        log_full(LOG_WARNING, found->name, r,
+                 "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ": %m", directory);
+    r = own_socket_listen(directory, &found->own_socket);
+    if (r < 0 && r != -ENOENT)
+        log_full(LOG_WARNING, found->name, r, "The socket of its definition can't be made: %m");
+}
+
 static int look(Search *search, const char *name)
 {
     _cleanup_free_ char *directory = NULL;
-    Found found = {.pidfd = -EBADF, .control = -EBADF}, *grown;
+    Found found = {.pidfd = -EBADF, .control = -EBADF, .own_socket = -EBADF}, *grown;
     int r;
 
     if (asprintf(&directory, "%s/%s", search->directory, name) < 0)
@@ -93,10 +107,8 @@ static int look(Search *search, const char *name)
         safe_close(found.pidfd);
         return -ENOMEM;
     }
-    if (found.pidfd >= 0 && recipe_find(found.record.hypervisor)->qmp &&
-        socket_connect(directory, CONTROL_SOCKET, &found.control) < 0)
-        log_full(LOG_WARNING, name, 0,
-                 "Its hypervisor runs, but can't be talked to, by %s/" CONTROL_SOCKET ".", directory);
+    if (found.pidfd >= 0 && recipe_find(found.record.hypervisor)->qmp)
+        connect_both(directory, &found);
     search->found = grown;
     grown[search->n_found++] = found;
     return 0;
@@ -159,6 +171,7 @@ static void adopt(DirectDriver *driver, Found *found)
         run->stop = TAKE_PTR(found->record.stop);
         run->announced = true;
         run->pidfd = TAKE_FD(found->pidfd);
+        run->own_socket = TAKE_FD(found->own_socket);
         direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,
                                           .name = run->name,
                                           .generation = run->generation,

@@ -56,7 +56,7 @@ Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generatio
         return NULL;
     run->driver = driver;
     run->generation = generation;
-    run->pidfd = -EBADF;
+    run->pidfd = run->own_socket = -EBADF;
     run->next = driver->runs;
     driver->runs = run;
     run->name = strdup(name);
@@ -77,14 +77,15 @@ void direct_run_free(Run *run)
         }
     direct_helpers_forget(run);
     qmp_free(run->qmp);
+    direct_run_unshare(run);
     direct_start_free(run->retry);
     strv_free(run->stop);
     strv_free(run->ready);
-    free(run->unready);
     sd_event_source_disable_unref(run->ended);
     sd_event_source_disable_unref(run->force);
     safe_close(run->pidfd);
     free(run->output);
+    free(run->trouble);
     free(run->directory);
     free(run->name);
     free(run);
@@ -145,6 +146,8 @@ static int start(Driver *base, const StartRequest *request)
     if (!run)
         return -ENOMEM;
     run->accel = request->accel;
+    if (request->spec->initial_balloon_mem_mib > 0)
+        run->balloon_bytes = (request->spec->mem_mib - request->spec->initial_balloon_mem_mib) << 20;
     run->asked_usec = now_usec(CLOCK_MONOTONIC);
     run->recipe = recipe_find(request->spec->hypervisor);
     r = run->recipe ? take_programs(run, request) : -EOPNOTSUPP;
@@ -173,6 +176,13 @@ static int set_paused(Driver *base, const char *name, sd_id128_t generation, boo
     return run ? direct_run_set_paused(run, paused) : -ESRCH;
 }
 
+static int set_memory(Driver *base, const char *name, sd_id128_t generation, uint64_t bytes)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    return run ? direct_run_set_memory(run, bytes) : -ESRCH;
+}
+
 static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
 {
     Run *run = direct_run_find(of(base), name, generation);
@@ -189,6 +199,16 @@ static int open_console(Driver *base, const char *name, sd_id128_t generation, i
         return -ESRCH;
     r = socket_connect(run->directory, CONSOLE_SOCKET, ret_fd);
     return r == -ENOENT ? -EOPNOTSUPP : r;
+}
+
+static int send_qmp(Driver *base, const char *name, sd_id128_t generation, const QmpCommand *command,
+                    uint64_t timeout_usec, driver_qmp_fn done, void *userdata)
+{
+    Run *run = direct_run_find(of(base), name, generation);
+
+    if (!run)
+        return -ESRCH;
+    return run->share ? qmp_share_call(run->share, command, timeout_usec, done, userdata) : -ENOTCONN;
 }
 
 static void accel_facts(Driver *base, AccelFacts *ret_facts)
@@ -219,8 +239,10 @@ const DriverOps direct_driver_ops = {
     .start = start,
     .stop = stop,
     .set_paused = set_paused,
+    .set_memory = set_memory,
     .kill = send_signal,
     .open_console = open_console,
+    .qmp = send_qmp,
     .accel_facts = accel_facts,
     .free = direct_driver_free,
 };

@@ -91,6 +91,15 @@ static bool was_given_up(const Run *run, const ProcessEnd *end)
     return run->trouble && end->code == CLD_KILLED && end->status == SIGKILL;
 }
 
+static void tell_end(Run *run, EndCause cause, const char *text)
+{
+    if (cause == END_ASKED)
+        text = "QMP's system_powerdown";
+    else if (cause == END_DESTROYED && !run->forced)
+        text = "QMP's quit";
+    tell(run, (DriverEvent){.type = DRIVER_ENDED, .cause = cause, .text = text});
+}
+
 static void finish(Run *run, const ProcessEnd *end)
 {
     _cleanup_free_ char *words = last_words(run), *text = direct_end_describe(end, words);
@@ -99,14 +108,13 @@ static void finish(Run *run, const ProcessEnd *end)
     if (!run->announced && run->retry && !run->forced && !run->trouble) {
         log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
                  text ? text : "It ended at once");
-        run->qmp = qmp_free(run->qmp);
         run->pidfd = safe_close(run->pidfd);
         run->over = false;
         if (direct_start_again(run) >= 0)
             return;
     }
     if (run->announced)
-        tell(run, (DriverEvent){.type = DRIVER_ENDED, .cause = find_cause(run, end), .text = text});
+        tell_end(run, find_cause(run, end), text);
     else
         tell(run, (DriverEvent){.type = DRIVER_START_FAILED,
                                 .error = -EIO,
@@ -184,6 +192,8 @@ void direct_run_ended(Run *run)
 
     fault_point("before its end is looked into");
     run->over = true;
+    run->qmp = qmp_free(run->qmp);
+    direct_run_unshare(run);
     run->ended = sd_event_source_disable_unref(run->ended);
     run->force = sd_event_source_disable_unref(run->force);
     if (!sd_id128_is_null(run->invocation) && ask_systemd(run) >= 0)

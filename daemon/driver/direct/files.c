@@ -5,6 +5,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -27,9 +28,11 @@ static int address_of(const char *directory, const char *name, int *ret_director
     if (fd < 0)
         return -errno;
     ret_address->sun_family = AF_UNIX;
-    snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", fd, name);
     *ret_directory = fd;
-    return 0;
+    return snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", fd, name) <
+                   (int)sizeof(ret_address->sun_path)
+               ? 0
+               : -ENAMETOOLONG;
 }
 
 int socket_listen(const char *directory, const char *name, int *ret_fd)
@@ -70,13 +73,94 @@ int socket_connect(const char *directory, const char *name, int *ret_fd)
     return 0;
 }
 
-void direct_run_files_remove(const char *directory)
+void socket_remove(const char *directory, const char *name)
 {
-    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, RECORD_FILE};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+    if (at >= 0)
+        (void)unlinkat(at, name, 0);
+}
+
+void direct_run_files_remove(const char *directory)
+{
+    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, QMP_SOCKET, OWN_SOCKET, RECORD_FILE};
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    own_socket_remove(directory);
     for (size_t i = 0; i < ELEMENTSOF(names) && at >= 0; i++)
         (void)unlinkat(at, names[i], 0);
+}
+
+/* --- a socket at a path of the definition's choice --- */
+
+/* Where it is, the caller's; NULL: there is none. */
+static char *own_socket_path(const char *directory)
+{
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char path[PATH_MAX];
+    ssize_t n = at < 0 ? -1 : readlinkat(at, OWN_SOCKET, path, sizeof(path));
+
+    return n > 0 && n < (ssize_t)sizeof(path) ? strndup(path, (size_t)n) : NULL;
+}
+
+/* -ENOENT: nothing is there. -EEXIST: it is no socket. -EADDRINUSE: somebody listens. 0: one that is left. */
+static int is_left_over(const char *directory, const char *name)
+{
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC), probe = -EBADF;
+    struct stat st;
+    int r;
+
+    if (at < 0 || fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    r = socket_connect(directory, name, &probe);
+    return r == -ECONNREFUSED ? 0 : r >= 0 || r == -EAGAIN ? -EADDRINUSE : r;
+}
+
+/* Cuts it into directory and name. */
+static int split(char *path, const char **ret_directory, const char **ret_name)
+{
+    char *slash = strrchr(path, '/');
+
+    if (!slash || !slash[1])
+        return -EISDIR;
+    *slash = '\0';
+    *ret_directory = slash == path ? "/" : path;
+    *ret_name = slash + 1;
+    return 0;
+}
+
+int own_socket_listen(const char *directory, int *ret_fd)
+{
+    _cleanup_free_ char *path = own_socket_path(directory);
+    const char *folder, *name;
+    int r;
+
+    if (!path)
+        return -ENOENT;
+    r = split(path, &folder, &name);
+    if (r >= 0)
+        r = is_left_over(folder, name);
+    return r < 0 && r != -ENOENT ? r : socket_listen(folder, name, ret_fd);
+}
+
+int own_socket_choose(const char *directory, const char *path)
+{
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (at < 0 || (unlinkat(at, OWN_SOCKET, 0) < 0 && errno != ENOENT) || symlinkat(path, at, OWN_SOCKET) < 0)
+        return -errno;
+    return 0;
+}
+
+void own_socket_remove(const char *directory)
+{
+    _cleanup_free_ char *path = own_socket_path(directory);
+    const char *folder, *name;
+
+    if (path && split(path, &folder, &name) >= 0 && is_left_over(folder, name) >= 0)
+        socket_remove(folder, name);
 }
 
 /* --- the record --- */

@@ -6,7 +6,7 @@
 #include "base/strv.h"
 #include "base/worker.h"
 #include "driver/direct/direct-driver.h"
-#include "driver/direct/qmp.h"
+#include "driver/direct/qmp-share.h"
 #include "driver/direct/recipe.h"
 #include "launch/unit.h"
 
@@ -31,17 +31,21 @@ typedef struct Run {
     sd_event_source *ended;
     sd_event_source *force; /* SIGKILL is due */
     Qmp *qmp;
-    bool announced; /* STARTED or FOUND was told */
-    bool forced;    /* we end it */
-    bool asked;     /* by SIGTERM, which is all that it understands */
-    bool over;      /* it has ended, and systemd is asked how */
-    bool paused;    /* as it was told */
-    EndCause cause; /* what QEMU said of its end */
+    QmpShare *share;        /* of it, with others; NULL: it has not answered yet */
+    int own_socket;         /* to be served, too, from then on; -EBADF: none */
+    bool announced;         /* STARTED or FOUND was told */
+    bool forced;            /* we end it */
+    bool asked;             /* by SIGTERM, which is all that it understands */
+    bool over;              /* it has ended, and systemd is asked how */
+    bool paused;            /* as it was told */
+    uint64_t balloon_bytes; /* what the balloon is to leave to the guest at the start; 0: all */
+    EndCause cause;         /* what QEMU said of its end */
     bool has_cause;
-    const char *trouble; /* why we gave up on its start */
-    char *unready;       /* the same, where it is a sentence of its own */
-    struct Start *retry; /* what is tried when the hypervisor does not come up; NULL: nothing */
-    uint64_t asked_usec; /* when its start was asked for */
+    bool we_asked, others_asked; /* the guest to shut down */
+    bool panicked;               /* and went on */
+    char *trouble;               /* why we gave up on its start */
+    struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
+    uint64_t asked_usec;         /* when its start was asked for */
     struct Run *next;
 } Run;
 
@@ -85,7 +89,10 @@ void direct_run_kill(Run *run);
 /* Asks the guest, by the power button. Stops or goes on with its processors. */
 int direct_run_ask(Run *run);
 int direct_run_set_paused(Run *run, bool paused);
+int direct_run_set_memory(Run *run, uint64_t bytes);
 int direct_run_signal(Run *run, int number);
+/* When its QMP connection has ended: so do those who shared it. */
+void direct_run_unshare(Run *run);
 
 /* --- helper.c --- */
 /* Runs the program, with $MICROVM_NAME and $MICROVM_PID. `done` is called when it has ended, not if the run
@@ -120,9 +127,19 @@ void process_record_clear(ProcessRecord *record);
 /* --- files.c: what a run has in its runtime directory --- */
 #define CONTROL_SOCKET "control.sock"
 #define CONSOLE_SOCKET "console.sock"
+#define QMP_SOCKET     "qmp.sock"
+#define OWN_SOCKET     "own.sock"       /* a link to where the definition wants another one of that kind */
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */
 int socket_listen(const char *directory, const char *name, int *ret_fd);
 int socket_connect(const char *directory, const char *name, int *ret_fd); /* non-blocking */
+void socket_remove(const char *directory, const char *name);
+/*
+ * That one: says where it is to be; makes it, unless something is there that nobody has left (-EEXIST: no
+ * socket, -EADDRINUSE: somebody listens) or none is wanted (-ENOENT); removes it when nobody listens.
+ */
+int own_socket_choose(const char *directory, const char *path);
+int own_socket_listen(const char *directory, int *ret_fd);
+void own_socket_remove(const char *directory);
 /* Removes them and the record. */
 void direct_run_files_remove(const char *directory);
 

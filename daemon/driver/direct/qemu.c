@@ -224,6 +224,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_NO_CONSOLE,
         CAP_QEMU_MACHINE_OPTIONS,
         CAP_QEMU_ARGUMENTS,
+        CAP_CONTROL_SOCKET,
     };
     /* Devices of the host are not among them: its user, which has no rights, can't open them yet. */
     static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS};
@@ -256,12 +257,6 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
 {
     qemu_check(spec, OWN_SLOTS, runner, reader);
     check_virtiofs(spec, reader);
-    /* QEMU is told that only while it runs. */
-    if (spec->initial_balloon_mem_mib > 0)
-        table_problem(
-            reader, PROBLEM_ERROR, "/initialBalloonMem", false,
-            "the driver \"direct\" can't make the balloon smaller or larger yet; remove the key, or "
-            "use \"driver\": \"libvirt\"");
 }
 
 const Recipe recipe_qemu = {

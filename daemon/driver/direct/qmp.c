@@ -7,13 +7,15 @@
 #include <sys/socket.h>
 
 enum {
-    MESSAGE_MAX = 1024 * 1024, /* of one line; the longest that we ask for has some kilobytes */
-    OUTPUT_MAX = 256 * 1024,   /* waits for a QEMU that does not read */
+    SKIPPED_MAX = 256 * 1024 * 1024, /* of a message that is too long; then it has no end */
+    INPUT_KEPT = 64 * 1024,          /* room that is kept for the next message */
+    OUTPUT_MAX = 256 * 1024,         /* waits for a QEMU that does not read */
     CALLS_MAX = 64,
     GARBAGE_MAX = 16, /* lines; then this is no QEMU */
     READ_AT_ONCE = 16 * 1024,
 };
 static const uint64_t NEGOTIATION_USEC = UINT64_C(30) * 1000000;
+static const double ID_MAX = 9007199254740992.0; /* cJSON's numbers count exactly up to here */
 
 typedef struct Call {
     Qmp *qmp;
@@ -31,7 +33,10 @@ struct Qmp {
     sd_event_source *io;
     char *input, *output;
     size_t input_size, input_room, output_size;
-    Call *calls; /* the oldest first */
+    size_t searched; /* of the input: there is no line end in it */
+    size_t skipped;  /* of a message that is too long, up to now; 0: it is none */
+    char *version;   /* of its greeting */
+    Call *calls;     /* the oldest first */
     uint64_t last_id;
     size_t n_calls, n_garbage;
     const char *closed; /* why; NULL: it is open */
@@ -55,30 +60,83 @@ static Call *take_call(Qmp *qmp, uint64_t id)
     return NULL;
 }
 
-static void answer(Call *call, int error, const char *text, const cJSON *result)
+static void answer(Call *call, const QmpReply *reply)
 {
     if (call->reply)
-        call->reply(call->qmp, error, text, result, call->userdata);
+        call->reply(call->qmp, reply, call->userdata);
     call_free(call);
 }
 
 /* --- what comes --- */
 
-static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id)
+/* The value of a member of an object, cut out of its text, which cJSON could read; NULL: there is none. */
+static char *cut_member(char *text, const char *name)
+{
+    char *key = NULL, *value = NULL;
+    size_t depth = 0, key_size = 0;
+
+    for (char *at = text; *at; at++) {
+        if (*at == '"') {
+            char *start = at + 1;
+            for (at = start; *at && *at != '"'; at++)
+                if (*at == '\\' && at[1])
+                    at++;
+            if (!*at)
+                return NULL;
+            if (depth == 1 && !key) {
+                key = start;
+                key_size = (size_t)(at - start);
+            }
+        } else if (*at == '{' || *at == '[') {
+            depth++;
+        } else if (*at == ':' && depth == 1) {
+            value = at + 1;
+        } else if (*at == '}' || *at == ']' || (*at == ',' && depth == 1)) {
+            if (depth == 1 && value && key_size == strlen(name) && memcmp(key, name, key_size) == 0) {
+                *at = '\0';
+                return value + strspn(value, " \t");
+            }
+            depth -= *at != ',';
+            if (depth == 0)
+                return NULL;
+            key = depth == 1 && *at == ',' ? NULL : key;
+            value = depth == 1 && *at == ',' ? NULL : value;
+        }
+    }
+    return NULL;
+}
+
+static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id, char *line)
 {
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(message, "error");
-    const cJSON *text = cJSON_GetObjectItemCaseSensitive(error, "desc");
-    Call *call = cJSON_IsNumber(id) && id->valuedouble > 0 ? take_call(qmp, (uint64_t)id->valuedouble) : NULL;
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "desc"));
+    const char *class = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "class"));
+    bool is_id = cJSON_IsNumber(id) && id->valuedouble > 0 && id->valuedouble < ID_MAX;
+    Call *call = is_id ? take_call(qmp, (uint64_t)id->valuedouble) : NULL;
+    QmpReply reply = {.json = cut_member(line, error ? "error" : "return")};
 
     if (!call)
         return; /* past its deadline, or none of ours */
-    if (error)
-        answer(call, -EREMOTEIO, cJSON_IsString(text) ? text->valuestring : "an error without words", NULL);
-    else
-        answer(call, 0, NULL, cJSON_GetObjectItemCaseSensitive(message, "return"));
+    if (error) {
+        reply.error = -EREMOTEIO;
+        reply.text = text ? text : "an error without words";
+        reply.class = class ? class : "GenericError";
+    } else {
+        reply.result = cJSON_GetObjectItemCaseSensitive(message, "return");
+    }
+    answer(call, &reply);
 }
 
-static void on_line(Qmp *qmp, const char *line, size_t size)
+/* Once for each connection. */
+static void on_greeting(Qmp *qmp, char *line)
+{
+    char *greeting = qmp->version ? NULL : cut_member(line, "QMP");
+    char *version = greeting ? cut_member(greeting, "version") : NULL;
+
+    qmp->version = version ? strdup(version) : NULL;
+}
+
+static void on_line(Qmp *qmp, char *line, size_t size)
 {
     cJSON *message = cJSON_ParseWithLength(line, size);
     const cJSON *event = cJSON_GetObjectItemCaseSensitive(message, "event");
@@ -88,28 +146,83 @@ static void on_line(Qmp *qmp, const char *line, size_t size)
         if (++qmp->n_garbage >= GARBAGE_MAX)
             qmp->closed = "what it says is not QEMU's protocol";
     } else if (cJSON_IsString(event)) {
-        qmp->handlers.event(qmp, event->valuestring, cJSON_GetObjectItemCaseSensitive(message, "data"),
+        qmp->handlers.event(qmp, event->valuestring, cJSON_GetObjectItemCaseSensitive(message, "data"), line,
                             qmp->handlers.userdata);
     } else if (id) {
-        on_reply(qmp, message, id);
-    } /* else its greeting, or an error that it can't tell the cause of */
+        on_reply(qmp, message, id, line);
+    } else if (cJSON_HasObjectItem(message, "QMP")) {
+        on_greeting(qmp, line);
+    } /* else an error that it can't tell the cause of */
     cJSON_Delete(message);
 }
 
 static void take_lines(Qmp *qmp)
 {
-    char *start = qmp->input, *end = qmp->input + qmp->input_size, *newline;
+    char *start = qmp->input, *from = start + qmp->searched, *end = start + qmp->input_size, *newline;
 
-    while (!qmp->closed && (newline = memchr(start, '\n', (size_t)(end - start)))) {
+    while (!qmp->closed && (newline = memchr(from, '\n', (size_t)(end - from)))) {
         size_t size = (size_t)(newline - start);
         if (size > 0 && start[size - 1] == '\r')
             size--;
+        start[size] = '\0';
         if (size > 0)
             on_line(qmp, start, size);
-        start = newline + 1;
+        start = from = newline + 1;
     }
-    qmp->input_size = (size_t)(end - start);
+    qmp->input_size = qmp->searched = (size_t)(end - start);
     memmove(qmp->input, start, qmp->input_size);
+}
+
+/*
+ * A message that is longer than we take can only be an answer. Commands are carried out one after the other,
+ * so it belongs to the oldest call; what comes of it is dropped, and the connection goes on.
+ */
+static void begin_to_skip(Qmp *qmp)
+{
+    if (qmp->calls && qmp->version)
+        answer(take_call(qmp, qmp->calls->id),
+               &(QmpReply){.error = -EMSGSIZE, .text = "its answer is longer than microvmd takes (4 MiB)"});
+    else
+        qmp->closed = "it sent a message without an end";
+    qmp->skipped = qmp->input_size;
+    qmp->input_size = qmp->searched = 0;
+}
+
+/* Up to the end of that message. */
+static void skip(Qmp *qmp)
+{
+    char *newline = memchr(qmp->input, '\n', qmp->input_size);
+    size_t size = newline ? (size_t)(newline + 1 - qmp->input) : qmp->input_size;
+
+    qmp->skipped = newline ? 0 : qmp->skipped + size;
+    qmp->input_size -= size;
+    memmove(qmp->input, qmp->input + size, qmp->input_size);
+    if (qmp->skipped > SKIPPED_MAX)
+        qmp->closed = "it sent a message without an end";
+}
+
+static int make_room(Qmp *qmp)
+{
+    size_t room = qmp->input_room > 0 ? 2 * qmp->input_room : READ_AT_ONCE;
+    char *grown;
+
+    if (qmp->input_room - qmp->input_size >= READ_AT_ONCE)
+        return 0;
+    grown = realloc(qmp->input, room);
+    if (!grown)
+        return -ENOMEM;
+    qmp->input = grown;
+    qmp->input_room = room;
+    return 0;
+}
+
+/* Not for ever what its longest message took. */
+static void give_back_room(Qmp *qmp)
+{
+    if (qmp->input_size > 0 || qmp->input_room <= INPUT_KEPT)
+        return;
+    free(TAKE_PTR(qmp->input));
+    qmp->input_room = 0;
 }
 
 /* Whether there may be more. */
@@ -117,14 +230,9 @@ static bool read_some(Qmp *qmp)
 {
     ssize_t n;
 
-    if (qmp->input_room - qmp->input_size < READ_AT_ONCE) {
-        char *grown = realloc(qmp->input, qmp->input_room + READ_AT_ONCE);
-        if (!grown) {
-            qmp->closed = "no memory for what it says";
-            return false;
-        }
-        qmp->input = grown;
-        qmp->input_room += READ_AT_ONCE;
+    if (make_room(qmp) < 0) {
+        qmp->closed = "no memory for what it says";
+        return false;
     }
     n = recv(qmp->fd, qmp->input + qmp->input_size, qmp->input_room - qmp->input_size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -134,9 +242,13 @@ static bool read_some(Qmp *qmp)
         return false;
     }
     qmp->input_size += (size_t)n;
-    take_lines(qmp);
-    if (!qmp->closed && qmp->input_size > MESSAGE_MAX)
-        qmp->closed = "it sent a message without an end";
+    if (qmp->skipped > 0)
+        skip(qmp);
+    if (qmp->skipped == 0)
+        take_lines(qmp);
+    if (!qmp->closed && qmp->input_size > QMP_MESSAGE_MAX)
+        begin_to_skip(qmp);
+    give_back_room(qmp);
     return !qmp->closed;
 }
 
@@ -165,7 +277,7 @@ static void finish(Qmp *qmp)
 {
     qmp->io = sd_event_source_disable_unref(qmp->io);
     while (qmp->calls)
-        answer(take_call(qmp, qmp->calls->id), -ENOTCONN, qmp->closed, NULL);
+        answer(take_call(qmp, qmp->calls->id), &(QmpReply){.error = -ENOTCONN, .text = qmp->closed});
     qmp->handlers.closed(qmp, qmp->closed, qmp->handlers.userdata);
 }
 
@@ -182,6 +294,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     return 0;
 }
 
+const char *qmp_version(const Qmp *qmp)
+{
+    return qmp->version ? qmp->version : "{}";
+}
+
 void qmp_drain(Qmp *qmp)
 {
     while (!qmp->closed && read_some(qmp))
@@ -193,7 +310,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
     Call *call = userdata;
 
     call = take_call(call->qmp, call->id);
-    answer(call, -ETIMEDOUT, "QEMU did not answer in time", NULL);
+    answer(call, &(QmpReply){.error = -ETIMEDOUT, .text = "QEMU did not answer in time"});
     return 0;
 }
 
@@ -251,8 +368,9 @@ int qmp_call(Qmp *qmp, const char *command, cJSON *arguments, uint64_t timeout_u
         return -ENOMEM;
     }
     *call = (Call){.qmp = qmp, .id = qmp->last_id + 1, .reply = reply, .userdata = userdata};
-    r = sd_event_add_time_relative(qmp->event, &call->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_deadline,
-                                   call);
+    r = timeout_usec == UINT64_MAX ? 0
+                                   : sd_event_add_time_relative(qmp->event, &call->timer, CLOCK_MONOTONIC,
+                                                                timeout_usec, 0, on_deadline, call);
     if (r >= 0)
         r = queue_output(qmp, line);
     if (r < 0) {
@@ -305,6 +423,7 @@ Qmp *qmp_free(Qmp *qmp)
     safe_close(qmp->fd);
     free(qmp->input);
     free(qmp->output);
+    free(qmp->version);
     free(qmp);
     return NULL;
 }

@@ -68,8 +68,9 @@ static const struct {
     const char *reason;
     EndCause cause;
 } causes[] = {
-    {"guest-shutdown", END_POWEROFF}, {"guest-reset", END_REBOOT},     {"guest-panic", END_PANIC},
-    {"host-qmp-quit", END_DESTROYED}, {"host-signal", END_TERMINATED}, {"host-error", END_CRASHED},
+    {"guest-shutdown", END_POWEROFF},      {"guest-reset", END_REBOOT},     {"guest-panic", END_PANIC},
+    {"host-qmp-quit", END_DESTROYED},      {"host-signal", END_TERMINATED}, {"host-error", END_CRASHED},
+    {"host-qmp-system-reset", END_REBOOT},
 };
 
 static void on_shutdown(Run *run, const cJSON *data)
@@ -81,17 +82,37 @@ static void on_shutdown(Run *run, const cJSON *data)
     for (size_t i = 0; i < ELEMENTSOF(causes); i++)
         if (streq(reason, causes[i].reason))
             run->cause = causes[i].cause;
+    if (run->cause == END_POWEROFF && run->others_asked && !run->we_asked)
+        run->cause = END_ASKED;
 }
 
-static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userdata)
+/* It may be set to go on, or to be looked at while it stands still: then this is no end. */
+static void on_panic(Run *run, const cJSON *data)
+{
+    const char *action = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action"));
+
+    if (streq(action, "pause") || streq(action, "run")) {
+        if (!run->panicked) /* it may do so again and again */
+            log_vm_warning(run->name, "The guest panicked; its hypervisor is set to go on (\"%s\").", action);
+        run->panicked = true;
+        return;
+    }
+    run->has_cause = true;
+    run->cause = END_PANIC;
+}
+
+static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
 {
     Run *run = userdata;
 
+    if (run->share)
+        qmp_share_event(run->share, line);
     if (streq(name, "SHUTDOWN")) {
         on_shutdown(run, data);
+    } else if (streq(name, "POWERDOWN")) {
+        run->others_asked = true; /* unless it was us */
     } else if (streq(name, "GUEST_PANICKED")) {
-        run->has_cause = true;
-        run->cause = END_PANIC;
+        on_panic(run, data);
     } else if (streq(name, "STOP") || streq(name, "RESUME")) {
         bool paused = streq(name, "STOP");
         if (paused != run->paused && run->announced && !run->has_cause)
@@ -100,12 +121,69 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, void *userda
     }
 }
 
+/* The files go with those who were served by them. */
+void direct_run_unshare(Run *run)
+{
+    run->own_socket = safe_close(run->own_socket);
+    if (!run->share)
+        return;
+    run->share = qmp_share_free(run->share);
+    socket_remove(run->directory, QMP_SOCKET);
+    own_socket_remove(run->directory);
+}
+
+static void share(Run *run)
+{
+    int fd = -EBADF, r;
+
+    if (run->share)
+        return;
+    r = qmp_share_new(run->driver->event, run->qmp, &run->share);
+    if (r >= 0)
+        r = socket_listen(run->directory, QMP_SOCKET, &fd);
+    if (r >= 0)
+        r = qmp_share_listen(run->share, fd);
+    if (r >= 0 && run->own_socket >= 0)
+        r = qmp_share_listen(run->share, TAKE_FD(run->own_socket));
+    if (r < 0) /* no reason to end what runs */
+        log_full(LOG_WARNING, run->name, r, "Its QEMU can't be shared at %s/" QMP_SOCKET ": %m",
+                 run->directory);
+}
+
 static void on_closed(Qmp *qmp, const char *why, void *userdata)
 {
     Run *run = userdata;
 
     log_full(LOG_DEBUG, run->name, 0, "The connection to its QEMU has ended: %s.", why);
+    direct_run_unshare(run);
     run->qmp = qmp_free(run->qmp);
+}
+
+static int call_balloon(Run *run, uint64_t bytes, qmp_reply_fn reply)
+{
+    cJSON *arguments = cJSON_CreateObject();
+    int r = -ENOMEM;
+
+    if (cJSON_AddNumberToObject(arguments, "value", (double)bytes))
+        r = qmp_call(run->qmp, "balloon", TAKE_PTR(arguments), CALL_USEC, reply, run);
+    cJSON_Delete(arguments);
+    return r;
+}
+
+static void on_first_balloon(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    if (reply->error < 0)
+        log_vm_warning(((Run *)userdata)->name, "Its memory balloon could not be told how much to take: %s.",
+                       reply->text);
+}
+
+/* There is no argument for it; a guest that has not booted yet finds it when it looks. */
+static void set_first_balloon(Run *run)
+{
+    int r = run->balloon_bytes > 0 ? call_balloon(run, run->balloon_bytes, on_first_balloon) : 0;
+
+    if (r < 0)
+        log_full(LOG_WARNING, run->name, r, "Its memory balloon could not be told how much to take: %m");
 }
 
 static void announce(Run *run)
@@ -116,48 +194,53 @@ static void announce(Run *run)
     run->announced = true;
     direct_start_free(run->retry);
     run->retry = NULL;
+    set_first_balloon(run);
     told = direct_run_tell(run, unit);
     say(run, (DriverEvent){.type = DRIVER_STARTED,
                            .run = told,
                            .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
-    if (run->forced)
-        (void)direct_run_force(run);
 }
 
 /* It answers: QEMU has made its machine, and runs it. */
-static void on_status(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     Run *run = userdata;
-    const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "status"));
 
-    if (error < 0) {
+    if (reply->error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
-        run->trouble = text;
+        if (free_and_strdup(&run->trouble, reply->text) < 0)
+            log_oom();
         if (!run->announced)
             (void)arm_force(run);
         return;
     }
-    run->paused = streq(status, "paused");
-    if (run->announced) {
-        if (run->paused)
-            say(run, (DriverEvent){.type = DRIVER_PAUSED});
-        return;
-    }
-    announce(run);
+    /* There are many reasons for which it may stand still. */
+    run->paused = cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply->result, "running"));
+    if (!run->announced)
+        announce(run);
+    else if (run->paused)
+        say(run, (DriverEvent){.type = DRIVER_PAUSED});
+    share(run);
+    if (run->forced)
+        (void)direct_run_force(run);
 }
 
 /* --- without QMP --- */
 
 static void on_ready(Run *run, int error, const char *text)
 {
+    char *trouble = NULL;
+
     if (error >= 0) {
         announce(run);
+        if (run->forced)
+            (void)direct_run_force(run);
         return;
     }
-    free(run->unready);
-    if (asprintf(&run->unready, "\"command.ready\" says that the guest does not run: %s", text) < 0)
-        run->unready = NULL;
-    run->trouble = run->unready;
+    if (asprintf(&trouble, "\"command.ready\" says that the guest does not run: %s", text) < 0)
+        trouble = NULL;
+    free(run->trouble);
+    run->trouble = trouble;
     (void)direct_run_signal(run, SIGKILL);
 }
 
@@ -191,10 +274,10 @@ int direct_run_watch(Run *run, int control)
 
 /* --- what is asked of it --- */
 
-static void on_answer(Qmp *qmp, int error, const char *text, const cJSON *result, void *userdata)
+static void on_answer(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
-    if (error < 0)
-        say(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+    if (reply->error < 0)
+        say(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = reply->error, .text = reply->text});
 }
 
 static int command(Run *run, const char *name)
@@ -210,6 +293,7 @@ static void on_stop_ended(Run *run, int error, const char *text)
 
 int direct_run_ask(Run *run)
 {
+    run->we_asked = true;
     if (run->recipe->qmp)
         return command(run, "system_powerdown");
     if (run->stop)
@@ -223,6 +307,19 @@ int direct_run_set_paused(Run *run, bool paused)
     if (!run->recipe->qmp)
         return -EOPNOTSUPP;
     return command(run, paused ? "stop" : "cont");
+}
+
+static void on_memory_set(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    if (reply->error < 0)
+        on_answer(qmp, reply, userdata);
+    else
+        say(userdata, (DriverEvent){.type = DRIVER_MEMORY_SET});
+}
+
+int direct_run_set_memory(Run *run, uint64_t bytes)
+{
+    return run->qmp ? call_balloon(run, bytes, on_memory_set) : -ENOTCONN;
 }
 
 int direct_run_force(Run *run)

@@ -28,7 +28,7 @@ struct Start {
     int error;
     char *text;
     Launched launched;
-    int pidfd, control;
+    int pidfd, control, own_socket;
 };
 
 void direct_start_free(void *argument)
@@ -44,6 +44,7 @@ void direct_start_free(void *argument)
     command_clear(&start->command);
     safe_close(start->pidfd);
     safe_close(start->control);
+    safe_close(start->own_socket);
     free(start->name);
     free(start->state_dir);
     free(start->runtime_dir);
@@ -100,6 +101,28 @@ static int open_descriptor(Start *start, const Descriptor *descriptor)
     default:
         return -EOPNOTSUPP;
     }
+}
+
+/* Something at its path that we have not made is the user's. */
+static int make_own_socket(Start *start)
+{
+    const char *wanted = start->spec->socket;
+    _cleanup_free_ char *path = NULL;
+    int r;
+
+    if (!wanted)
+        return 0;
+    path = wanted[0] == '/' ? strdup(wanted) : say("%s/%s", start->state_dir, wanted);
+    r = path ? own_socket_choose(start->runtime_dir, path) : -ENOMEM;
+    if (r >= 0)
+        r = own_socket_listen(start->runtime_dir, &start->own_socket);
+    if (r == -EEXIST)
+        return say_why(&start->text, r, "\"socket\": there is a file already at %s; remove it", path);
+    if (r == -EADDRINUSE)
+        return say_why(&start->text, r, "\"socket\": somebody listens at %s already", path);
+    return r < 0 ? say_why(&start->text, r, "\"socket\": %s can't be made: %s", path ? path : wanted,
+                           strerror(-r))
+                 : 0;
 }
 
 /* A log that the hypervisor appends to. Nobody else may have put something in its place: O_NOFOLLOW. */
@@ -257,6 +280,8 @@ static int open_and_launch(Start *start, int *fds)
     }
     fault_point("before files are given away");
     if (r >= 0)
+        r = make_own_socket(start);
+    if (r >= 0)
         r = give_away(start, uid);
     if (r >= 0 && recipe_find(start->spec->hypervisor)->opens_images)
         r = give_images(start, fds, uid);
@@ -274,6 +299,8 @@ static void start_run(void *argument)
 
     start->error = fds ? open_and_launch(start, fds) : -ENOMEM;
     if (start->error < 0)
+        start->own_socket = safe_close(start->own_socket);
+    if (start->error < 0)
         direct_run_files_remove(start->runtime_dir);
 }
 
@@ -288,6 +315,7 @@ static void start_done(void *argument)
     run->id = start->launched.id;
     run->invocation = start->launched.invocation;
     run->pidfd = TAKE_FD(start->pidfd);
+    run->own_socket = TAKE_FD(start->own_socket);
     if (r >= 0) {
         r = direct_run_watch(run, TAKE_FD(start->control));
         if (r >= 0 && run->forced) /* it was to end before it had begun */
@@ -344,7 +372,7 @@ static int start_new(Run *run, const StartRequest *request, Start **ret_start)
     start->spec = vm_spec_ref(request->spec);
     start->first_uid = run->driver->first_uid;
     start->launcher = run->driver->launcher;
-    start->pidfd = start->control = -EBADF;
+    start->pidfd = start->control = start->own_socket = -EBADF;
     r = copy_request(start, request);
     if (r >= 0)
         r = recipe->render(request, &start->command);

@@ -22,6 +22,7 @@ static const struct {
     [CALL_SHUTDOWN] = {false, 15 * USEC_PER_SEC, "ask the guest to shut down"},
     [CALL_SUSPEND] = {false, 15 * USEC_PER_SEC, "pause it"},
     [CALL_RESUME] = {false, 15 * USEC_PER_SEC, "resume it"},
+    [CALL_SET_MEMORY] = {false, 15 * USEC_PER_SEC, "tell its balloon"},
     [CALL_DESTROY] = {true, 30 * USEC_PER_SEC, "end it"},
     [CALL_CHECK] = {true, 15 * USEC_PER_SEC, "look whether it is there"},
 };
@@ -141,6 +142,10 @@ static void other_done(Call *call, Run *run)
             libvirt_run_ended(run);
         return;
     }
+    if (call->error >= 0 && call->kind == CALL_SET_MEMORY)
+        driver_say(
+            call->driver,
+            &(DriverEvent){.type = DRIVER_MEMORY_SET, .name = call->name, .generation = call->generation});
     if (call->error >= 0)
         return;
     if (call->kind == CALL_SHUTDOWN)
@@ -314,6 +319,16 @@ int call_submit(Run *run, CallKind kind)
         return -EHOSTDOWN;
     call = call_new(run, kind);
     return call ? submit_or_queue(call, run) : -ENOMEM;
+}
+
+int call_submit_memory(Run *run, uint64_t bytes)
+{
+    Call *call = run->driver->online ? call_new(run, CALL_SET_MEMORY) : NULL;
+
+    if (!call)
+        return run->driver->online ? -ENOMEM : -EHOSTDOWN;
+    call->memory_kib = bytes >> 10;
+    return submit_or_queue(call, run);
 }
 
 int call_submit_start(Run *run, char *xml, char *fallback_xml)

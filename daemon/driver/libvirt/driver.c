@@ -190,6 +190,13 @@ static int set_paused(Driver *base, const char *name, sd_id128_t generation, boo
     return run ? call_submit(run, paused ? CALL_SUSPEND : CALL_RESUME) : -ESRCH;
 }
 
+static int set_memory(Driver *base, const char *name, sd_id128_t generation, uint64_t bytes)
+{
+    Run *run = run_find(of(base), name, generation);
+
+    return run ? call_submit_memory(run, bytes) : -ESRCH;
+}
+
 static int send_signal(Driver *base, const char *name, sd_id128_t generation, int number)
 {
     Run *run = run_find(of(base), name, generation);
@@ -259,6 +266,7 @@ const DriverOps libvirt_driver_ops = {
     .start = start,
     .stop = stop,
     .set_paused = set_paused,
+    .set_memory = set_memory,
     .kill = send_signal,
     .open_console = open_console,
     .accel_facts = accel_facts,

@@ -57,6 +57,7 @@ typedef enum CallKind {
     CALL_SHUTDOWN,
     CALL_SUSPEND,
     CALL_RESUME,
+    CALL_SET_MEMORY,
     CALL_DESTROY, /* on the control connection, as the next */
     CALL_CHECK,   /* is this run still there? */
 } CallKind;
@@ -81,8 +82,9 @@ struct Call {
     virConnectPtr connection; /* a reference of its own */
     char *name;
     sd_id128_t generation;
-    char *xml;          /* CALL_START */
-    char *fallback_xml; /* or NULL: without the CPU feature that some hosts' KVM refuses */
+    char *xml;           /* CALL_START */
+    uint64_t memory_kib; /* CALL_SET_MEMORY */
+    char *fallback_xml;  /* or NULL: without the CPU feature that some hosts' KVM refuses */
     char *pid_directory;
     sd_event_source *deadline; /* loop thread */
     unsigned epoch;            /* of the connection */
@@ -159,6 +161,7 @@ void libvirt_run_ended(Run *run);
 
 /* calls.c */
 int call_submit(Run *run, CallKind kind);
+int call_submit_memory(Run *run, uint64_t bytes);
 int call_submit_start(Run *run, char *xml, char *fallback_xml); /* takes both */
 void call_forget_queue(Run *run);
 void call_fail_queue(Run *run, const char *why); /* the same, and says so */

@@ -230,6 +230,8 @@ static int act(Call *call)
         r = virDomainSuspend(domain);
     else if (call->kind == CALL_RESUME)
         r = virDomainResume(domain);
+    else if (call->kind == CALL_SET_MEMORY)
+        r = virDomainSetMemoryFlags(domain, (unsigned long)call->memory_kib, VIR_DOMAIN_AFFECT_LIVE);
     else if (call->kind == CALL_DESTROY)
         r = virDomainDestroy(domain);
     if (r < 0)
