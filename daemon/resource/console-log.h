@@ -9,6 +9,8 @@
 
 #include "base/macro.h"
 
+#define CONSOLE_LOG_NAME "console.log" /* of the part that is being written */
+
 enum {
     CONSOLE_LOG_BOOTS = 5,             /* kept, the present one included */
     CONSOLE_LOG_PARTS = 3,             /* rotated parts a boot: ".0" to ".2", as virtlogd's max_backups */

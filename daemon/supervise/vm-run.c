@@ -300,6 +300,7 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
 
     vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
     vm->settling = false;
+    vm->console = console_free(vm->console);
     if (console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0)
         facts.evidence = console_evidence(tail, size, &detail);
     /* A guest's own words are not for everyone, whom the reason of a state is for: the journal has readers of
@@ -333,7 +334,6 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
     vm->pid = 0;
     if (free_and_strdup(&vm->end_text, text) < 0)
         log_oom();
-    vm->console = console_free(vm->console);
     said = console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0 &&
            console_evidence(tail, size, &detail) != EVIDENCE_NONE;
     if (console_matters(cause) && cause != END_LOST && !said &&

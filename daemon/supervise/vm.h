@@ -184,7 +184,13 @@ int vm_request_fallback(MicroVM *vm, VmSpec *spec, uint64_t *ret_job, char **ret
 void vm_autostart(MicroVM *vm);
 /* What of its definition takes effect without a restart does so now. 0 or -ENOMEM. */
 int vm_apply_live(MicroVM *vm);
-int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
+typedef struct ConsoleOptions {
+    bool read_only, take_over; /* neither: writes, if nobody else does */
+    uint64_t lines;            /* of the log that come first */
+} ConsoleOptions;
+
+/* See console_attach(). */
+int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, char **ret_error);
 
 /* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);
