@@ -10,7 +10,7 @@
 struct LogFollow {
     char *state_dir;
     LogFollowOptions options;
-    int part; /* the file that is being read; -1: the one that grows */
+    int part; /* the file that is being read */
     int file; /* -EBADF: not open */
     off_t offset;
     FileWatch *watch; /* NULL: it does not follow */
@@ -57,13 +57,45 @@ static int64_t find_lines(int fd, off_t size, uint64_t *lines)
     return -1;
 }
 
-/* Finds the part and the place in it where sending begins. */
+enum {
+    GROWING = -1, /* the part that is written to */
+    NONE = -2,
+};
+
+/* The part of this boot that is the file `inode`, or NONE; *ret_oldest is the oldest there is, or NONE. */
+static int find_file(const LogFollow *follow, ino_t inode, int *ret_oldest)
+{
+    *ret_oldest = NONE;
+    for (int part = GROWING; part < CONSOLE_LOG_PARTS; part++) {
+        _cleanup_close_ int fd = open_part(follow->state_dir, 0, part);
+        struct stat st;
+        if (fd == -ENOENT && part == GROWING)
+            continue;
+        if (fd < 0 || fstat(fd, &st) < 0)
+            break;
+        *ret_oldest = part;
+        if (st.st_ino == inode)
+            return part;
+    }
+    return NONE;
+}
+
+/* Goes on from a place of before; what was rotated away since is lost. */
+static void find_place(LogFollow *follow, const LogPlace *place)
+{
+    int oldest, part = find_file(follow, (ino_t)place->inode, &oldest);
+
+    follow->part = part != NONE ? part : MAX(oldest, GROWING);
+    follow->offset = part != NONE ? (off_t)place->offset : 0;
+}
+
+/* Finds the part and the place in it where reading begins. */
 static int find_start(LogFollow *follow)
 {
     uint64_t wanted = follow->options.lines;
-    int oldest = -2;
+    int oldest = NONE;
 
-    for (int part = -1; part < CONSOLE_LOG_PARTS; part++) {
+    for (int part = GROWING; part < CONSOLE_LOG_PARTS; part++) {
         _cleanup_close_ int fd = open_part(follow->state_dir, follow->options.boot, part);
         struct stat st;
         int64_t at;
@@ -84,7 +116,7 @@ static int find_start(LogFollow *follow)
             break;
         }
     }
-    if (oldest == -2)
+    if (oldest == NONE)
         return -ENOENT;
     follow->part = oldest;
     return 0;
@@ -103,29 +135,33 @@ static int ensure_open(LogFollow *follow)
     return follow->file < 0 ? follow->file : 1;
 }
 
-/*
- * At the end of the growing file: whether the log goes on elsewhere. Another file by its name: at the
- * beginning of that. The file has shrunk: it was cut (console_log_bound()), what is yet to be read is in the
- * copy.
- */
+/* At the end of the growing file: whether the log goes on elsewhere. */
 static bool has_moved(LogFollow *follow)
 {
     _cleanup_close_ int now = open_part(follow->state_dir, 0, -1), copy = -EBADF;
     struct stat old_st, new_st;
+    int oldest, part;
 
     if (now < 0 || fstat(follow->file, &old_st) < 0 || fstat(now, &new_st) < 0)
         return false;
     if (old_st.st_ino == new_st.st_ino && new_st.st_size >= follow->offset)
         return false;
-    follow->file = safe_close(follow->file);
-    if (old_st.st_ino == new_st.st_ino) {
-        copy = open_part(follow->state_dir, 0, 0);
-        if (copy >= 0 && fstat(copy, &old_st) >= 0 && old_st.st_size > follow->offset) {
-            follow->part = 0;
+    if (old_st.st_ino != new_st.st_ino) { /* rotated, maybe more than once, or a new boot */
+        part = find_file(follow, old_st.st_ino, &oldest);
+        if (part >= 0) {
+            follow->part = part; /* which is at its end */
             return true;
         }
+        follow->part = oldest;
+        follow->offset = 0;
+    } else { /* cut (log_bound()): what is yet to be read is in the copy */
+        copy = open_part(follow->state_dir, 0, 0);
+        if (copy >= 0 && fstat(copy, &old_st) >= 0 && old_st.st_size > follow->offset)
+            follow->part = 0;
+        else
+            follow->offset = 0;
     }
-    follow->offset = 0;
+    follow->file = safe_close(follow->file);
     return true;
 }
 
@@ -178,11 +214,24 @@ int log_follow_new(sd_event *event, const char *state_dir, const LogFollowOption
     follow->state_dir = strdup(state_dir);
     if (!follow->state_dir)
         return -ENOMEM;
-    r = find_start(follow);
+    follow->part = GROWING;
+    r = options->from ? 0 : find_start(follow);
+    if (options->from)
+        find_place(follow, options->from);
+    follow->options.from = NULL;
     if (r >= 0 && options->follow && options->boot == 0)
         r = file_watch_new(event, state_dir, CONSOLE_LOG_NAME, pace_usec, changed, userdata, &follow->watch);
     if (r < 0)
         return r;
     *ret_follow = TAKE_PTR(follow);
     return 0;
+}
+
+void log_follow_place(const LogFollow *follow, LogPlace *ret_place)
+{
+    struct stat st = {0};
+
+    if (follow->file >= 0)
+        (void)fstat(follow->file, &st);
+    *ret_place = (LogPlace){.inode = st.st_ino, .offset = (uint64_t)follow->offset};
 }

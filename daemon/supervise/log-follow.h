@@ -11,10 +11,16 @@
 
 typedef struct LogFollow LogFollow;
 
+/* Where somebody was, over restarts of the daemon; inode 0: nowhere yet. */
+typedef struct LogPlace {
+    uint64_t inode, offset;
+} LogPlace;
+
 typedef struct LogFollowOptions {
-    unsigned boot;  /* 0: this boot, or the last one; 1: the one before... */
-    uint64_t lines; /* begins with the last ones of what is there; UINT64_MAX: all */
-    bool follow;    /* goes on over rotations and further boots */
+    unsigned boot;        /* 0: this boot, or the last one; 1: the one before... */
+    uint64_t lines;       /* begins with the last ones of what is there; UINT64_MAX: all */
+    bool follow;          /* goes on over rotations and further boots */
+    const LogPlace *from; /* begins here instead, also where there is no log yet; valid during the call */
 } LogFollowOptions;
 
 /*
@@ -29,5 +35,8 @@ DEFINE_CLEANUP(LogFollow *, log_follow_free)
 
 /* Bytes read; 0: nothing now, -ENODATA: nothing ever, or another negative errno. */
 ssize_t log_follow_read(LogFollow *follow, char *buffer, size_t size);
+
+/* Behind what was read last. */
+void log_follow_place(const LogFollow *follow, LogPlace *ret_place);
 
 #endif

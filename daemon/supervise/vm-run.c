@@ -17,8 +17,6 @@ enum {
 #define SETTLE_USEC (250 * UINT64_C(1000))
 /* How long an ordered end of the hypervisor may take before the job is given up and the order repeated. */
 #define FORCE_USEC (30 * USEC_PER_SEC)
-/* How often the size of the console log is looked at, where the driver does not bound it. */
-#define LOG_CHECK_USEC (10 * USEC_PER_SEC)
 
 void vm_admit(MicroVM *vm)
 {
@@ -346,28 +344,15 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
 
 /* --- what the driver says --- */
 
-static int on_log_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    MicroVM *vm = userdata;
-    int r;
-
-    r = console_log_bound(vm->state_dir);
-    if (r < 0)
-        log_full(LOG_WARNING, vm->name, r, "Can't bound its console log: %m");
-    r = sd_event_source_set_time_relative(source, LOG_CHECK_USEC);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    return r;
-}
-
-/* Where the driver does not bound the console log, we do. */
 void vm_run_adopted(MicroVM *vm)
 {
-    if (!vm->driver || vm->driver->rotates_console || vm->log_timer)
+    int r;
+
+    if (!vm->driver || vm->logs)
         return;
-    if (sd_event_add_time_relative(vm->host->event, &vm->log_timer, CLOCK_MONOTONIC, LOG_CHECK_USEC,
-                                   USEC_PER_SEC, on_log_timer, vm) < 0)
-        log_vm_warning(vm->name, "Its console log is not bounded: no timer.");
+    r = vm_logs_new(vm, &vm->logs);
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Its logs in %s are not looked after: %m", vm->state_dir);
 }
 
 static void started(MicroVM *vm, const DriverEvent *event)

@@ -14,6 +14,7 @@
 #include "supervise/state.h"
 
 typedef struct MicroVM MicroVM;
+typedef struct VmLogs VmLogs;
 
 typedef struct Job {
     uint64_t id; /* 0: none */
@@ -78,8 +79,9 @@ struct MicroVM {
     char *end_text;
     uint64_t launch_usec;   /* of the start request, for the log */
     uint64_t prepared_usec; /* when its driver was asked, likewise */
-    sd_event_source *stop_timer, *restart_timer, *settle_timer, *log_timer;
+    sd_event_source *stop_timer, *restart_timer, *settle_timer;
     Console *console;
+    VmLogs *logs; /* of the present run */
     struct {
         vm_pause_fn done;
         void *userdata;
@@ -148,6 +150,11 @@ void vm_act(MicroVM *vm, unsigned actions);                  /* called by the do
 void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
 void vm_run_adopted(MicroVM *vm); /* takes up what goes on beside a run */
+
+/* vm-logs.c: bounds the logs of a run that its driver does not bound */
+int vm_logs_new(MicroVM *vm, VmLogs **ret_logs);
+VmLogs *vm_logs_free(VmLogs *logs);
+DEFINE_CLEANUP(VmLogs *, vm_logs_free)
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */
 void vm_restore(

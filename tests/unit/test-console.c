@@ -324,7 +324,7 @@ static void test_cut_log(void **context)
 
     append_lines(world, 0, 400000);
     turn(world, 50); /* it has begun, and its socket is full */
-    assert_int_equal(console_log_bound(world->scratch->path), 1);
+    assert_int_equal(log_bound(scratch_path(world->scratch, CONSOLE_LOG_NAME), CONSOLE_LOG_PARTS), 1);
     append_lines(world, 400000, 400100);
     assert_int_equal(count_lines(world, reader, 400100), 400100);
     close(reader);

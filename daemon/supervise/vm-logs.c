@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What goes on beside a run with its logs. */
+#include "supervise/vm.h"
+
+#include "base/file-watch.h"
+#include "base/log.h"
+#include "resource/console-log.h"
+
+#include <sys/stat.h>
+
+/* How soon after it was written to the size of a log is looked at. A serial port brings a megabyte in that
+ * time at the very most, and a silent guest wakes nobody. */
+#define PACE_USEC UINT64_C(200000)
+
+enum {
+    OUTPUT_PARTS = 1, /* of what the hypervisor says itself */
+};
+
+/* A log that microvmd bounds. */
+typedef struct BoundLog {
+    char *path;
+    unsigned parts;
+    FileWatch *watch;
+} BoundLog;
+
+struct VmLogs {
+    MicroVM *vm;
+    BoundLog bound[2];
+    size_t n_bound;
+    bool busy; /* a worker bounds them */
+};
+
+VmLogs *vm_logs_free(VmLogs *logs)
+{
+    if (!logs)
+        return NULL;
+    for (size_t i = 0; i < logs->n_bound; i++) {
+        file_watch_free(logs->bound[i].watch);
+        free(logs->bound[i].path);
+    }
+    free(logs);
+    return NULL;
+}
+
+/* --- bounding, by a worker --- */
+
+typedef struct Bounding {
+    MicroVM *vm;
+    struct {
+        char *path;
+        unsigned parts;
+    } logs[2];
+    size_t n_logs;
+} Bounding;
+
+static void bounding_free(void *argument)
+{
+    Bounding *bounding = argument;
+
+    for (size_t i = 0; i < bounding->n_logs; i++)
+        free(bounding->logs[i].path);
+    free(bounding);
+}
+
+static void bounding_run(void *argument)
+{
+    Bounding *bounding = argument;
+
+    for (size_t i = 0; i < bounding->n_logs; i++) {
+        int r = log_bound(bounding->logs[i].path, bounding->logs[i].parts);
+        if (r < 0)
+            log_full(LOG_WARNING, bounding->vm->name, r, "%s can't be rotated, and may lack a part: %m",
+                     bounding->logs[i].path);
+    }
+}
+
+static void look(void *userdata);
+
+static void bounding_done(void *argument)
+{
+    Bounding *bounding = argument;
+    MicroVM *vm = bounding->vm;
+
+    bounding_free(bounding);
+    vm->chores--;
+    if (vm->logs) {
+        vm->logs->busy = false;
+        look(vm->logs);
+    }
+    vm_admit(vm);
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+/* The next start waits for it: it begins a new series of these files. */
+static int bound(VmLogs *logs)
+{
+    Bounding *bounding = calloc(1, sizeof(*bounding));
+    int r = 0;
+
+    if (!bounding)
+        return -ENOMEM;
+    bounding->vm = logs->vm;
+    for (; bounding->n_logs < logs->n_bound && r >= 0; bounding->n_logs++) {
+        const BoundLog *log = &logs->bound[bounding->n_logs];
+        bounding->logs[bounding->n_logs].parts = log->parts;
+        r = (bounding->logs[bounding->n_logs].path = strdup(log->path)) ? 0 : -ENOMEM;
+    }
+    if (r >= 0)
+        r = workers_submit(logs->vm->host->files,
+                           &(Work){bounding_run, bounding_done, bounding_free, bounding});
+    if (r < 0) {
+        bounding_free(bounding);
+        return r;
+    }
+    logs->busy = true;
+    logs->vm->chores++;
+    return 0;
+}
+
+/* At the beginning, and whenever they were written to. */
+static void look(void *userdata)
+{
+    VmLogs *logs = userdata;
+    bool is_long = false;
+    int r = 0;
+
+    if (logs->busy)
+        return; /* it looks again when it is done */
+    for (size_t i = 0; i < logs->n_bound && r >= 0; i++) {
+        struct stat st;
+        r = file_watch_arm(logs->bound[i].watch);
+        is_long = is_long || (stat(logs->bound[i].path, &st) >= 0 && st.st_size > CONSOLE_LOG_MAX);
+    }
+    if (r >= 0 && is_long)
+        r = bound(logs);
+    if (r < 0)
+        log_full(LOG_WARNING, logs->vm->name, r, "Its logs in %s are not bounded: %m", logs->vm->state_dir);
+}
+
+static int add_bound(VmLogs *logs, const char *name, unsigned parts)
+{
+    BoundLog *log = &logs->bound[logs->n_bound];
+    int r;
+
+    r = file_watch_new(logs->vm->host->event, logs->vm->state_dir, name, PACE_USEC, look, logs, &log->watch);
+    if (r < 0)
+        return r;
+    log->parts = parts;
+    if (asprintf(&log->path, "%s/%s", logs->vm->state_dir, name) < 0)
+        log->path = NULL;
+    logs->n_bound++;
+    return log->path ? 0 : -ENOMEM;
+}
+
+int vm_logs_new(MicroVM *vm, VmLogs **ret_logs)
+{
+    _cleanup_(vm_logs_freep)
+    VmLogs *logs = calloc(1, sizeof(*logs));
+    int r = 0;
+
+    if (!logs)
+        return -ENOMEM;
+    logs->vm = vm;
+    if (!vm->driver->rotates_console)
+        r = add_bound(logs, CONSOLE_LOG_NAME, CONSOLE_LOG_PARTS);
+    if (r >= 0 && vm->driver->output_log)
+        r = add_bound(logs, vm->driver->output_log, OUTPUT_PARTS);
+    if (r < 0)
+        return r;
+    look(logs);
+    *ret_logs = TAKE_PTR(logs);
+    return 0;
+}
