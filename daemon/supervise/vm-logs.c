@@ -5,6 +5,7 @@
 #include "base/file-watch.h"
 #include "base/log.h"
 #include "resource/console-log.h"
+#include "supervise/console-journal.h"
 
 #include <sys/stat.h>
 
@@ -27,7 +28,8 @@ struct VmLogs {
     MicroVM *vm;
     BoundLog bound[2];
     size_t n_bound;
-    bool busy; /* a worker bounds them */
+    bool busy;               /* a worker bounds them */
+    ConsoleJournal *journal; /* NULL: the console is logged to its file only */
 };
 
 VmLogs *vm_logs_free(VmLogs *logs)
@@ -38,8 +40,16 @@ VmLogs *vm_logs_free(VmLogs *logs)
         file_watch_free(logs->bound[i].watch);
         free(logs->bound[i].path);
     }
+    console_journal_free(logs->journal);
     free(logs);
     return NULL;
+}
+
+VmLogs *vm_logs_end(VmLogs *logs)
+{
+    if (logs && logs->journal)
+        console_journal_end(TAKE_PTR(logs->journal));
+    return vm_logs_free(logs);
 }
 
 /* --- bounding, by a worker --- */
@@ -152,8 +162,27 @@ static int add_bound(VmLogs *logs, const char *name, unsigned parts)
     return log->path ? 0 : -ENOMEM;
 }
 
-int vm_logs_new(MicroVM *vm, VmLogs **ret_logs)
+static int add_journal(VmLogs *logs, bool resume)
 {
+    MicroVM *vm = logs->vm;
+    _cleanup_free_ char *place = NULL;
+
+    if (asprintf(&place, "%s/console.place", vm->runtime_dir) < 0) {
+        place = NULL;
+        return -ENOMEM;
+    }
+    return console_journal_new(vm->host->event,
+                               &(ConsoleJournalOptions){.name = vm->name,
+                                                        .state_dir = vm->state_dir,
+                                                        .place = place,
+                                                        .resume = resume,
+                                                        .socket = JOURNAL_SOCKET},
+                               &logs->journal);
+}
+
+int vm_logs_new(MicroVM *vm, bool adopted, VmLogs **ret_logs)
+{
+    const VmSpec *spec = vm_current_spec(vm);
     _cleanup_(vm_logs_freep)
     VmLogs *logs = calloc(1, sizeof(*logs));
     int r = 0;
@@ -165,6 +194,8 @@ int vm_logs_new(MicroVM *vm, VmLogs **ret_logs)
         r = add_bound(logs, CONSOLE_LOG_NAME, CONSOLE_LOG_PARTS);
     if (r >= 0 && vm->driver->output_log)
         r = add_bound(logs, vm->driver->output_log, OUTPUT_PARTS);
+    if (r >= 0 && spec && spec->console_log == LOG_TARGET_JOURNAL && spec->qemu_serial_console)
+        r = add_journal(logs, adopted);
     if (r < 0)
         return r;
     look(logs);

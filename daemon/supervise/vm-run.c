@@ -344,13 +344,13 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
 
 /* --- what the driver says --- */
 
-void vm_run_adopted(MicroVM *vm)
+void vm_run_beside(MicroVM *vm, bool adopted)
 {
     int r;
 
     if (!vm->driver || vm->logs)
         return;
-    r = vm_logs_new(vm, &vm->logs);
+    r = vm_logs_new(vm, adopted, &vm->logs);
     if (r < 0)
         log_full(LOG_WARNING, vm->name, r, "Its logs in %s are not looked after: %m", vm->state_dir);
 }
@@ -360,7 +360,7 @@ static void started(MicroVM *vm, const DriverEvent *event)
     vm->pid = event->run.pid;
     program_file_take(&vm->record.files.hypervisor, vm->pid);
     program_file_take(&vm->record.files.helper, event->run.helper);
-    vm_run_adopted(vm);
+    vm_run_beside(vm, false);
     log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000,
                  (double)(vm->prepared_usec - vm->launch_usec) / 1000, (double)event->call_usec / 1000);

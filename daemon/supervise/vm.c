@@ -323,7 +323,7 @@ static void cancel_timers(MicroVM *vm)
     }
     if (!state_is_alive(vm->record.state)) {
         vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
-        vm->logs = vm_logs_free(vm->logs);
+        vm->logs = vm_logs_end(vm->logs);
         vm->settling = false;
         vm->pid = 0;
         vm->readiness = MICROVM_READINESS_NONE;

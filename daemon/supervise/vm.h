@@ -149,11 +149,13 @@ void vm_admit(MicroVM *vm);                                  /* in waiting: asks
 void vm_act(MicroVM *vm, unsigned actions);                  /* called by the door */
 void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
-void vm_run_adopted(MicroVM *vm); /* takes up what goes on beside a run */
+void vm_run_beside(MicroVM *vm, bool adopted); /* takes up what goes on beside a run */
 
-/* vm-logs.c: bounds the logs of a run that its driver does not bound */
-int vm_logs_new(MicroVM *vm, VmLogs **ret_logs);
+/* vm-logs.c: bounds the logs of a run that its driver does not bound, and copies its console to the journal
+ */
+int vm_logs_new(MicroVM *vm, bool adopted, VmLogs **ret_logs); /* adopted: an earlier daemon has begun */
 VmLogs *vm_logs_free(VmLogs *logs);
+VmLogs *vm_logs_end(VmLogs *logs); /* the same, because the run is over */
 DEFINE_CLEANUP(VmLogs *, vm_logs_free)
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */

@@ -301,12 +301,23 @@ static void test_cpu(void **state)
 
 static void test_capabilities(void **state)
 {
-    static const Capability unbuilt[] = {CAP_NET_TAP,          CAP_NET_BRIDGE,   CAP_NET_MACVTAP,
-                                         CAP_DEVICE_PCI,       CAP_DEVICE_USB,   CAP_VSOCK,
-                                         CAP_DEVICE_PLACEMENT, CAP_USER,         CAP_CONTROL_SOCKET,
-                                         CAP_CPU_QUOTA,        CAP_CPU_AFFINITY, CAP_MEMORY_MAX,
-                                         CAP_IO_WEIGHT,        CAP_TASKS_MAX,    CAP_CONSOLE_JOURNAL,
-                                         CAP_HOST_SCRIPTS,     CAP_OEM_STRINGS,  CAP_VIRTIOFS_READ_ONLY,
+    static const Capability unbuilt[] = {CAP_NET_TAP,
+                                         CAP_NET_BRIDGE,
+                                         CAP_NET_MACVTAP,
+                                         CAP_DEVICE_PCI,
+                                         CAP_DEVICE_USB,
+                                         CAP_VSOCK,
+                                         CAP_DEVICE_PLACEMENT,
+                                         CAP_USER,
+                                         CAP_CONTROL_SOCKET,
+                                         CAP_CPU_QUOTA,
+                                         CAP_CPU_AFFINITY,
+                                         CAP_MEMORY_MAX,
+                                         CAP_IO_WEIGHT,
+                                         CAP_TASKS_MAX,
+                                         CAP_HOST_SCRIPTS,
+                                         CAP_OEM_STRINGS,
+                                         CAP_VIRTIOFS_READ_ONLY,
                                          CAP_VIRTIOFSD_OPTIONS};
     static const Capability with_pci[] = {CAP_DISK_BOOT, CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS};
     CapabilitySet small = recipe_qemu.capabilities(&(VmSpec){.qemu_machine = QEMU_MACHINE_MICROVM});
