@@ -29,6 +29,7 @@ struct VmLogs {
     BoundLog bound[2];
     size_t n_bound;
     bool busy;               /* a worker bounds them */
+    bool warned;             /* that they can't be bounded */
     ConsoleJournal *journal; /* NULL: the console is logged to its file only */
 };
 
@@ -61,6 +62,8 @@ typedef struct Bounding {
         unsigned parts;
     } logs[2];
     size_t n_logs;
+    int error; /* of the log at `failed` */
+    size_t failed;
 } Bounding;
 
 static void bounding_free(void *argument)
@@ -78,25 +81,40 @@ static void bounding_run(void *argument)
 
     for (size_t i = 0; i < bounding->n_logs; i++) {
         int r = log_bound(bounding->logs[i].path, bounding->logs[i].parts);
-        if (r < 0)
-            log_full(LOG_WARNING, bounding->vm->name, r, "%s can't be rotated, and may lack a part: %m",
-                     bounding->logs[i].path);
+        if (r < 0) {
+            bounding->error = r;
+            bounding->failed = i;
+        }
     }
 }
 
+static int arm(VmLogs *logs);
 static void look(void *userdata);
+
+/* What failed is tried again when the log grows on, not at once. */
+static void warn_and_wait(VmLogs *logs, const char *path, int error)
+{
+    if (!logs->warned)
+        log_full(LOG_WARNING, logs->vm->name, error, "%s can't be rotated; it may lack a part, or grow: %m",
+                 path);
+    logs->warned = true;
+    (void)arm(logs);
+}
 
 static void bounding_done(void *argument)
 {
     Bounding *bounding = argument;
     MicroVM *vm = bounding->vm;
 
-    bounding_free(bounding);
     vm->chores--;
     if (vm->logs) {
         vm->logs->busy = false;
-        look(vm->logs);
+        if (bounding->error < 0)
+            warn_and_wait(vm->logs, bounding->logs[bounding->failed].path, bounding->error);
+        else
+            look(vm->logs);
     }
+    bounding_free(bounding);
     vm_admit(vm);
     vm->host->changed(vm, vm->host->userdata);
 }
@@ -127,21 +145,35 @@ static int bound(VmLogs *logs)
     return 0;
 }
 
+static int arm(VmLogs *logs)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < logs->n_bound && r >= 0; i++)
+        r = file_watch_arm(logs->bound[i].watch);
+    return r;
+}
+
+static bool is_long(const BoundLog *log)
+{
+    struct stat st;
+
+    return stat(log->path, &st) >= 0 && st.st_size > CONSOLE_LOG_MAX;
+}
+
 /* At the beginning, and whenever they were written to. */
 static void look(void *userdata)
 {
     VmLogs *logs = userdata;
-    bool is_long = false;
-    int r = 0;
+    bool any = false;
+    int r;
 
     if (logs->busy)
-        return; /* it looks again when it is done */
-    for (size_t i = 0; i < logs->n_bound && r >= 0; i++) {
-        struct stat st;
-        r = file_watch_arm(logs->bound[i].watch);
-        is_long = is_long || (stat(logs->bound[i].path, &st) >= 0 && st.st_size > CONSOLE_LOG_MAX);
-    }
-    if (r >= 0 && is_long)
+        return;    /* it looks again when it is done */
+    r = arm(logs); /* first, so that what comes while it looks is not missed */
+    for (size_t i = 0; i < logs->n_bound; i++)
+        any = any || is_long(&logs->bound[i]);
+    if (r >= 0 && any)
         r = bound(logs);
     if (r < 0)
         log_full(LOG_WARNING, logs->vm->name, r, "Its logs in %s are not bounded: %m", logs->vm->state_dir);
