@@ -227,14 +227,14 @@ static void put_suppressed(ConsoleJournal *journal)
     journal->rate.suppressed = 0;
 }
 
-/* After the run: what is left is copied, then it goes. */
+/* After the run: what is left is copied, then it goes, or at once where there is no journald. */
 static void go_on(ConsoleJournal *journal)
 {
     bool done = pump(journal);
 
-    if (journal->follow || !done)
+    if (journal->follow || (!done && journal->socket >= 0))
         return;
-    if (journal->rate.suppressed > 0) {
+    if (done && journal->rate.suppressed > 0) {
         put_suppressed(journal);
         if (send_entry(journal) == 0)
             return;

@@ -7,6 +7,7 @@
 
 #include "microvm/names.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -247,6 +248,39 @@ static void test_no_journal(void **context)
     world_end(world);
 }
 
+static size_t descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    size_t n = 0;
+
+    assert_non_null(directory);
+    while (readdir(directory))
+        n++;
+    closedir(directory);
+    return n;
+}
+
+/* Nothing waits for a journald that is not there once the run is over. */
+static void test_end_without_journal(void **context)
+{
+    World *world = world_new(context);
+    size_t before = 0;
+
+    close(world->journald);
+    assert_int_equal(unlink(world->socket), 0);
+    for (int i = 0; i < 3; i++) {
+        append(world, "one\n");
+        begin(world, false);
+        console_journal_end(TAKE_PTR(world->journal));
+        for (int turn = 0; turn < 10; turn++)
+            (void)sd_event_run(world->event, 2000);
+        assert_true(before == 0 || descriptors() == before);
+        before = descriptors();
+    }
+    world->journald = listen_at(world->socket);
+    world_end(world);
+}
+
 static void test_silence_wakes_nobody(void **context)
 {
     World *world = world_new(context);
@@ -276,6 +310,7 @@ int main(void)
         TEST(test_flood),
         TEST(test_no_journal),
         TEST(test_silence_wakes_nobody),
+        TEST(test_end_without_journal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
