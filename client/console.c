@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <termios.h>
 
 enum {
     DETACH_KEY = 0x1d, /* Ctrl-] */
     CHUNK = 4096,
+    LINES = 10, /* that came before, on a terminal */
 };
 
 typedef enum Outcome {
@@ -92,13 +94,14 @@ static Outcome take_keys(Bridge *bridge)
 
 static void give_keys(Bridge *bridge)
 {
-    ssize_t n = write(bridge->console, bridge->keys, bridge->n_keys);
+    ssize_t n = send(bridge->console, bridge->keys, bridge->n_keys, MSG_NOSIGNAL);
 
     if (n > 0) {
         bridge->n_keys -= (size_t)n;
         memmove(bridge->keys, bridge->keys + n, bridge->n_keys);
     } else if (n < 0 && errno != EINTR && errno != EAGAIN) {
-        bridge->n_keys = 0; /* that the console ended is seen where it is read */
+        bridge->n_keys =
+            0; /* who only reads types in vain; that the console ended is seen where it is read */
     }
 }
 
@@ -164,12 +167,34 @@ static Outcome bridge_run(Bridge *bridge)
     return outcome;
 }
 
-static int open_console(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, int *ret_fd)
+static int append_options(const Ctl *ctl, bool terminal, sd_bus_message *call)
 {
+    uint64_t lines = ctl->lines != UINT64_MAX ? ctl->lines : terminal ? LINES : 0;
+    int r;
+
+    r = sd_bus_message_open_container(call, 'a', "{sv}");
+    if (r >= 0)
+        r = sd_bus_message_append(call, "{sv}", "lines", "t", lines);
+    if (r >= 0 && (ctl->given & OPTION_READ_ONLY))
+        r = sd_bus_message_append(call, "{sv}", "read-only", "b", 1);
+    if (r >= 0 && (ctl->given & OPTION_FORCE))
+        r = sd_bus_message_append(call, "{sv}", "take-over", "b", 1);
+    return r < 0 ? r : sd_bus_message_close_container(call);
+}
+
+static int open_console(Ctl *ctl, bool terminal, const VmRow *row, sd_bus_message **ret_reply, int *ret_fd)
+{
+    _cleanup_message_ sd_bus_message *call = NULL;
     int code, fd, r;
 
+    code = ctl_new_call(ctl, row->path, "OpenConsole", &call);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = append_options(ctl, terminal, call);
+    if (r < 0)
+        return fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r));
     ctl_ask_password(ctl);
-    code = ctl_call(ctl, row->path, row->name, "OpenConsole", ret_reply, "a{sv}", 0);
+    code = ctl_send(ctl, call, row->name, ret_reply);
     ctl_stop_asking(ctl); /* the keyboard is the guest's from here on */
     if (code != MICROVM_EXIT_OK)
         return code;
@@ -180,6 +205,34 @@ static int open_console(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, 
     if (fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
         return fail(MICROVM_EXIT_FAILURE, "The console can't be used: %s", strerror(errno));
     *ret_fd = fd;
+    return MICROVM_EXIT_OK;
+}
+
+/* Who only reads has a socket that is shut for writing, but not closed. */
+static bool may_write(int console)
+{
+    struct pollfd end = {.fd = console};
+
+    return send(console, "", 0, MSG_NOSIGNAL) >= 0 || errno != EPIPE || poll(&end, 1, 0) > 0;
+}
+
+/* Says who one is; input that somebody piped in must not be lost in silence. */
+static int greet(const Ctl *ctl, const Bridge *bridge, const char *name)
+{
+    bool reads_only = !may_write(bridge->console), asked = ctl->given & OPTION_READ_ONLY;
+
+    if (reads_only && !asked && !bridge->terminal)
+        return fail(
+            MICROVM_EXIT_FAILURE,
+            "Somebody else writes to the console of %s. With --force you do instead; with --read-only you "
+            "only look.",
+            name);
+    if (!bridge->terminal || ctl->quiet)
+        return MICROVM_EXIT_OK;
+    fprintf(stderr, "Attached to the console of %s%s. Detach with Ctrl-].\n", name,
+            !reads_only ? ""
+            : asked     ? ", to read only"
+                        : ", to read only: somebody else writes; --force takes it over");
     return MICROVM_EXIT_OK;
 }
 
@@ -225,13 +278,16 @@ int verb_console(Ctl *ctl)
 
     if (ctl->host)
         return remote_exec(ctl, "console");
+    if ((ctl->given & OPTION_READ_ONLY) && (ctl->given & OPTION_FORCE))
+        return fail(MICROVM_EXIT_USAGE, "--read-only and --force exclude each other.");
     code = ctl_one_name(ctl, "console", &rows);
     if (code == MICROVM_EXIT_OK)
-        code = open_console(ctl, &rows.items[0], &reply, &console);
+        code = open_console(ctl, bridge.terminal, &rows.items[0], &reply, &console);
+    bridge.console = console;
+    if (code == MICROVM_EXIT_OK)
+        code = greet(ctl, &bridge, rows.items[0].name);
     if (code != MICROVM_EXIT_OK)
         return code;
-    if (bridge.terminal && !ctl->quiet)
-        fprintf(stderr, "Attached to the console of %s. Detach with Ctrl-].\n", rows.items[0].name);
     /* First the signals, then raw: there is no moment in which one could leave the terminal raw. */
     signals = block_signals(&before);
     if (signals < 0)
@@ -239,7 +295,6 @@ int verb_console(Ctl *ctl)
     r = bridge.terminal ? make_raw() : 0;
     if (r < 0)
         return fail(MICROVM_EXIT_FAILURE, "Can't set up the terminal: %s", strerror(-r));
-    bridge.console = console;
     bridge.signals = signals;
     outcome = bridge_run(&bridge);
     restore();

@@ -33,6 +33,7 @@ typedef enum OptionBit {
     OPTION_FAILED = 1 << 23,
     OPTION_OUTDATED = 1 << 24,
     OPTION_LABEL = 1 << 25,
+    OPTION_READ_ONLY = 1 << 26,
     OPTION_RESTART = 1 << 12,
     OPTION_MAX_PARALLEL = 1 << 13,
     OPTION_CANARY = 1 << 14,

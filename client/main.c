@@ -25,7 +25,7 @@ static const Verb verbs[] = {
     {"pause", verb_pause, OPTION_ALL},
     {"resume", verb_resume, OPTION_ALL},
     {"reset-failed", verb_reset_failed, OPTION_ALL},
-    {"console", verb_console, 0},
+    {"console", verb_console, OPTION_FORCE | OPTION_LINES | OPTION_READ_ONLY},
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},
     {"qmp", verb_qmp, OPTION_TIMEOUT},
     {"create", verb_create, OPTION_FROM | OPTION_SETTINGS | OPTION_TRANSIENT},

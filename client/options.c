@@ -52,10 +52,11 @@ static const char help[] =
     "  -H, --host=[USER@]HOST  over there, by ssh\n"
     "  --json[=MODE]           off, short, pretty: for programs\n"
     "  -a, --all               every microVM\n"
-    "  --force                 stop, restart: now, without asking the guest\n"
+    "  --force                 stop, restart: now, without asking the guest; console: write, whoever does\n"
     "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); qmp: QEMU\n"
     "  -s, --signal=SIGNAL     kill: TERM by default\n"
-    "  -n, --lines=N           logs: only the last ones\n"
+    "  -n, --lines=N           logs: only the last ones; console: so many that came before (10)\n"
+    "  --read-only             console: only look\n"
     "  -f, --follow            logs: go on\n"
     "  -b, --boot=N            logs: -1 is the boot before\n"
     "  -p, --property=NAME,... show: only these\n"
@@ -118,6 +119,7 @@ enum {
     OPT_PURGE,
     OPT_FAILED,
     OPT_OUTDATED,
+    OPT_READ_ONLY,
 };
 
 static const struct option long_options[] = {
@@ -155,6 +157,7 @@ static const struct option long_options[] = {
     {"yes", no_argument, NULL, 'y'},
     {"failed", no_argument, NULL, OPT_FAILED},
     {"outdated", no_argument, NULL, OPT_OUTDATED},
+    {"read-only", no_argument, NULL, OPT_READ_ONLY},
     {"label", required_argument, NULL, 'l'},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
@@ -248,6 +251,7 @@ static const struct {
     {'y', OPTION_YES, "--yes"},
     {OPT_FAILED, OPTION_FAILED, "--failed"},
     {OPT_OUTDATED, OPTION_OUTDATED, "--outdated"},
+    {OPT_READ_ONLY, OPTION_READ_ONLY, "--read-only"},
     {'l', OPTION_LABEL, "--label"},
     {OPT_RESTART, OPTION_RESTART, "--restart"},
     {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},

@@ -36,6 +36,10 @@ static char *remote_line(const Ctl *ctl, const char *verb)
         fputs(" --no-ask-password", line);
     if (ctl->given & OPTION_FOLLOW)
         fputs(" --follow", line);
+    if (ctl->given & OPTION_FORCE)
+        fputs(" --force", line);
+    if (ctl->given & OPTION_READ_ONLY)
+        fputs(" --read-only", line);
     if (ctl->lines != UINT64_MAX)
         fprintf(line, " --lines=%llu", (unsigned long long)ctl->lines);
     if (ctl->boot != 0)

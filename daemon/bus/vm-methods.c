@@ -177,18 +177,27 @@ static int method_open_console(BusServer *server, sd_bus_message *message, Micro
 {
     _cleanup_free_ char *text = NULL;
     _cleanup_close_ int fd = -EBADF;
+    ConsoleOptions console = {0};
+    const BusOption options[] = {
+        {"read-only", 'b', &console.read_only},
+        {"take-over", 'b', &console.take_over},
+        {"lines", 't', &console.lines},
+    };
     int r;
 
-    r = bus_read_options(message, NULL, 0, error);
+    r = bus_read_options(message, options, ELEMENTSOF(options), error);
     if (r < 0)
         return r;
-    r = vm_open_console(vm, &fd, &text);
+    if (console.read_only && console.take_over)
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "Options \"read-only\" and \"take-over\" exclude each other.");
+    r = vm_open_console(vm, &console, &fd, &text);
     return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, "h", fd);
 }
 
 static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
-    LogStreamOptions log = {.lines = UINT64_MAX};
+    LogFollowOptions log = {.lines = UINT64_MAX};
     int32_t boot = 0;
     const BusOption options[] = {
         {"boot", 'i', &boot}, {"lines", 't', &log.lines}, {"follow", 'b', &log.follow}};

@@ -135,7 +135,9 @@ typedef struct DriverOps {
 struct Driver {
     const DriverOps *ops;
     DriverKind kind;
-    bool rotates_console; /* it bounds the console log itself; else microvmd does */
+    bool rotates_console;   /* it bounds the console log itself; else microvmd does */
+    const char *output_log; /* in the state directory: what a hypervisor says itself, for microvmd to bound;
+                               or NULL */
 };
 
 /* Where the driver was made from: one row each. */

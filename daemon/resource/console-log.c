@@ -44,29 +44,64 @@ int console_log_new_boot(const char *state_dir)
     return 0;
 }
 
-int console_log_bound(const char *state_dir)
+/* path.0 becomes path.1 and so on; the oldest goes. */
+static int make_room(const char *path, unsigned parts)
 {
-    _cleanup_free_ char *log = console_log_path(state_dir, 0, -1), *part = console_log_path(state_dir, 0, 0);
+    for (unsigned to = parts - 1; to > 0; to--) {
+        _cleanup_free_ char *from_path = NULL, *to_path = NULL;
+        if (asprintf(&from_path, "%s.%u", path, to - 1) < 0)
+            from_path = NULL;
+        if (asprintf(&to_path, "%s.%u", path, to) < 0)
+            to_path = NULL;
+        if (!from_path || !to_path)
+            return -ENOMEM;
+        if (rename(from_path, to_path) < 0 && errno != ENOENT)
+            return -errno;
+    }
+    return 0;
+}
+
+static int copy_end(int fd, off_t size, const char *to)
+{
+    /* The whole, so that who reads it finds its place in the copy; unless it grew faster than it is looked
+     * at. */
+    off_t from = size > 2 * CONSOLE_LOG_MAX ? size - CONSOLE_LOG_MAX : 0;
+    size_t room = (size_t)(size - from) + CONSOLE_LOG_MAX, used = 0;
+    _cleanup_free_ char *text = malloc(room);
+    ssize_t n;
+
+    if (!text)
+        return -ENOMEM;
+    while ((n = pread(fd, text + used, room - used, from + (off_t)used)) > 0)
+        used += (size_t)n;
+    return n < 0 ? -errno : write_file_atomic(to, text, used, 0600);
+}
+
+int log_bound(const char *path, unsigned parts)
+{
+    _cleanup_free_ char *copy = NULL;
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
     struct stat st;
     int r;
 
-    if (!log || !part)
-        return -ENOMEM;
-    if (stat(log, &st) < 0)
+    if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
     if (st.st_size <= CONSOLE_LOG_MAX)
         return 0;
-    for (int to = CONSOLE_LOG_PARTS - 1; to > 0; to--) {
-        r = move(state_dir, 0, to - 1, 0, to);
-        if (r < 0)
-            return r;
+    if (asprintf(&copy, "%s.0", path) < 0) {
+        copy = NULL;
+        return -ENOMEM;
     }
-    r = copy_file(log, part, 0600);
-    if (r < 0)
-        return r;
-    /* The writer appends (O_APPEND), so that it goes on at the new end. What it wrote since the copy is lost.
-     */
-    return truncate(log, 0) < 0 ? -errno : 1;
+    r = make_room(path, parts);
+    if (r >= 0)
+        r = copy_end(fd, st.st_size, copy);
+    /* Cut in any case: that a disk fills up is worse than a lost part. Who writes appends (O_APPEND), and
+     * goes on at the new end; what it wrote since the copy is lost. */
+    if (ftruncate(fd, 0) < 0)
+        return -errno;
+    return r < 0 ? r : 1;
 }
 
 int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t *ret_size)

@@ -9,6 +9,8 @@
 
 #include "base/macro.h"
 
+#define CONSOLE_LOG_NAME "console.log" /* of the part that is being written */
+
 enum {
     CONSOLE_LOG_BOOTS = 5,             /* kept, the present one included */
     CONSOLE_LOG_PARTS = 3,             /* rotated parts a boot: ".0" to ".2", as virtlogd's max_backups */
@@ -23,11 +25,11 @@ char *console_log_path(const char *state_dir, unsigned boot, int part);
 int console_log_new_boot(const char *state_dir);
 
 /*
- * Bounds the log of this boot, where nobody else does: past CONSOLE_LOG_MAX bytes it is copied to ".0" and
- * truncated, while the hypervisor has it open for appending. Returns 1 when it did, else 0 or a negative
- * errno.
+ * Bounds a log that nobody else does: past CONSOLE_LOG_MAX bytes its end is copied to "PATH.0" and it is cut
+ * to nothing, while its writer has it open for appending. `parts` copies are kept. 1 when it did, else 0 or a
+ * negative errno. Blocks.
  */
-int console_log_bound(const char *state_dir);
+int log_bound(const char *path, unsigned parts);
 
 /* The last `max` bytes of this boot's log; empty where there is none. */
 int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t *ret_size);

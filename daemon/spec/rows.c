@@ -301,7 +301,7 @@ static const KeyRow vm_rows[] = {
      .doc = "How it is stopped, step by step. A bare string is an action."},
     {.key = "console.log", .type = KEY_ENUM, AT(VmSpec, console_log), .fallback = "file",
      WORDS(log_target, LOG_TARGET), .enum_needs = log_target_needs,
-     WITH("qemu.serialConsole"), .doc = "Where the serial console is logged."},
+     WITH("qemu.serialConsole"), .doc = "Where the serial console is logged: to its file, or to the journal, too."},
     {.key = "preStart", .type = KEY_STRING, AT(VmSpec, pre_start), .take = take_script, NEXT_START,
      .needs = CAP_HOST_SCRIPTS, UNSAFE, .doc = "Shell commands that are run on the host before each start."},
     {.key = "extraArgsScript", .type = KEY_STRING, AT(VmSpec, extra_args_script), .take = take_script,

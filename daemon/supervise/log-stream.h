@@ -3,22 +3,14 @@
 #ifndef SUPERVISE_LOG_STREAM_H
 #define SUPERVISE_LOG_STREAM_H
 
-#include "base/macro.h"
-
-#include <systemd/sd-event.h>
+#include "supervise/log-follow.h"
 
 typedef struct LogStream LogStream;
-
-typedef struct LogStreamOptions {
-    unsigned boot;  /* 0: this boot, or the last one; 1: the one before... */
-    uint64_t lines; /* only the last ones; UINT64_MAX: all */
-    bool follow;    /* goes on over rotations and further boots, until the reader leaves */
-} LogStreamOptions;
 
 /*
  * Begins to send; *ret_fd is the reading end, the caller's. The stream frees itself at its end or when the
  * reader leaves. -ENOENT: there is no log of that boot.
  */
-int log_stream_new(sd_event *event, const char *state_dir, const LogStreamOptions *options, int *ret_fd);
+int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOptions *options, int *ret_fd);
 
 #endif

@@ -107,7 +107,7 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
         program_file_take(&vm->record.files.hypervisor, vm->pid);
     if (file_stamp_is_null(&vm->record.files.helper.file))
         program_file_take(&vm->record.files.helper, event->run.helper);
-    vm_run_adopted(vm);
+    vm_run_beside(vm, true);
     if (vm->record.state == MICROVM_STARTING)
         vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
     else if (vm->record.state == MICROVM_STOPPING)

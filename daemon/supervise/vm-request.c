@@ -369,19 +369,32 @@ static void on_console_idle(void *userdata)
     vm->console = console_free(vm->console);
 }
 
-int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error)
+int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, char **ret_error)
 {
+    const VmSpec *spec = vm_current_spec(vm);
+    bool writes;
     int fd, r;
 
     r = must_run(vm, "attach to", ret_error);
     if (r < 0)
         return r;
+    if (spec && !spec->qemu_serial_console)
+        return say_why(ret_error, -EOPNOTSUPP,
+                       "%s has no serial console (\"qemu\": { \"serialConsole\": false })", vm->name);
     if (!vm->console) {
+        r = console_new(vm->host->event, vm->state_dir, on_console_idle, vm, &vm->console);
+        if (r < 0)
+            return r;
+    }
+    writes = !options->read_only && (options->take_over || !console_has_writer(vm->console));
+    if (writes && !console_is_connected(vm->console)) {
         r = vm->driver->ops->open_console(vm->driver, vm->name, vm->record.generation, &fd);
         if (r >= 0)
-            r = console_new(vm->host->event, fd, on_console_idle, vm, &vm->console);
-        if (r < 0)
-            return say_why(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r));
+            r = console_connect(vm->console, fd);
     }
-    return console_attach(vm->console, ret_fd);
+    if (r >= 0)
+        r = console_attach(vm->console, writes, options->lines, ret_fd);
+    if (r < 0 && console_is_idle(vm->console))
+        vm->console = console_free(vm->console);
+    return r < 0 ? say_why(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r)) : 0;
 }

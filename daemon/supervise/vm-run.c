@@ -18,8 +18,6 @@ enum {
 #define SETTLE_USEC (250 * UINT64_C(1000))
 /* How long an ordered end of the hypervisor may take before the job is given up and the order repeated. */
 #define FORCE_USEC (30 * USEC_PER_SEC)
-/* How often the size of the console log is looked at, where the driver does not bound it. */
-#define LOG_CHECK_USEC (10 * USEC_PER_SEC)
 
 void vm_admit(MicroVM *vm)
 {
@@ -303,6 +301,7 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
 
     vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
     vm->settling = false;
+    vm->console = console_free(vm->console);
     if (console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0)
         facts.evidence = console_evidence(tail, size, &detail);
     /* A guest's own words are not for everyone, whom the reason of a state is for: the journal has readers of
@@ -338,7 +337,6 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
     vm->unit = NULL;
     if (free_and_strdup(&vm->end_text, text) < 0)
         log_oom();
-    vm->console = console_free(vm->console);
     said = console_log_tail(vm->state_dir, CONSOLE_TAIL, &tail, &size) >= 0 &&
            console_evidence(tail, size, &detail) != EVIDENCE_NONE;
     if (console_matters(cause) && cause != END_LOST && !said &&
@@ -351,28 +349,15 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
 
 /* --- what the driver says --- */
 
-static int on_log_timer(sd_event_source *source, uint64_t usec, void *userdata)
+void vm_run_beside(MicroVM *vm, bool adopted)
 {
-    MicroVM *vm = userdata;
     int r;
 
-    r = console_log_bound(vm->state_dir);
-    if (r < 0)
-        log_full(LOG_WARNING, vm->name, r, "Can't bound its console log: %m");
-    r = sd_event_source_set_time_relative(source, LOG_CHECK_USEC);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    return r;
-}
-
-/* Where the driver does not bound the console log, we do. */
-void vm_run_adopted(MicroVM *vm)
-{
-    if (!vm->driver || vm->driver->rotates_console || vm->log_timer)
+    if (!vm->driver || vm->logs)
         return;
-    if (sd_event_add_time_relative(vm->host->event, &vm->log_timer, CLOCK_MONOTONIC, LOG_CHECK_USEC,
-                                   USEC_PER_SEC, on_log_timer, vm) < 0)
-        log_vm_warning(vm->name, "Its console log is not bounded: no timer.");
+    r = vm_logs_new(vm, adopted, &vm->logs);
+    if (r < 0)
+        log_full(LOG_WARNING, vm->name, r, "Its logs in %s are not looked after: %m", vm->state_dir);
 }
 
 static void started(MicroVM *vm, const DriverEvent *event)
@@ -383,7 +368,7 @@ static void started(MicroVM *vm, const DriverEvent *event)
         log_oom();
     program_file_take(&vm->record.files.hypervisor, vm->pid);
     program_file_take(&vm->record.files.helper, event->run.helper);
-    vm_run_adopted(vm);
+    vm_run_beside(vm, false);
     log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000,
                  (double)(vm->prepared_usec - vm->launch_usec) / 1000, (double)event->call_usec / 1000);

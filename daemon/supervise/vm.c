@@ -78,7 +78,7 @@ MicroVM *vm_free(MicroVM *vm)
     sd_event_source_disable_unref(vm->stop_timer);
     sd_event_source_disable_unref(vm->restart_timer);
     sd_event_source_disable_unref(vm->settle_timer);
-    sd_event_source_disable_unref(vm->log_timer);
+    vm_logs_free(vm->logs);
     console_free(vm->console);
     if (vm->waiter.done)
         vm->waiter.done(-ESHUTDOWN, "microvmd is ending", vm->waiter.userdata);
@@ -324,7 +324,7 @@ static void cancel_timers(MicroVM *vm)
     }
     if (!state_is_alive(vm->record.state)) {
         vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
-        vm->log_timer = sd_event_source_disable_unref(vm->log_timer);
+        vm->logs = vm_logs_end(vm->logs);
         vm->settling = false;
         vm->pid = 0;
         vm->readiness = MICROVM_READINESS_NONE;

@@ -14,6 +14,7 @@
 #include "supervise/state.h"
 
 typedef struct MicroVM MicroVM;
+typedef struct VmLogs VmLogs;
 
 typedef struct Job {
     uint64_t id; /* 0: none */
@@ -79,8 +80,9 @@ struct MicroVM {
     char *end_text;
     uint64_t launch_usec;   /* of the start request, for the log */
     uint64_t prepared_usec; /* when its driver was asked, likewise */
-    sd_event_source *stop_timer, *restart_timer, *settle_timer, *log_timer;
+    sd_event_source *stop_timer, *restart_timer, *settle_timer;
     Console *console;
+    VmLogs *logs; /* of the present run */
     struct {
         vm_done_fn done; /* NULL: nobody waits */
         void *userdata;
@@ -148,7 +150,14 @@ void vm_admit(MicroVM *vm);                                  /* in waiting: asks
 void vm_act(MicroVM *vm, unsigned actions);                  /* called by the door */
 void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
-void vm_run_adopted(MicroVM *vm); /* takes up what goes on beside a run */
+void vm_run_beside(MicroVM *vm, bool adopted); /* takes up what goes on beside a run */
+
+/* vm-logs.c: bounds the logs of a run that its driver does not bound, and copies its console to the journal
+ */
+int vm_logs_new(MicroVM *vm, bool adopted, VmLogs **ret_logs); /* adopted: an earlier daemon has begun */
+VmLogs *vm_logs_free(VmLogs *logs);
+VmLogs *vm_logs_end(VmLogs *logs); /* the same, because the run is over */
+DEFINE_CLEANUP(VmLogs *, vm_logs_free)
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */
 void vm_restore(
@@ -187,10 +196,17 @@ int vm_request_fallback(MicroVM *vm, VmSpec *spec, uint64_t *ret_job, char **ret
 void vm_autostart(MicroVM *vm);
 /* What of its definition takes effect without a restart does so now. 0 or -ENOMEM. */
 int vm_apply_live(MicroVM *vm);
-int vm_open_console(MicroVM *vm, int *ret_fd, char **ret_error);
 /* Sends a command to its QEMU; `done` as DriverOps.qmp has it. */
 int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec, driver_qmp_fn done,
                    void *userdata, char **ret_error);
+
+typedef struct ConsoleOptions {
+    bool read_only, take_over; /* neither: writes, if nobody else does */
+    uint64_t lines;            /* of the log that come first */
+} ConsoleOptions;
+
+/* See console_attach(). */
+int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, char **ret_error);
 
 /* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);

@@ -35,4 +35,8 @@
 #define MICROVM_LOG_STATE      "MICROVM_STATE"
 #define MICROVM_LOG_GENERATION "MICROVM_GENERATION"
 
+/* A line of a guest's console in the journal: its SYSLOG_IDENTIFIER= is this and the microVM's name. */
+#define MICROVM_LOG_CONSOLE     "microvm-"
+#define MICROVM_MESSAGE_CONSOLE "7782539c872b4f89ac02a8118a4ec41b" /* its MESSAGE_ID= */
+
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, dies, garbage, mute, deaf, closes, code."""
+kernel's command line says: exit, dies, garbage, mute, deaf, closes, code, floods."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 
 line = " ".join(sys.argv)
@@ -23,6 +24,17 @@ def say(peer, message):
 def end(peer, reason, code=0):
     say(peer, {"event": "SHUTDOWN", "data": {"guest": reason.startswith("guest"), "reason": reason}, "timestamp": {}})
     os._exit(code)
+
+
+def flood():
+    """A gigabyte each on its console and of its own words, a hundred times as fast as a serial port."""
+    log = os.open(re.search(r"logfile=([^, ]+)", line)[1], os.O_WRONLY | os.O_APPEND)
+    block = b"all work and no play makes jack a dull boy\n" * (1 << 20 >> 5)
+    for _ in range(800):
+        os.write(log, block)
+        os.write(2, block)
+        time.sleep(0.01)
+    os.write(log, b"flooded\n")
 
 
 if fake == "exit":
@@ -41,6 +53,8 @@ else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
 say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
 status, balloon = "running", 0
+if fake == "floods":
+    threading.Thread(target=flood, daemon=True).start()
 while True:
     lines = client.makefile()
     for text in lines:

@@ -139,6 +139,37 @@ def test_ends_with_an_error(host):
     assert host.vm("web", "Result") == "signal" and left(host) == [], left(host)
 
 
+def used(directory):
+    """Bytes on the disk; what is rotated meanwhile may be gone."""
+    total = 0
+    for entry in os.scandir(directory):
+        try:
+            total += entry.stat().st_blocks * 512
+        except FileNotFoundError:
+            pass
+    return total
+
+
+def test_fills_its_logs(host):
+    start(host, "floods")
+    log, peak, slowest = host.path("state/vm/web/console.log"), 0, 0
+    deadline = time.monotonic() + 120
+    ended = lambda: any(read(path).endswith("flooded\n") for path in (log, log + ".0"))  # noqa: E731
+    while not ended() and time.monotonic() < deadline:
+        before = time.monotonic()
+        assert state(host) == "running"
+        slowest = max(slowest, time.monotonic() - before)
+        peak = max(peak, used(host.path("state/vm/web")))
+    assert ended(), "the flood does not end"
+    assert peak < 300 << 20, f"{peak >> 20} MiB of the disk for 2 GiB of logs"
+    print(f"# {peak >> 20} MiB at most, the slowest answer took {slowest:.2f} s")
+    assert slowest < 5, f"it answered after {slowest:.1f} s"
+    wait_for("the last cut", lambda: used(host.path("state/vm/web")) < 17 << 20)
+    assert sorted(os.path.basename(path) for path in glob.glob(host.path("state/vm/web/*.log*"))) == [
+        "console.log", "console.log.0", "console.log.1", "console.log.2", "hypervisor.log", "hypervisor.log.0"]
+    assert host.ctl("stop", "web").returncode == 0
+
+
 def test_killed(host):
     pid = start(host)
     os.kill(pid, signal.SIGKILL)

@@ -171,12 +171,17 @@ class MicroVM(dbus.service.Object):
 
     @dbus.service.method(MICROVM, "a{sv}", "h")
     def OpenConsole(self, options):
+        log(self.name, "OpenConsole", plain(options))
         self.check("OpenConsole", "console")
         ours, theirs = socket.socketpair()
         kept.append(ours)
+        if options.get("read-only") or (self.name == "slow" and not options.get("take-over")):  # somebody else writes there
+            ours.shutdown(socket.SHUT_RD)
         ours.send(b"hello from the guest\r\n")
         if self.name == "db":  # ends by itself
             ours.close()
+        elif self.name == "slow" or options.get("read-only"):
+            GLib.timeout_add(1000, lambda: ours.close())
         elif self.name != "stuck":  # who reads nothing
             GLib.io_add_watch(ours, GLib.IO_IN | GLib.IO_HUP, self.on_keys)
         fd = dbus.types.UnixFd(theirs)

@@ -681,6 +681,33 @@ def test_console_without_terminal(it):
     assert expect(it, 0, "console", "web", stdin="\x04").stdout == "hello from the guest\n"
 
 
+def test_console_read_only(it):
+    terminal = Terminal(it, "console", "--read-only", "--lines=3", "web")
+    terminal.wait_for(b"console of web, to read only. Detach with Ctrl-]")
+    terminal.wait_for(b"hello from the guest")
+    terminal.send(b"typed in vain")
+    terminal.wait_for(b"was closed")
+    assert terminal.end() == 0 and b"vain" not in terminal.seen
+    assert it.calls("OpenConsole")[-1][2] == {"lines": 3, "read-only": True}
+    expect(it, 2, "console", "--read-only", "--force", "web", err="exclude each other")
+
+
+def test_console_of_another_writer(it):
+    terminal = Terminal(it, "console", "slow")
+    terminal.wait_for(b"to read only: somebody else writes; --force takes it over. Detach with Ctrl-]")
+    terminal.send(b"\x1d")
+    assert terminal.end() == 0
+    assert it.calls("OpenConsole")[-1][2] == {"lines": 10}
+    terminal = Terminal(it, "console", "--force", "slow")
+    terminal.wait_for(b"console of slow. Detach with Ctrl-]")
+    terminal.send(b"\x1d")
+    assert terminal.end() == 0
+    assert it.calls("OpenConsole")[-1][2] == {"lines": 10, "take-over": True}
+    # What is piped in must not be lost in silence.
+    expect(it, 1, "console", "slow", stdin="reboot\n", err="Somebody else writes to the console of slow")
+    assert expect(it, 0, "console", "--read-only", "slow", stdin="").stdout == "hello from the guest\n"
+
+
 def test_no_daemon(it):
     it.stop()
     for words in (["list"], ["status"], ["status", "web"], ["start", "web"], ["is-active", "web"], ["show", "web"], ["reload"],

@@ -25,12 +25,15 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 
 
 def wait_for(what, condition, seconds=60):
-    deadline = time.monotonic() + seconds
+    """Asks soon again at first, then less often: who asks starts a process each time, and what is waited for has the
+    same processors."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.25)
     raise AssertionError(f"waited {seconds} s for {what}")
 
 

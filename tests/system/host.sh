@@ -33,11 +33,13 @@ wait_for()
 {
     # (Not in the trace of a test: it would be all that is seen of it.)
     { local -; set +x; } 2>/dev/null
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + $1)) tries=0
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$deadline" ] || { echo "gave up waiting for: $*" >&2; return 1; }
-        sleep 0.1
+        # Less often when it takes long: what is waited for has the same processors.
+        tries=$((tries + 1))
+        sleep 0.$((tries > 10 ? 4 : 1))
     done
 }
 

@@ -9,11 +9,11 @@ set -u
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
-define web count
+define web count '"console": { "log": "journal" }'
 define fragile count '"restart": { "policy": "no" }'
 define byhand count '"autostart": false'
 define panics panic '"autostart": false, "restart": { "policy": "no" }'
-define direct count '"autostart": false, "driver": "direct"'
+define direct count '"autostart": false, "driver": "direct", "console": { "log": "journal" }'
 define owned 'write=by-carol,count' '"autostart": false, "user": "carol", "volumes": [{ "image": "data.img", "size": 16 }]'
 define poweroff poweroff '"autostart": false'
 host_boot || tap_bail "the throwaway host does not boot"
@@ -196,12 +196,40 @@ test_kill_daemon()
 }
 tap "kill -9 of the daemon loses no microVM" test_kill_daemon
 
+# in_journal NAME CURSOR: the numbers that the guest counted since then, each once and in order
+in_journal()
+{
+    since "$2" -t "microvm-$1" "MICROVM_NAME=$1" -o cat | sed -n 's/^count //p' >"$HOST_TOP/counted"
+    [ "$(wc -l <"$HOST_TOP/counted")" -ge 3 ] || return
+    seq "$(head -n 1 "$HOST_TOP/counted")" "$(tail -n 1 "$HOST_TOP/counted")" | cmp - "$HOST_TOP/counted"
+}
+
+# Whatever becomes of the daemon: what is said meanwhile comes later.
+survives_in_journal()
+{
+    local cursor cursor_now
+    guest_said "$1" 'count 1'
+    host journalctl -b -q --no-pager -o cat -t "microvm-$1" | grep -x 'microvm-guest: ready'
+    cursor=$(mark)
+    wait_for 30 in_journal "$1" "$cursor"
+    host systemctl restart microvmd.service
+    wait_for 30 in_journal "$1" "$cursor"
+    host systemctl stop microvmd.service
+    sleep 2
+    host systemctl start microvmd.service
+    cursor_now=$(mark)
+    wait_for 30 in_journal "$1" "$cursor_now"
+    in_journal "$1" "$cursor"
+}
+tap "the console of web is in the journal, too, over restarts of the daemon" survives_in_journal web
+
 # As a unit of its own, made by microvmd with the rights that its unit leaves it: test-units.sh has the rest.
 test_direct()
 {
     local pid uid
     ctl start direct
     wait_for 180 guest_said direct 'count 1'
+    survives_in_journal direct
     pid=$(prop direct MainPID)
     uid=$(host stat -c %u "/proc/$pid")
     [ "$uid" -ge 1900000000 ]

@@ -316,7 +316,6 @@ static void test_capabilities(void **state)
                                          CAP_MEMORY_MAX,
                                          CAP_IO_WEIGHT,
                                          CAP_TASKS_MAX,
-                                         CAP_CONSOLE_JOURNAL,
                                          CAP_HOST_SCRIPTS,
                                          CAP_OEM_STRINGS,
                                          CAP_VIRTIOFS_READ_ONLY,

@@ -254,7 +254,8 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
 
     if (!driver)
         return r;
-    driver->driver = (Driver){.ops = &direct_driver_ops, .kind = DRIVER_KIND_DIRECT};
+    driver->driver =
+        (Driver){.ops = &direct_driver_ops, .kind = DRIVER_KIND_DIRECT, .output_log = OUTPUT_FILE};
     driver->event = sd_event_ref(setup->event);
     driver->handler = setup->handler;
     driver->userdata = setup->userdata;

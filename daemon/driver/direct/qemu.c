@@ -222,6 +222,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_SHARE_VIRTIOFS,
         CAP_CREDENTIALS,
         CAP_NO_CONSOLE,
+        CAP_CONSOLE_JOURNAL,
         CAP_QEMU_MACHINE_OPTIONS,
         CAP_QEMU_ARGUMENTS,
         CAP_CONTROL_SOCKET,

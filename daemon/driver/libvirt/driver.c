@@ -120,6 +120,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_USER,
         CAP_CONTROL_SOCKET,
         CAP_QEMU_MACHINE_OPTIONS,
+        CAP_CONSOLE_JOURNAL,
     };
     static const Capability with_pci[] = {
         CAP_DISK_BOOT,        CAP_MEMORY_HOTPLUG,  CAP_DEVICE_PCI, CAP_DEVICE_USB,
