@@ -9,7 +9,7 @@ set -u
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
-QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms" }'
+QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms", "startLimit": 0 }'
 define web count "$QUICK"
 define off count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
@@ -159,6 +159,42 @@ test_dies_unwatched()
 }
 tap "how one ended while nobody watched is known" test_dies_unwatched
 
+# drop_in NAME WORDS: what an administrator says of the unit of a microVM; none: nothing any more
+drop_in()
+{
+    local directory=/run/systemd/system/microvmd-vm@$1.service.d
+    if [ $# = 1 ]; then
+        host rm -r "$directory"
+    else
+        host mkdir -p "$directory"
+        printf '[Service]\n%b\n' "$2" | host tee "$directory/test.conf"
+    fi
+    host systemctl daemon-reload
+}
+
+test_bounded()
+{
+    if host grep -w memory /sys/fs/cgroup/cgroup.controllers; then
+        drop_in off 'MemoryMax=48M\nMemorySwapMax=0'
+        ctl start off
+        wait_for 60 is off State failed
+        drop_in off
+        is off Result oom
+        prop off StateReason | grep 'ran out of memory'
+        ctl reset-failed off
+        wait_for 5 no_units
+    fi
+    # One that is deaf to systemctl stop is killed, and still was stopped.
+    drop_in off 'KillSignal=SIGWINCH\nTimeoutStopSec=1'
+    ctl start off
+    host systemctl stop microvmd-vm@off.service
+    wait_for 20 is off State inactive
+    drop_in off
+    prop off StateReason | grep 'stopped through systemd'
+    wait_for 5 no_units
+}
+tap "one that has no memory left, one that does not stop" test_bounded
+
 test_leaves_nothing()
 {
     ctl start web
@@ -206,13 +242,10 @@ tap "a unit that has the name is made room of, or left alone" test_taken
 test_cannot_set_up()
 {
     # What an administrator says of it in a drop-in holds; here it is impossible.
-    host mkdir -p /run/systemd/system/microvmd-vm@off.service.d
-    host sh -c 'printf "[Service]\nUser=nosuchuser\n" >/run/systemd/system/microvmd-vm@off.service.d/user.conf'
-    host systemctl daemon-reload
+    drop_in off 'User=nosuchuser'
     fails_with 'could not set up microvmd-vm@off.service .*217.*journalctl -u' ctl start off
     wait_for 5 no_units
-    host rm -r /run/systemd/system/microvmd-vm@off.service.d
-    host systemctl daemon-reload
+    drop_in off
     ctl start off
     ctl stop --force off
 }
@@ -233,5 +266,41 @@ test_died_in_between()
     done
 }
 tap "the daemon is killed at any instant of a start" test_died_in_between
+
+test_systemd_executed_anew()
+{
+    local pid
+    for _ in 1 2 3 4 5; do
+        host systemctl --no-block daemon-reexec
+        ctl start web
+        is web State running
+        pid=$(prop web MainPID)
+        host systemctl --no-block daemon-reexec
+        host kill -KILL "$pid"
+        runs_anew() { is web State running && differs web MainPID "$1"; }
+        wait_for 60 runs_anew "$pid"
+        ctl stop --force web
+        wait_for 10 no_units
+    done
+}
+tap "systemd is executed anew while one starts, and ends" test_systemd_executed_anew
+
+test_no_bus()
+{
+    local n
+    # microvmd ends with the bus, and comes again: what it was about to start is there and known, or not there.
+    for n in 0 10 20 30 50; do
+        ctl --no-block start web
+        sleep "0.0$n"
+        host kill -KILL "$(host systemctl show -P MainPID dbus.service)"
+        host systemctl start dbus.service
+        host systemctl reset-failed microvmd.service || :
+        wait_for 60 host systemctl is-active -q microvmd.service
+        wait_for 60 ctl stop --force web
+        wait_for 10 no_units
+        not host pgrep -f 'guest=web'
+    done
+}
+tap "the bus goes while one starts" test_no_bus
 
 tap_end

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is read out of what systemd tells of a unit. The rows are what systemd 252 was seen to tell. */
+/* What is read out of what systemd tells of a unit. tests/system/test-units.sh has the same from a real one. */
 #include "launch/unit.h"
 
 #include <setjmp.h>
