@@ -93,15 +93,15 @@ int systemd_call(systemd_call_fn call, void *userdata, char **ret_text)
     }
 }
 
-int systemd_listen(const char *match, sd_bus **ret_bus)
+int systemd_listen(const char *const *matches, sd_bus **ret_bus)
 {
     _cleanup_(sd_bus_flush_close_unrefp)
     sd_bus *bus = NULL;
     int r;
 
     r = sd_bus_open_system(&bus);
-    if (r >= 0)
-        r = sd_bus_add_match(bus, NULL, match, NULL, NULL);
+    for (; *matches && r >= 0; matches++)
+        r = sd_bus_add_match(bus, NULL, *matches, NULL, NULL);
     if (r >= 0)
         r = sd_bus_call_method(bus, SYSTEMD_BUS_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", NULL, NULL,
                                NULL);

@@ -27,8 +27,8 @@ typedef int (*systemd_call_fn)(sd_bus *bus, sd_bus_error *error, void *userdata)
  */
 int systemd_call(systemd_call_fn call, void *userdata, char **ret_text);
 
-/* A connection of its own, the caller's, on which systemd tells of changes, if `match` (sd_bus_add_match(3))
- * fits. */
-int systemd_listen(const char *match, sd_bus **ret_bus);
+/* A connection of its own, the caller's, on which systemd tells of changes that one of `matches` fits, which
+ * end with NULL: sd_bus_add_match(3). */
+int systemd_listen(const char *const *matches, sd_bus **ret_bus);
 
 #endif

@@ -3,6 +3,7 @@
 #include "launch/unit-look.h"
 
 #include "base/clock.h"
+#include "base/say.h"
 #include "launch/systemd.h"
 
 /* --- pure --- */
@@ -183,34 +184,47 @@ int unit_look(const char *unit, UnitLook *ret_look)
 
 /* --- waiting --- */
 
+/* Until something is heard. What came before the wait, with the answer to a call, is no less than what comes
+ * then. */
 static int wait_for_change(sd_bus *bus, uint64_t deadline)
 {
-    uint64_t now = now_usec(CLOCK_MONOTONIC);
-    int r;
+    bool heard = false;
 
-    if (now >= deadline)
-        return -ETIMEDOUT;
-    r = sd_bus_wait(bus, deadline - now);
-    while (r > 0)
-        r = sd_bus_process(bus, NULL);
-    return r;
+    for (;;) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        int r = sd_bus_process(bus, NULL);
+        if (r < 0)
+            return r;
+        if (r > 0) {
+            heard = true;
+            continue;
+        }
+        if (heard)
+            return 0;
+        if (now >= deadline)
+            return -ETIMEDOUT;
+        r = sd_bus_wait(bus, deadline - now);
+        if (r < 0)
+            return r;
+    }
 }
 
 int unit_look_until(const char *unit, bool (*until)(const UnitLook *look), uint64_t usec, UnitLook *ret_look)
 {
     _cleanup_(sd_bus_flush_close_unrefp)
     sd_bus *bus = NULL;
-    _cleanup_free_ char *path = NULL, *match = NULL;
+    _cleanup_free_ char *path = NULL, *changes = NULL, *removal = NULL;
     uint64_t deadline = now_usec(CLOCK_MONOTONIC) + usec;
     int r = unit_look(unit, ret_look);
 
     if (r < 0 || until(ret_look))
         return r;
     r = sd_bus_path_encode(SYSTEMD_UNIT_PATH, unit, &path);
-    if (r >= 0 && asprintf(&match, "type='signal',sender='" SYSTEMD_BUS_NAME "',path='%s'", path) < 0)
-        r = -ENOMEM;
     if (r >= 0)
-        r = systemd_listen(match, &bus);
+        changes = say("type='signal',sender='" SYSTEMD_BUS_NAME "',path='%s'", path);
+    removal = say("type='signal',sender='" SYSTEMD_BUS_NAME "',member='UnitRemoved',arg0='%s'", unit);
+    if (r >= 0)
+        r = changes && removal ? systemd_listen((const char *[]){changes, removal, NULL}, &bus) : -ENOMEM;
     /* Listening first: what changes from here on is heard. */
     while (r >= 0 && (r = unit_look(unit, ret_look)) >= 0 && !until(ret_look))
         r = wait_for_change(bus, deadline);

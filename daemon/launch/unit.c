@@ -33,6 +33,7 @@ typedef struct UnitStart {
 
 static int append_basics(sd_bus_message *call, const UnitStart *start)
 {
+    uint64_t stop_usec = MAX(start->request->stop_usec, UINT64_C(1)); /* to systemd 0 is for ever */
     char generation[SD_ID128_STRING_MAX], description[MICROVM_NAME_MAX + 16],
         environment[SD_ID128_STRING_MAX + 32];
     int r;
@@ -42,8 +43,8 @@ static int append_basics(sd_bus_message *call, const UnitStart *start)
              sd_id128_to_string(start->request->generation, generation));
     r = sd_bus_message_append(call, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice",
                               "s", "microvmd.slice", "Type", "s", "exec", "RemainAfterExit", "b", true,
-                              "TimeoutStopUSec", "t", start->request->stop_usec, "LimitNOFILE", "t",
-                              FILES_MAX, "Environment", "as", 1, environment);
+                              "TimeoutStopUSec", "t", stop_usec, "LimitNOFILE", "t", FILES_MAX, "Environment",
+                              "as", 1, environment);
     /* When the host goes down that one is stopped first, and stops microVMs in order. */
     if (r >= 0)
         r = sd_bus_message_append(call, "(sv)", "Before", "as", 1, MICROVM_SHUTDOWN_UNIT);
