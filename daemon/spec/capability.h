@@ -77,6 +77,7 @@
     X(CAP_MEMORY_MAX, "a limit of the hypervisor's memory", WITH_NOBODY)                                     \
     X(CAP_IO_WEIGHT, "a weight of disk access", WITH_NOBODY)                                                 \
     X(CAP_TASKS_MAX, "a limit of tasks", WITH_A_LATER_VERSION)                                               \
+    X(CAP_SANDBOX, "loosening the sandbox", "libvirt's is its own: see security_driver in its qemu.conf")    \
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_NOBODY)                                      \
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \

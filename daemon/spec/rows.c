@@ -323,6 +323,26 @@ static const KeyRow vm_rows[] = {
     {.key = "limits.tasksMax", .type = KEY_NUMBER, AT(VmSpec, limits_tasks_max), RANGE(1, 1000000),
      .needs = CAP_TASKS_MAX, .doc = "Most processes and threads of the hypervisor."},
 
+    /* --- what the hypervisor may do and see on the host --- */
+    {.key = "sandbox.filesystem", .type = KEY_BOOL, AT(VmSpec, sandbox_filesystem), .fallback = "true",
+     .needs = CAP_SANDBOX, UNSAFE,
+     .doc = "The hypervisor sees no files but programs, libraries and what it is given. false: those of the "
+            "host, as far as its user may."},
+    {.key = "sandbox.devices", .type = KEY_BOOL, AT(VmSpec, sandbox_devices), .fallback = "true",
+     .needs = CAP_SANDBOX, UNSAFE,
+     .doc = "... and no devices but those that the definition needs. false: as far as its user may."},
+    {.key = "sandbox.network", .type = KEY_BOOL, AT(VmSpec, sandbox_network), .fallback = "true",
+     .needs = CAP_SANDBOX, UNSAFE,
+     .doc = "... and no network but what it is given, or of the host's, for an interface of type user, IP. "
+            "false: that of the host."},
+    {.key = "sandbox.kernel", .type = KEY_BOOL, AT(VmSpec, sandbox_kernel), .fallback = "true",
+     .needs = CAP_SANDBOX, UNSAFE,
+     .doc = "Settings, modules, log and clock of the kernel, control groups, host name and IPC objects are "
+            "out of its reach. false: they are not, as far as its user may."},
+    {.key = "sandbox.systemCalls", .type = KEY_BOOL, AT(VmSpec, sandbox_system_calls), .fallback = "true",
+     .needs = CAP_SANDBOX, UNSAFE,
+     .doc = "It may make only the system calls that hypervisors need. false: any."},
+
     /* --- what can't be honoured --- */
     REFUSED("guest", "whether this host is a guest is said in the host configuration, never in a definition"),
     REFUSED("host", "this belongs into the host configuration (host.json)"),

@@ -197,6 +197,7 @@ typedef struct VmSpec {
     uint64_t limits_memory_max_mib;
     uint64_t limits_io_weight; /* 0: none */
     uint64_t limits_tasks_max;
+    bool sandbox_filesystem, sandbox_devices, sandbox_network, sandbox_kernel, sandbox_system_calls;
     char *pre_start, *extra_args_script; /* shell text, or NULL */
 } VmSpec;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a hypervisor may do and see on the host, as properties of its systemd unit. Pure. */
+/* What a hypervisor may do and see on the host, as properties of its systemd unit. */
 #ifndef DRIVER_DIRECT_SANDBOX_H
 #define DRIVER_DIRECT_SANDBOX_H
 
@@ -13,16 +13,25 @@ typedef struct SandboxRequest {
     Accel accel;             /* ACCEL_KVM or ACCEL_TCG */
     uid_t uid;               /* whom it runs as, with the group of that number */
     gid_t kvm_group;         /* which may open /dev/kvm; `uid`: none that it needs */
+    const char *root;        /* see sandbox_root_make() */
+    char *const *system;     /* likewise */
     const char *program;     /* the hypervisor, absolute, as it is executed */
     const char *helper;      /* microvmd-exec, which executes it */
     const char *runtime_dir; /* of this microVM: its kernel, initrd and credentials are there */
-    const char *console_log; /* file, which it appends to */
+    const char *console_log; /* file that it appends to, or NULL */
 } SandboxRequest;
 
 /*
- * Adds User=, Group= and all that the sandbox consists of, and limits.*. A part that the definition switches
- * off by sandbox.* is left out. -ENOMEM.
+ * Pure. Adds User=, Group= and all that the sandbox consists of, and limits.*. A part that the definition
+ * switches off by sandbox.* is left out. -ENOMEM.
  */
 int sandbox_settings(const SandboxRequest *request, UnitSettings *settings);
+
+/*
+ * Makes the root directory of all sandboxes, unless it is there: empty, with links where the host has some
+ * (/lib, which is in /usr). Returns in *ret_system, the caller's, the directories of the host that programs
+ * and libraries are in: these are mounted there.
+ */
+int sandbox_root_make(const char *path, char ***ret_system);
 
 #endif

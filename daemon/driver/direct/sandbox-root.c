@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "driver/direct/sandbox.h"
+
+#include "base/file.h"
+#include "base/say.h"
+#include "base/strv.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+/* Where distributions have programs, what belongs to them, and libraries. */
+static const char *const candidates[] = {"/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"};
+
+/* Never removed again: what is mounted in there, in a sandbox that runs, would be unmounted by that. */
+static int make_place(const char *root, const char *directory, bool *ret_link)
+{
+    _cleanup_free_ char *place = say("%s%s", root, directory);
+    char target[PATH_MAX];
+    ssize_t length = readlink(directory, target, sizeof(target) - 1);
+
+    if (!place)
+        return -ENOMEM;
+    *ret_link = length >= 0;
+    if (length < 0)
+        return mkdir_parents(place, 0755);
+    target[length] = '\0';
+    return symlink(target, place) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int sandbox_root_make(const char *path, char ***ret_system)
+{
+    _cleanup_strv_ char **system = calloc(ELEMENTSOF(candidates) + 1, sizeof(*system));
+    size_t n = 0;
+    int r = system ? mkdir_parents(path, 0755) : -ENOMEM;
+
+    for (size_t i = 0; i < ELEMENTSOF(candidates) && r >= 0; i++) {
+        bool link = false;
+        if (access(candidates[i], F_OK) < 0)
+            continue;
+        r = make_place(path, candidates[i], &link);
+        if (r >= 0 && !link && !(system[n++] = strdup(candidates[i])))
+            r = -ENOMEM;
+    }
+    if (r < 0)
+        return r;
+    *ret_system = TAKE_PTR(system);
+    return 0;
+}
