@@ -45,20 +45,32 @@ static void print_head(const cJSON *p, const char *name, const char *state)
         print_line("Reason", "%s", json_text(p, "StateReason"));
 }
 
+/* The words of a list, ", " between them; cut where they do not fit. */
+static void join_words(const cJSON *list, char *text, size_t size)
+{
+    const cJSON *item;
+
+    *text = '\0';
+    cJSON_ArrayForEach (item, list) {
+        const char *word = cJSON_GetStringValue(item);
+        if (word)
+            snprintf(text + strlen(text), size - strlen(text), "%s%s", *text ? ", " : "", word);
+    }
+}
+
 /* Why, and what of the definition: as far as one may see that. */
 static void print_outdated(Ctl *ctl, const VmRow *row, const cJSON *p)
 {
     _cleanup_json_ cJSON *plan = NULL;
     const cJSON *reason;
-    char text[128] = "";
+    const cJSON *reasons = cJSON_GetObjectItemCaseSensitive(p, "OutdatedReasons");
     bool definition = false;
+    char text[128];
 
-    cJSON_ArrayForEach (reason, cJSON_GetObjectItemCaseSensitive(p, "OutdatedReasons")) {
+    join_words(reasons, text, sizeof(text));
+    cJSON_ArrayForEach (reason, reasons) {
         const char *word = cJSON_GetStringValue(reason);
-        if (!word)
-            continue;
-        definition = definition || strcmp(word, "definition") == 0;
-        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", *text ? ", " : "", word);
+        definition = definition || (word && strcmp(word, "definition") == 0);
     }
     if (!*text)
         return;
@@ -83,6 +95,7 @@ static void print_driver(const cJSON *p)
 {
     const char *hypervisor = json_text(p, "Hypervisor"), *driver = json_text(p, "Driver"),
                *accel = json_text(p, "Accel"), *why = json_text(p, "AccelReason");
+    char loosened[128];
 
     if (*driver)
         print_line("Driver", "%s%s", driver,
@@ -91,6 +104,9 @@ static void print_driver(const cJSON *p)
         print_line("Hypervisor", "%s", hypervisor);
     if (*accel)
         print_line("Accel", "%s%s%s%s", accel, *why ? " (" : "", why, *why ? ")" : "");
+    join_words(cJSON_GetObjectItemCaseSensitive(p, "Loosened"), loosened, sizeof(loosened));
+    if (*loosened)
+        print_line("Sandbox", "loosened: %s", loosened);
 }
 
 static void print_machine(const cJSON *p)

@@ -169,7 +169,7 @@ static const char *get_definition_error(const MicroVM *vm)
     return vm->definition_error;
 }
 
-/* 'g': the generation, whose text is made on the fly; 'o': reasons, a list of words; 'l': labels. */
+/* 'g': the generation, whose text is made on the fly; 'o', 'z': reasons and parts, lists of words; 'l': labels. */
 static const struct {
     const char *name;
     char type;
@@ -205,6 +205,7 @@ static const struct {
     {"Undeclared", 'b', NULL, get_undeclared},
     {"DefinitionPath", 's', get_definition_path, NULL},
     {"DefinitionError", 's', get_definition_error, NULL},
+    {"Loosened", 'z', NULL, NULL},
     {"Labels", 'l', NULL, NULL},
 };
 
@@ -237,6 +238,16 @@ static int append_reasons(sd_bus_message *reply, const MicroVM *vm)
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int append_loosened(sd_bus_message *reply, const MicroVM *vm)
+{
+    const char *parts[SANDBOX_PARTS + 1] = {NULL};
+    const VmSpec *spec = vm_current_spec(vm);
+
+    if (spec)
+        vm_spec_loosened(spec, parts);
+    return sd_bus_message_append_strv(reply, (char **)parts);
+}
+
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
                         sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
@@ -251,6 +262,8 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
             return append_labels(reply, vm);
         if (properties[i].type == 'o')
             return append_reasons(reply, vm);
+        if (properties[i].type == 'z')
+            return append_loosened(reply, vm);
         if (properties[i].type == 's') {
             const char *text = properties[i].text(vm);
             return sd_bus_message_append(reply, "s", text ? text : "");
@@ -325,6 +338,7 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("Undeclared", "b"),
     PROPERTY("DefinitionPath", "s"),
     PROPERTY("DefinitionError", "s"),
+    PROPERTY("Loosened", "as"),
     PROPERTY("Labels", "a{ss}"),
     JOB_METHOD("Start"),
     JOB_METHOD("Stop"),

@@ -37,6 +37,19 @@ bool vm_spec_equal(const VmSpec *a, const VmSpec *b)
     return a == b || (a && b && table_equal(&vm_table, a, b));
 }
 
+size_t vm_spec_loosened(const VmSpec *spec, const char *ret_parts[static SANDBOX_PARTS])
+{
+    static const char group[] = "sandbox.";
+    size_t n = 0;
+
+    for (size_t i = 0; i < vm_table.n_rows && n < SANDBOX_PARTS; i++) {
+        const KeyRow *row = &vm_table.rows[i];
+        if (strncmp(row->key, group, strlen(group)) == 0 && !table_is_default(row, spec))
+            ret_parts[n++] = row->key + strlen(group);
+    }
+    return n;
+}
+
 char *volume_path(const VolumeSpec *volume, const char *state_dir)
 {
     char *path = NULL;

@@ -212,6 +212,13 @@ char *volume_path(const VolumeSpec *volume, const char *state_dir);
 /* Whether two specs say the same (name and path aside). */
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b);
 
+enum {
+    SANDBOX_PARTS = 5
+};
+
+/* The parts of the sandbox that it switches off, as the keys below "sandbox" are called. Returns how many. */
+size_t vm_spec_loosened(const VmSpec *spec, const char *ret_parts[static SANDBOX_PARTS]);
+
 /* Whether `name` may name a microVM (design: letters, digits, '.', '_', '-' inside; '@' for instances; <=
  * 64). */
 bool vm_name_valid(const char *name);

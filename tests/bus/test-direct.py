@@ -107,6 +107,19 @@ def test_each_has_a_user(host):
     assert os.stat(host.path("vmlinuz")).st_uid == 0
 
 
+def test_a_sandbox_that_is_loosened(host):
+    start(host)
+    assert host.vm("web", "Loosened") == []
+    define(host, sandbox={"network": False, "systemCalls": False})
+    assert host.vm("web", "Loosened") == [], "what it runs with"
+    assert host.ctl("restart", "web").returncode == 0
+    assert host.vm("web", "Loosened") == ["network", "systemCalls"]
+    define(host, driver="libvirt", sandbox={"network": False})
+    error = host.vm("web", "DefinitionError")
+    assert "loosening the sandbox" in error and '"driver": "direct", which can' in error, error
+    assert host.vm("web", "Loosened") == ["network", "systemCalls"]
+
+
 def test_not_installed(host):
     define(host)
     os.unlink(host.path("bin/" + QEMU))

@@ -80,7 +80,7 @@ class MicroVM(dbus.service.Object):
             "NextRestartTimestamp": dbus.UInt64(0), "Outdated": False, "Undeclared": False,
             "DefinitionPath": f"{manager.directories[name in manager.vendor]}/{name}.json",
             "Labels": dbus.Dictionary({}, signature="ss"),
-            "OutdatedReasons": dbus.Array([], signature="s"),
+            "OutdatedReasons": dbus.Array([], signature="s"), "Loosened": dbus.Array([], signature="s"),
         }
         self.properties.update(more)
         self.path = ROOT + "/vm/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in name)
@@ -283,7 +283,7 @@ class Manager(dbus.service.Object):
             MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True,
                     Labels=dbus.Dictionary({"tier": "front"}, signature="ss"),
                     OutdatedReasons=dbus.Array(["definition", "kernel"], signature="s")),
-            MicroVM(self, "db", "running"),
+            MicroVM(self, "db", "running", Loosened=dbus.Array(["network", "systemCalls"], signature="s")),
             MicroVM(self, "slow"),
             MicroVM(self, "stuck", "failed", Result="guest-panic"),
             MicroVM(self, "bad", "backoff", NextRestartTimestamp=dbus.UInt64((int(time.time()) + 3600) * 1000000)),

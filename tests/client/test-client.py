@@ -455,6 +455,12 @@ def test_status_says_what_is_outdated(it):
     assert "Outdated" not in result.stdout
 
 
+def test_status_says_what_is_loosened(it):
+    expect(it, 0, "status", "db", out="Sandbox: loosened: network, systemCalls")
+    result = expect(it, 0, "status", "web")
+    assert "Sandbox" not in result.stdout
+
+
 def test_apply(it):
     result = expect(it, 0, "apply", "db", out="db: changed while it runs")
     assert "other" not in result.stdout + result.stderr, "of another apply"

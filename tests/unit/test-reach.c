@@ -64,6 +64,8 @@ static void test_keys(void **context)
         {"readiness.command", ", \"readiness\": {\"type\": \"command\", \"command\": [\"/bin/true\"]}"},
         {"qemu.extraArgs", ", \"qemu\": {\"extraArgs\": [\"-S\"]}"},
         {"user", ", \"user\": \"root\""},
+        {"sandbox.network", ", \"sandbox\": {\"network\": false}"},
+        {NULL, ", \"sandbox\": {\"network\": true}"},
         {"socket", ", \"socket\": \"/run/x\""},
     };
 
