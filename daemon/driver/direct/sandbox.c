@@ -142,7 +142,7 @@ static void put_shares(const VmSpec *spec, UnitSettings *settings)
 /* What is the same for all of them may be in there, and some come with something of systemd's. */
 static bool has_cover(const char *top)
 {
-    static const char *const tops[] = {"/etc", "/dev", "/run", "/tmp", "/home", "/root"};
+    static const char *const tops[] = {"/etc", "/dev", "/tmp", "/home", "/root"};
 
     for (size_t i = 0; i < ELEMENTSOF(tops); i++)
         if (streq(top, tops[i]))
@@ -162,6 +162,8 @@ static void put_covers(const SandboxRequest *request, UnitSettings *settings)
 {
     size_t n = settings->count;
 
+    /* systemd's own is for everybody to write to. */
+    unit_settings_add(settings, "TemporaryFileSystem", "a(ss)", 0, STRINGS("/run", "ro"));
     for (size_t i = 0; i < n; i++) {
         char *const *paths = settings->items[i].strings;
         bool mounts = streq(settings->items[i].signature, "a(ssbt)");

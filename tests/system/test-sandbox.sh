@@ -1,0 +1,216 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The sandbox of a hypervisor, as a real systemd makes it of the properties that microvmd gives it: what a program in the
+# hypervisor's place can do in there, and that it can do it where a part of the sandbox is switched off.
+set -u
+# shellcheck source=host.sh
+. "$(dirname "$0")/host.sh"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+
+UNIT=$BUILD/tests/bench-unit
+PROBE=/usr/local/bin/sandbox-probe
+RUN_DIR=/run/microvmd/vm/web
+LOG=/var/lib/microvmd/vm/web/console.log
+VM_UID=1900000007
+
+host_make || tap_bail "no throwaway host"
+"$SOURCE/tests/guest/make-guest.sh" "$GUEST" || tap_bail "no guest"
+# Where programs are: what is not there is mounted where it is.
+install -D "$BUILD/tests/sandbox-probe" "$HOST_ROOT$PROBE" || tap_bail "there is no $BUILD/tests/sandbox-probe"
+host_boot || tap_bail "the throwaway host does not boot"
+
+# What microvmd prepares for one, and what belongs to others.
+host bash -c "
+    mkdir -p $RUN_DIR /run/microvmd/vm/db /var/lib/microvmd/vm/{web,db} /srv/share /srv/closed /run/definitions
+    chmod 755 /run/microvmd /run/microvmd/vm
+    cat >$RUN_DIR/kernel; chown $VM_UID:$VM_UID $RUN_DIR/kernel; chmod 400 $RUN_DIR/kernel
+    : >$LOG; chown $VM_UID:$VM_UID $LOG
+    echo secret >/var/lib/microvmd/vm/db/disk.img
+    echo secret >/run/microvmd/vm/db/kernel
+    echo secret | tee /srv/foreign.img /dev/shm/foreign /tmp/foreign /srv/share/file /etc/foreign >/dev/null
+    chmod 777 /srv/share" <"$GUEST/vmlinuz"
+host bash -c "cat >$RUN_DIR/initrd; chown $VM_UID:$VM_UID $RUN_DIR/initrd" <"$GUEST/initrd"
+host systemd-run --quiet --unit=listener --property=Type=exec python3 -c '
+import socket, time
+sockets = [socket.socket(socket.AF_INET), socket.socket(socket.AF_UNIX)]
+sockets[0].bind(("127.0.0.1", 4711))
+sockets[1].bind("\0microvmd-test")
+for each in sockets:
+    each.listen(9)
+time.sleep(1e6)'
+SHM=$(host ipcmk -M 4096 -p 0666 | sed 's/.*: //')
+[ -n "$SHM" ] || tap_bail "no shared memory"
+
+# definition NAME MORE: further members
+definition()
+{
+    host bash -c "cat >/run/definitions/$1.json" <<<"{ \"kernel\": \"/boot/k\", \"mem\": 96, \"driver\": \"direct\", ${2:-} }"
+}
+definition plain
+definition user '"interfaces": ["user"], "forwardPorts": [{ "host": { "port": 4712 }, "guest": { "port": 80 } }]'
+definition share '"shares": [{ "proto": "9p", "tag": "a", "source": "/srv/share" }]'
+definition readonly '"shares": [{ "proto": "9p", "tag": "a", "source": "/srv/share", "readOnly": true }]'
+definition gone '"shares": [{ "proto": "9p", "tag": "a", "source": "/srv/nothing" }]'
+for part in filesystem devices network kernel systemCalls; do
+    definition "no-$part" "\"sandbox\": { \"$part\": false }"
+done
+
+# probe DEFINITION DEED OBJECT...: what it says
+probe()
+{
+    local definition=$1
+    shift
+    host "$UNIT" run "probe-$definition.service" "$VM_UID" "$RUN_DIR" "$LOG" "/run/definitions/$definition.json" "$PROBE" "$@" 2>&1 | cat
+}
+# can DEFINITION DEED OBJECT, and the contrary, whatever the reason
+can() { probe "$@" | tee /dev/stderr | grep -x "$2 $3: yes"; }
+cannot()
+{
+    local said
+    said=$(probe "$@" | tee /dev/stderr)
+    grep "^$2 $3: " <<<"$said" && not grep ': yes$' <<<"$said"
+}
+
+test_own()
+{
+    local said
+    said=$(probe plain read $RUN_DIR/kernel append $LOG read /usr/bin/env read /dev/urandom device /dev/null read /proc/self/status)
+    echo "$said"
+    [ "$(grep -c ': yes$' <<<"$said")" = 6 ]
+}
+tap "it can read its kernel, its program and its libraries, and write its log" test_own
+
+test_files()
+{
+    local path
+    for path in /etc/shadow /etc/passwd /etc/foreign /var/lib/microvmd/vm/db/disk.img /run/microvmd/vm/db/kernel /srv/foreign.img \
+        /tmp/foreign /dev/shm/foreign /proc/1/cmdline /proc/cpuinfo /sys/kernel/mm/transparent_hugepage/enabled /run/definitions/plain.json; do
+        cannot plain read $path
+    done
+    for path in /srv /home /sys /dev/shm /root /var/lib/microvmd/vm/db /run/microvmd/vm/db; do
+        cannot plain list $path
+    done
+}
+tap "it can't read what is others', were it readable for everybody" test_files
+
+test_writes()
+{
+    local path
+    for path in / /usr /run $RUN_DIR /tmp /var/tmp /var/lib/microvmd/vm/web /dev /dev/shm /etc; do
+        cannot plain create $path
+    done
+    cannot plain append $RUN_DIR/kernel
+}
+tap "it can't write anywhere but into its log" test_writes
+
+test_reach()
+{
+    cannot plain connect /run/dbus/system_bus_socket
+    cannot plain connect @microvmd-test
+    cannot plain tcp 4711
+    cannot plain netlink -
+    can user tcp 4711
+    cannot user connect /run/dbus/system_bus_socket
+    cannot user connect @microvmd-test
+    cannot user netlink -
+}
+tap "it reaches neither the system bus nor the network; with user networking IP, and nothing else" test_reach
+
+test_kernel()
+{
+    local deed
+    for deed in namespace mount io_uring keyring root; do
+        cannot plain $deed -
+    done
+    cannot plain shm "$SHM"
+    cannot plain device /dev/net/tun
+    cannot plain device /dev/kvm
+}
+probe_kvm()
+{
+    host env MICROVMD_BENCH_ACCEL=kvm "$UNIT" run probe-kvm.service "$VM_UID" "$RUN_DIR" "$LOG" /run/definitions/plain.json "$PROBE" "$@" 2>&1 | cat
+}
+test_code()
+{
+    can plain code - # TCG does that
+    probe_kvm code - | tee /dev/stderr | grep -x 'code -: Operation not permitted'
+}
+tap "system calls and devices that it has no need of are out of reach" test_kernel
+tap "under KVM it can't write the code that it runs" test_code
+
+test_shares()
+{
+    can share read /srv/share/file
+    can share create /srv/share
+    cannot share read /srv/foreign.img
+    can readonly read /srv/share/file
+    cannot readonly create /srv/share
+    can gone read $RUN_DIR/kernel
+}
+tap "a share by 9p is there, writable or not; one that is gone is QEMU's to tell" test_shares
+
+# Each of the above can fail: with a part switched off it can be done.
+test_loosened()
+{
+    can no-filesystem read /srv/foreign.img
+    can no-filesystem read /tmp/foreign
+    can no-filesystem append $LOG
+    can no-filesystem create /srv/share
+    cannot no-filesystem read /etc/shadow
+    cannot no-filesystem tcp 4711
+    can no-network tcp 4711
+    can no-network connect @microvmd-test
+    can no-network netlink -
+    cannot no-network read /srv/foreign.img
+    can no-devices device /dev/net/tun
+    can no-kernel shm "$SHM"
+    can no-systemCalls io_uring -
+    can no-systemCalls namespace -
+    cannot no-systemCalls root -
+}
+tap "each part of the sandbox can be switched off, and takes nothing else along" test_loosened
+
+# score NAME DEFINITION: at most 1.0
+test_score()
+{
+    local definition=$1
+    host "$UNIT" run score.service "$VM_UID" "$RUN_DIR" "$LOG" "/run/definitions/$definition.json" /usr/bin/sleep 1000
+    host systemd-analyze security --no-pager --threshold=10 score.service
+    host systemctl stop score.service
+}
+tap "systemd-analyze security: at most 1.0" test_score plain
+tap "the same with user networking" test_score user
+
+# qemu DEFINITION [ARG...]: boots the guest
+qemu()
+{
+    local definition=$1
+    shift
+    host "$UNIT" run qemu.service "$VM_UID" "$RUN_DIR" "$LOG" "/run/definitions/$definition.json" \
+        /usr/bin/qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot \
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -machine microvm,accel=tcg,acpi=on -m 96M \
+        -kernel $RUN_DIR/kernel -initrd $RUN_DIR/initrd -append 'console=ttyS0 reboot=t panic=-1 tsc_early_khz=2000000' \
+        -chardev null,id=console,logappend=on,logfile=$LOG -serial chardev:console \
+        -object rng-builtin,id=entropy -device virtio-rng-device,rng=entropy "$@"
+}
+test_boots()
+{
+    qemu plain
+    wait_for 120 host grep -q 'microvm-guest: ready' $LOG
+    host systemctl stop qemu.service
+}
+tap "QEMU boots a guest in there" test_boots
+
+listens() { host bash -c 'exec 3<>/dev/tcp/127.0.0.1/4712'; }
+test_network()
+{
+    host truncate --size=0 $LOG
+    qemu user -netdev user,id=net0,hostfwd=tcp:127.0.0.1:4712-:80 -device virtio-net-device,netdev=net0
+    wait_for 20 listens || { host systemctl status --no-pager qemu.service; false; }
+    wait_for 120 host grep -q 'microvm-guest: ready' $LOG
+    host systemctl stop qemu.service
+}
+tap "QEMU's user networking works in there" test_network
+
+tap_end
