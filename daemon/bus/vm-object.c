@@ -169,7 +169,8 @@ static const char *get_definition_error(const MicroVM *vm)
     return vm->definition_error;
 }
 
-/* 'g': the generation, whose text is made on the fly; 'o', 'z': reasons and parts, lists of words; 'l': labels. */
+/* 'g': the generation, whose text is made on the fly; 'o', 'z': reasons and parts, lists of words; 'l':
+ * labels. */
 static const struct {
     const char *name;
     char type;

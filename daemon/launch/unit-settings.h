@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Properties of a transient unit, as values: whoever decides on them needs no bus, and what was decided can be
- * looked at. Their names and signatures are those of org.freedesktop.systemd1(5), "StartTransientUnit".
+ * Properties of a transient unit, as values: whoever decides on them needs no bus, and what was decided can
+ * be looked at. Their names and signatures are those of org.freedesktop.systemd1(5), "StartTransientUnit".
  */
 #ifndef LAUNCH_UNIT_SETTINGS_H
 #define LAUNCH_UNIT_SETTINGS_H

@@ -145,7 +145,8 @@ static int by_value(const void *a, const void *b)
 /* Without one of these nothing runs at all, or it is another experiment. */
 static bool is_measurable(const char *name)
 {
-    static const char *const needed[] = {"DynamicUser", "User", "Group", "RootDirectory", "BindReadOnlyPaths"};
+    static const char *const needed[] = {"DynamicUser", "User", "Group", "RootDirectory",
+                                         "BindReadOnlyPaths"};
 
     for (size_t i = 0; i < ELEMENTSOF(needed); i++)
         if (streq(name, needed[i]))
@@ -226,8 +227,7 @@ int main(int argc, char *argv[])
           sandbox_settings(&(SandboxRequest){.spec = spec,
                                              .accel = kvm ? ACCEL_KVM : ACCEL_TCG,
                                              .uid = uid,
-                                             .kvm_group =
-                                                 kvm && stat("/dev/kvm", &st) == 0 ? st.st_gid : uid,
+                                             .kvm_group = kvm && stat("/dev/kvm", &st) == 0 ? st.st_gid : uid,
                                              .root = ROOT,
                                              .system = system,
                                              .program = bench.argv[0],

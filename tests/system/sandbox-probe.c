@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Runs in a hypervisor's place, and tells what can be done there: pairs of a deed and what to do it to, a line
- * each, "DEED OBJECT: yes", or the error. An object that is no use for the deed is "-".
+ * Runs in a hypervisor's place, and tells what can be done there: pairs of a deed and what to do it to, a
+ * line each, "DEED OBJECT: yes", or the error. An object that is no use for the deed is "-".
  */
 #include "base/macro.h"
 
@@ -118,6 +118,14 @@ static bool do_code(const char *unused)
            MAP_FAILED;
 }
 
+/* The kernel's. */
+static bool do_log(const char *unused)
+{
+    char text[4096];
+
+    return syscall(SYS_syslog, 3 /* SYSLOG_ACTION_READ_ALL */, text, sizeof(text)) >= 0;
+}
+
 static bool do_root(const char *unused)
 {
     return setuid(0) == 0;
@@ -130,7 +138,7 @@ static const struct {
     {"read", do_read},       {"append", do_append},       {"device", do_device}, {"create", do_create},
     {"list", do_list},       {"connect", do_connect},     {"tcp", do_tcp},       {"netlink", do_netlink},
     {"shm", do_shm},         {"namespace", do_namespace}, {"mount", do_mount},   {"io_uring", do_uring},
-    {"keyring", do_keyring}, {"code", do_code},           {"root", do_root},
+    {"keyring", do_keyring}, {"code", do_code},           {"root", do_root},     {"log", do_log},
 };
 
 int main(int argc, char *argv[])

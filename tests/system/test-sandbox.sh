@@ -119,9 +119,12 @@ tap "it reaches neither the system bus nor the network; with user networking IP,
 
 test_kernel()
 {
-    local deed
-    for deed in namespace mount io_uring keyring root; do
+    local deed path
+    for deed in namespace mount io_uring keyring root log; do
         cannot plain $deed -
+    done
+    for path in /proc/sys/kernel/ostype /proc/kallsyms /proc/kmsg /dev/kmsg /sys/fs/cgroup/cgroup.procs; do
+        cannot plain read $path
     done
     cannot plain shm "$SHM"
     cannot plain device /dev/net/tun

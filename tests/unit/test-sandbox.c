@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The properties of a hypervisor's unit against golden files (UPDATE_GOLDEN=1 writes them anew), and what they
- * must not have. That systemd takes them, and what they keep out, is tests/system/test-sandbox.sh's. */
+/* The properties of a hypervisor's unit against golden files (UPDATE_GOLDEN=1 writes them anew), and what
+ * they must not have. That systemd takes them, and what they keep out, is tests/system/test-sandbox.sh's. */
 #include "base/say.h"
 #include "base/strv.h"
 #include "driver/direct/sandbox.h"
@@ -140,6 +140,35 @@ static void test_loosened(void **state)
     }
 }
 
+static bool has(const SandboxRequest *request, const char *name)
+{
+    _cleanup_free_ char *text = text_of(request);
+
+    return strstr(text, name) != NULL;
+}
+
+/* What would protect nothing is left out only where all that makes it needless is there. */
+static void test_needless(void **state)
+{
+    SandboxRequest request;
+    Case c;
+
+    case_load(&c, CASES "/plain.json");
+    request = request_of(c.spec);
+    assert_false(has(&request, "ProtectKernelTunables"));
+    for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+        bool *part = (bool *)((char *)c.spec + parts[i].offset);
+        *part = false;
+        assert_int_equal(has(&request, "ProtectKernelTunables"), !streq(parts[i].group, "kernel"));
+        *part = true;
+    }
+    case_clear(&c);
+    case_load(&c, CASES "/usual.json");
+    request = request_of(c.spec);
+    assert_true(has(&request, "ProtectKernelTunables"));
+    case_clear(&c);
+}
+
 /* Each key of the table is one of these parts, and each part a key. */
 static void test_keys(void **state)
 {
@@ -261,8 +290,12 @@ static void test_root(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_loosened), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_program),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_loosened),
+        cmocka_unit_test(test_needless),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_program),
         cmocka_unit_test_setup_teardown(test_root, scratch_setup, scratch_teardown),
     };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sandbox of a hypervisor: systemd.exec(5), systemd.resource-control(5), as libsystemd's 252 has them. What
- * is given to it as a descriptor needs no right here: images, sockets, taps. What is told in the groups below
- * is what a hypervisor that a guest has taken over is left with; docs/threat-model.md says it in words.
+ * The sandbox of a hypervisor: systemd.exec(5), systemd.resource-control(5), as libsystemd's 252 has them.
+ * What is given to it as a descriptor needs no right here: images, sockets, taps. What is told in the groups
+ * below is what a hypervisor that a guest has taken over is left with; docs/threat-model.md says it in words.
  */
 #include "driver/direct/sandbox.h"
 
@@ -107,8 +107,8 @@ static bool is_needed(const UnitSettings *settings, const char *directory)
 }
 
 /*
- * The program, unless it is where all programs are. One that is in PREFIX/bin has what belongs to it elsewhere
- * below PREFIX.
+ * The program, unless it is where all programs are. One that is in PREFIX/bin has what belongs to it
+ * elsewhere below PREFIX.
  */
 static void put_program(const SandboxRequest *request, UnitSettings *settings, const char *program)
 {
@@ -122,8 +122,7 @@ static void put_program(const SandboxRequest *request, UnitSettings *settings, c
         settings->oom = true;
         return;
     }
-    if (slash - program >= (ptrdiff_t)strlen(bin) &&
-        strncmp(slash + 1 - strlen(bin), bin, strlen(bin)) == 0)
+    if (slash - program >= (ptrdiff_t)strlen(bin) && strncmp(slash + 1 - strlen(bin), bin, strlen(bin)) == 0)
         prefix[slash + 1 - strlen(bin) - program] = '\0';
     mounted(settings, false, prefix);
 }
@@ -155,8 +154,8 @@ static const char *const shared_places[] = {"/tmp", "/var/tmp", "/dev/shm", "/de
 
 /*
  * The root directory is one for all and has nothing but places to mount at. In order that it also gets no
- * others, such as one named after a microVM, there is an empty file system wherever something is mounted deeper
- * down.
+ * others, such as one named after a microVM, there is an empty file system wherever something is mounted
+ * deeper down.
  */
 static void put_covers(const SandboxRequest *request, UnitSettings *settings)
 {
@@ -346,15 +345,25 @@ static void put_network(const VmSpec *spec, UnitSettings *settings)
 
 /* --- the kernel's own affairs --- */
 
-static void put_kernel(UnitSettings *settings)
+/*
+ * With a file system of its own there is nothing left that `files` would make unreadable: no /sys, of /proc
+ * its own process only, no device of the log; the calls are not among those allowed. systemd takes a quarter
+ * of a start for looking (docs/performance.md). Who is in the host's network gets them all the same.
+ */
+static void put_kernel(const SandboxRequest *request, UnitSettings *settings)
 {
-    static const char *const flags[] = {"ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs",
-                                        "ProtectControlGroups",  "ProtectClock",         "ProtectHostname",
+    static const char *const flags[] = {"ProtectControlGroups", "ProtectClock", "ProtectHostname",
                                         "PrivateIPC"};
+    static const char *const files[] = {"ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs"};
+    const VmSpec *spec = request->spec;
+    bool apart = spec->sandbox_filesystem && spec->sandbox_devices && spec->sandbox_system_calls &&
+                 spec->sandbox_network && !needs_host_network(spec) && spec->n_devices == 0;
 
     settings->group = "kernel";
     for (size_t i = 0; i < ELEMENTSOF(flags); i++)
         flag(settings, flags[i]);
+    for (size_t i = 0; i < ELEMENTSOF(files) && !apart; i++)
+        flag(settings, files[i]);
 }
 
 /* --- system calls --- */
@@ -367,8 +376,9 @@ static void put_system_calls(const SandboxRequest *request, UnitSettings *settin
      * Of these, some are for root only, and some QEMU's own filter denies. io_uring and userfaultfd have been
      * the way into the kernel too often, and QEMU does without them, unless it is told to use them.
      */
-    static const char *const denied[] = {"@privileged",    "@resources",        "@keyring",    "io_uring_setup",
-                                         "io_uring_enter", "io_uring_register", "userfaultfd", NULL};
+    static const char *const denied[] = {
+        "@privileged",    "@resources",        "@keyring",    "io_uring_setup",
+        "io_uring_enter", "io_uring_register", "userfaultfd", NULL};
 
     settings->group = "systemCalls";
     words(settings, "SystemCallArchitectures", "native");
@@ -388,8 +398,8 @@ static void put_system_calls(const SandboxRequest *request, UnitSettings *settin
 /* --- how much it may take --- */
 
 /*
- * It is to bound a hypervisor gone wild, and never to kill one that works: what can be given back, as the page
- * cache of images, makes it slower at worst, all else must fit. In MiB:
+ * It is to bound a hypervisor gone wild, and never to kill one that works: what can be given back, as the
+ * page cache of images, makes it slower at worst, all else must fit. In MiB:
  *
  *   the guest's memory, and an eighth of it: the kernel's tables for it, and of the page cache a little more
  *   512 of QEMU: program, libraries, devices and what they have in flight, the page cache's least
@@ -410,8 +420,8 @@ static uint64_t memory_max_mib(const SandboxRequest *request)
 }
 
 /*
- * A thread a processor, QEMU's pool of 64 for files, one of its pool of 9p, the vhost thread of a device, which
- * counts as the hypervisor's since Linux 6.4; and 32 for all that QEMU starts beside.
+ * A thread a processor, QEMU's pool of 64 for files, one of its pool of 9p, the vhost thread of a device,
+ * which counts as the hypervisor's since Linux 6.4; and 32 for all that QEMU starts beside.
  */
 static uint64_t tasks_max(const VmSpec *spec)
 {
@@ -450,7 +460,7 @@ int sandbox_settings(const SandboxRequest *request, UnitSettings *settings)
     if (spec->sandbox_network)
         put_network(spec, settings);
     if (spec->sandbox_kernel)
-        put_kernel(settings);
+        put_kernel(request, settings);
     if (spec->sandbox_system_calls)
         put_system_calls(request, settings);
     put_limits(request, settings);
