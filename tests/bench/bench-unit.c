@@ -184,7 +184,7 @@ static void measure(Bench *bench, size_t rounds)
         variants[i].times = calloc(rounds, sizeof(double));
     for (size_t round = 0; round < rounds; round++)
         for (size_t i = 0; i < n; i++)
-            variants[i].times[round] = once(bench, &variants[i]);
+            variants[(i + round) % n].times[round] = once(bench, &variants[(i + round) % n]);
     for (size_t i = 0; i < n; i++)
         qsort(variants[i].times, rounds, sizeof(double), by_value);
     all = variants[0].times;

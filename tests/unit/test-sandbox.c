@@ -131,7 +131,9 @@ static void test_loosened(void **state)
         whole = text_of(&request);
         *(bool *)((char *)c.spec + parts[i].offset) = false;
         less = text_of(&request);
-        if (parts[i].offset != offsetof(VmSpec, sandbox_filesystem)) { /* there is always some file system */
+        /* There is always some file system, and message queues are hidden in it where they are not private.
+         */
+        if (!streq(parts[i].group, "filesystem") && !streq(parts[i].group, "kernel")) {
             _cleanup_free_ char *expected = cut(whole, parts[i].group);
             assert_string_equal(less, expected);
         }

@@ -44,6 +44,28 @@ static void mounted_if_there(UnitSettings *settings, bool writable, const char *
         settings->oom = true;
 }
 
+/* --- what it needs --- */
+
+static bool needs_host_network(const VmSpec *spec)
+{
+    for (size_t i = 0; i < spec->n_interfaces; i++)
+        if (spec->interfaces[i].type == INTERFACE_USER)
+            return true;
+    return false;
+}
+
+/*
+ * Whether some protections have nothing to protect: it has a file system of its own, with no /sys, of /proc
+ * its own process only, no home directories, no device of the kernel's log; the system calls are not among
+ * those allowed. systemd takes a quarter of a start for looking (docs/performance.md). Who is in the host's
+ * network gets them all the same.
+ */
+static bool is_apart(const VmSpec *spec)
+{
+    return spec->sandbox_filesystem && spec->sandbox_devices && spec->sandbox_system_calls &&
+           spec->sandbox_network && !needs_host_network(spec) && spec->n_devices == 0;
+}
+
 /* --- whom it runs as --- */
 
 /*
@@ -185,7 +207,9 @@ static void hide_places(const SandboxRequest *request, UnitSettings *settings)
 
     for (size_t i = 0; i < ELEMENTSOF(shared_places); i++) {
         snprintf(hidden, sizeof(hidden), "-+%s", shared_places[i]);
-        if (!is_needed(settings, shared_places[i]))
+        bool private =
+            streq(shared_places[i], "/dev/mqueue") && request->spec->sandbox_kernel; /* PrivateIPC= */
+        if (!private && !is_needed(settings, shared_places[i]))
             words(settings, "InaccessiblePaths", hidden);
     }
     /* It tells a lot about the host; only passed-through devices are found in there. */
@@ -217,7 +241,10 @@ static void put_filesystem(const SandboxRequest *request, UnitSettings *settings
     put_shares(request->spec, settings);
     put_covers(request, settings);
     hide_places(request, settings);
-    word(settings, "ProtectHome", has_homes(settings) ? "tmpfs" : "yes");
+    if (has_homes(settings))
+        word(settings, "ProtectHome", "tmpfs"); /* around what is mounted there */
+    else if (!is_apart(request->spec))
+        word(settings, "ProtectHome", "yes");
     word(settings, "ProtectProc", "invisible");
     word(settings, "ProcSubset", "pid");
 }
@@ -309,14 +336,6 @@ static void put_devices(const SandboxRequest *request, UnitSettings *settings)
 
 /* --- the network --- */
 
-static bool needs_host_network(const VmSpec *spec)
-{
-    for (size_t i = 0; i < spec->n_interfaces; i++)
-        if (spec->interfaces[i].type == INTERFACE_USER)
-            return true;
-    return false;
-}
-
 static bool connects_to_sockets(const VmSpec *spec)
 {
     for (size_t i = 0; i < spec->n_shares; i++)
@@ -345,25 +364,18 @@ static void put_network(const VmSpec *spec, UnitSettings *settings)
 
 /* --- the kernel's own affairs --- */
 
-/*
- * With a file system of its own there is nothing left that `files` would make unreadable: no /sys, of /proc
- * its own process only, no device of the log; the calls are not among those allowed. systemd takes a quarter
- * of a start for looking (docs/performance.md). Who is in the host's network gets them all the same.
- */
 static void put_kernel(const SandboxRequest *request, UnitSettings *settings)
 {
     static const char *const flags[] = {"ProtectControlGroups", "ProtectClock", "ProtectHostname",
                                         "PrivateIPC"};
-    static const char *const files[] = {"ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs"};
-    const VmSpec *spec = request->spec;
-    bool apart = spec->sandbox_filesystem && spec->sandbox_devices && spec->sandbox_system_calls &&
-                 spec->sandbox_network && !needs_host_network(spec) && spec->n_devices == 0;
+    static const char *const needless[] = {"ProtectKernelTunables", "ProtectKernelModules",
+                                           "ProtectKernelLogs"};
 
     settings->group = "kernel";
     for (size_t i = 0; i < ELEMENTSOF(flags); i++)
         flag(settings, flags[i]);
-    for (size_t i = 0; i < ELEMENTSOF(files) && !apart; i++)
-        flag(settings, files[i]);
+    for (size_t i = 0; i < ELEMENTSOF(needless) && !is_apart(request->spec); i++)
+        flag(settings, needless[i]);
 }
 
 /* --- system calls --- */
