@@ -112,7 +112,6 @@ int manager_open_drivers(Manager *manager)
     DriverSetup setup = {
         .event = manager->event,
         .config = &manager->config,
-        .launcher = manager->settings.launcher,
         .state_dir = manager->settings.state_dir,
         .runtime_dir = manager->settings.runtime_dir,
         .handler = on_driver_event,

@@ -15,7 +15,6 @@ typedef struct ManagerSettings {
     const char *directories[MANAGER_MAX_DIRECTORIES]; /* of definitions, highest precedence first */
     size_t n_directories;
     const char *state_dir, *runtime_dir;
-    Launcher launcher;
 } ManagerSettings;
 
 typedef struct DriverSlot {

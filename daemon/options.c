@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "options.h"
 
+#include "launch/launch.h"
 #include "microvm/names.h"
 
 #include <getopt.h>
@@ -50,16 +51,19 @@ static int one_of(const char *option, const char *value, const char *const *allo
     return -EINVAL;
 }
 
-static int choose_launcher(Options *options, const char *kind)
+static int choose_launcher(const char *kind)
 {
     static const char *const kinds[] = {"auto", "systemd", "fork"};
-    int r = launcher_choose(kind, &options->settings.launcher);
+    Launcher launcher;
+    int r = launcher_choose(kind, &launcher);
 
     if (r == -EINVAL)
         return one_of("launcher", kind, kinds, ELEMENTSOF(kinds));
     if (r < 0)
         fprintf(stderr, "microvmd: --launcher systemd: %s; use auto or fork\n",
                 r == -EPERM ? "systemd makes units for root only" : "this host was not booted with systemd");
+    else
+        launcher_use(launcher);
     return r;
 }
 
@@ -113,7 +117,7 @@ static int take_option(Options *options, int option)
         fprintf(stderr, "microvmd: --bus %s: this must be system, user, or a D-Bus address\n", optarg);
         return -EINVAL;
     case OPT_LAUNCHER:
-        return choose_launcher(options, optarg);
+        return choose_launcher(optarg);
     case OPT_CHECK:
         options->mode = MODE_CHECK;
         return 0;
@@ -159,7 +163,7 @@ int options_parse(int argc, char *argv[], Options *ret_options)
     };
     int option, r;
 
-    (void)launcher_choose("auto", &options.settings.launcher);
+    (void)choose_launcher("auto");
     optind = 0;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
         r = take_option(&options, option);

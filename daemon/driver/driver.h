@@ -10,7 +10,6 @@
 #include "driver/qmp-command.h"
 #include "host/accel.h"
 #include "host/config.h"
-#include "launch/launch.h"
 #include "spec/loader.h"
 
 #include <systemd/sd-event.h>
@@ -144,7 +143,6 @@ struct Driver {
 typedef struct DriverSetup {
     sd_event *event;
     const HostConfig *config; /* valid during driver_new() only */
-    Launcher launcher;        /* of hypervisors that microvmd runs itself */
     const char *state_dir, *runtime_dir;
     driver_event_fn handler;
     void *userdata;

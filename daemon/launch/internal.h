@@ -16,10 +16,6 @@ int handover_hear(int stream, pid_t *ret_pid, sd_id128_t *ret_invocation);
 /* Gives it all that it needs, and waits until it has become the hypervisor; its errors, too. */
 int handover_make(int stream, const LaunchRequest *request);
 
-/* --- launch.c --- */
-/* Where microvmd-exec is: -ELIBACC: nowhere. */
-int helper_find(char ret_path[static PATH_MAX]);
-
 /* --- fork.c --- */
 int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid);
 /* Ends it and takes it away. */

@@ -23,6 +23,18 @@ int launcher_choose(const char *kind, Launcher *ret_launcher)
     return 0;
 }
 
+static Launcher in_use = LAUNCHER_FORK;
+
+void launcher_use(Launcher launcher)
+{
+    in_use = launcher;
+}
+
+Launcher launcher_in_use(void)
+{
+    return in_use;
+}
+
 /* Where it was installed to, or beside the daemon, in a build tree. $MICROVMD_LIBEXECDIR is for tests. */
 int helper_find(char ret_path[static PATH_MAX])
 {

@@ -7,6 +7,7 @@
 #include "launch/unit-settings.h"
 #include "microvm/states.h"
 
+#include <limits.h>
 #include <sys/types.h>
 #include <systemd/sd-id128.h>
 
@@ -21,6 +22,9 @@ MICROVM_STRING_TABLE(Launcher, launcher, LAUNCHER, LAUNCHER_LIST)
  * for "systemd" -ENOSYS: it does not run here, -EPERM: it takes orders from root only.
  */
 int launcher_choose(const char *kind, Launcher *ret_launcher);
+/* That of this process: what a driver can do depends on it. Set once, before anything else; else "fork". */
+void launcher_use(Launcher launcher);
+Launcher launcher_in_use(void);
 
 /* Which process it is: numbers are used again, so its start time belongs to it. */
 typedef struct ProcessId {
@@ -63,6 +67,9 @@ typedef struct LaunchRequest {
     gid_t gid, extra_gid;
     const UnitSettings *settings; /* systemd: further properties of the unit; NULL: none */
 } LaunchRequest;
+
+/* Where microvmd-exec is. -ELIBACC: nowhere. */
+int helper_find(char ret_path[static PATH_MAX]);
 
 typedef struct Launched {
     ProcessId id;

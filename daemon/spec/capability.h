@@ -14,6 +14,9 @@
 #define WITH_QEMU_SO_FAR     "a later version of microvmd will; until then there is \"qemu\""
 #define WITH_A_LATER_VERSION "a later version of microvmd will; remove the key until then"
 
+#define WITH_UNITS                                                                                           \
+    "systemd can, for the driver \"direct\", where it starts the hypervisors (microvmd --launcher)"
+
 /* constant, what it is, what helps where none of the drivers can do it */
 #define CAPABILITY_LIST(X)                                                                                   \
     X(CAP_NONE, "", "")                                                                                      \
@@ -72,11 +75,11 @@
     X(CAP_USER, "choosing the user that runs the hypervisor", WITH_NOBODY)                                   \
     X(CAP_CONTROL_SOCKET, "a control socket at a path of one's own", WITH_NOBODY)                            \
     X(CAP_PROCESS_NAME, "naming the hypervisor's process", WITH_A_LATER_VERSION)                             \
-    X(CAP_CPU_QUOTA, "a limit of processor time", WITH_NOBODY)                                               \
-    X(CAP_CPU_AFFINITY, "binding to processors", WITH_NOBODY)                                                \
-    X(CAP_MEMORY_MAX, "a limit of the hypervisor's memory", WITH_NOBODY)                                     \
-    X(CAP_IO_WEIGHT, "a weight of disk access", WITH_NOBODY)                                                 \
-    X(CAP_TASKS_MAX, "a limit of tasks", WITH_A_LATER_VERSION)                                               \
+    X(CAP_CPU_QUOTA, "a limit of processor time", WITH_UNITS)                                                \
+    X(CAP_CPU_AFFINITY, "binding to processors", WITH_UNITS)                                                 \
+    X(CAP_MEMORY_MAX, "a limit of the hypervisor's memory", WITH_UNITS)                                      \
+    X(CAP_IO_WEIGHT, "a weight of disk access", WITH_UNITS)                                                  \
+    X(CAP_TASKS_MAX, "a limit of tasks", WITH_UNITS)                                                         \
     X(CAP_SANDBOX, "loosening the sandbox", "libvirt's is its own: see security_driver in its qemu.conf")    \
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_NOBODY)                                      \
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \

@@ -15,7 +15,12 @@ LOG=/var/lib/microvmd/vm/web/console.log
 VM_UID=1900000007
 
 host_make || tap_bail "no throwaway host"
-"$SOURCE/tests/guest/make-guest.sh" "$GUEST" || tap_bail "no guest"
+microvmd_install
+DIRECT='"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
+define own count "$DIRECT"
+define limited count "$DIRECT, \"vcpu\": 2, \"limits\": { \"cpuQuota\": \"150%\", \"cpuAffinity\": \"0\", \"memoryMax\": \"700M\", \"ioWeight\": 50, \"tasksMax\": 90 }"
+define loose count "$DIRECT, \"sandbox\": { \"network\": false }"
+define shared count "$DIRECT, \"shares\": [{ \"proto\": \"9p\", \"tag\": \"a\", \"source\": \"/srv/share\" }], \"qemu\": { \"machine\": \"q35\" }"
 # Where programs are: what is not there is mounted where it is.
 install -D "$BUILD/tests/sandbox-probe" "$HOST_ROOT$PROBE" || tap_bail "there is no $BUILD/tests/sandbox-probe"
 host_boot || tap_bail "the throwaway host does not boot"
@@ -215,5 +220,68 @@ test_network()
     host systemctl stop qemu.service
 }
 tap "QEMU's user networking works in there" test_network
+
+# --- by microvmd itself
+
+host systemctl start microvmd.service || tap_bail "microvmd does not start"
+security() { host systemd-analyze security --no-pager --threshold=10 "microvmd-vm@$1.service"; }
+
+test_microvmd()
+{
+    ctl start own
+    wait_for 180 guest_said own 'count 1'
+    security own
+    [ -z "$(ctl status own | sed -n '/Sandbox/p')" ]
+    [ "$(host find "/proc/$(prop own MainPID)/root/" -maxdepth 1 -name usr -o -maxdepth 2 -path '*/srv/*' | wc -l)" = 1 ]
+    ctl kill -s KILL own
+    wait_for 20 is own State failed
+    # Nothing in the one root directory tells of it.
+    [ -z "$(host find /run/microvmd/root -mindepth 2 -not -path '*/etc/*')" ]
+    ctl start shared
+    wait_for 180 guest_said shared 'count 1'
+    ctl stop --force shared
+}
+tap "microvmd's own units have the sandbox" test_microvmd
+
+test_status()
+{
+    ctl start loose
+    ctl status loose | grep 'Sandbox: loosened: network'
+    host busctl --system get-property org.microvm1 /org/microvm1/vm/loose org.microvm1.MicroVM Loosened | grep -x 'as 1 "network"'
+    ctl stop --force loose
+}
+tap "status says what is loosened" test_status
+
+value() { host systemctl show -P "$1" microvmd-vm@limited.service; }
+test_limits()
+{
+    ctl start limited
+    [ "$(value CPUQuotaPerSecUSec)" = 1.500000s ]
+    [ "$(value MemoryMax)" = $((700 * 1048576)) ]
+    [ "$(value TasksMax)" = 90 ]
+    [ "$(value IOWeight)" = 50 ]
+    [ "$(value CPUAffinity)" = 0 ]
+    host grep -x 'Cpus_allowed_list:.0' "/proc/$(prop limited MainPID)/status"
+    ctl stop --force limited
+}
+tap "limits are those of its unit" test_limits
+
+# The same launcher, and another program where it finds the hypervisor.
+test_in_its_place()
+{
+    local said
+    host bash -c 'mkdir -p /usr/local/probe /run/systemd/system/microvmd.service.d
+        cp /usr/local/bin/sandbox-probe /usr/local/probe/qemu-system-x86_64
+        printf "%s\n" "read /etc/shadow" "read /var/lib/microvmd/vm/db/disk.img" "read /srv/foreign.img" "tcp 4711" \
+            "connect /run/dbus/system_bus_socket" "connect @microvmd-test" "root -" "read /run/microvmd/vm/own/kernel" >/usr/local/probe/deeds
+        printf "[Service]\nEnvironment=PATH=/usr/local/probe:/usr/bin:/usr/sbin\n" >/run/systemd/system/microvmd.service.d/probe.conf
+        systemctl daemon-reload; systemctl restart microvmd'
+    exits 1 ctl start own
+    said=$(host cat /var/lib/microvmd/vm/own/hypervisor.log)
+    echo "$said"
+    [ "$(wc -l <<<"$said")" = 8 ]
+    [ "$(grep ': yes$' <<<"$said")" = "read /run/microvmd/vm/own/kernel: yes" ]
+}
+tap "a program in the hypervisor's place, through microvmd: it can't, either" test_in_its_place
 
 tap_end

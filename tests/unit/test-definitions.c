@@ -2,6 +2,8 @@
 /* Directories of definitions: which file counts, and that broken ones are named and harm nobody. */
 #include "definitions.h"
 
+#include "launch/launch.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -194,6 +196,41 @@ static void test_capabilities(void **context)
     assert_true(is_said(&other_problems, PROBLEM_ERROR, "/hypervisor", "macOS"));
 }
 
+static void expect_load(const char *text, int expected, const char *pointer, const char *words)
+{
+    _cleanup_problems_ ProblemList problems = {0};
+    VmSpec *spec = NULL;
+
+    assert_int_equal(definition_load_text("web", text, &plain, &problems, &spec), expected);
+    assert_true(!pointer || is_said(&problems, PROBLEM_ERROR, pointer, words));
+    vm_spec_unref(spec);
+}
+
+/* Limits of the driver "direct" are its units': without units they are refused. */
+static void test_what_units_can(void **context)
+{
+    static const char limits[] =
+        "{ \"kernel\": \"/k\", \"driver\": \"direct\", \"limits\": { \"cpuQuota\": \"50%\", "
+        "\"cpuAffinity\": \"0\", \"memoryMax\": \"4G\", \"ioWeight\": 10, \"tasksMax\": 99 } }";
+    static const char loose[] =
+        "{ \"kernel\": \"/k\", \"driver\": \"direct\", \"sandbox\": { \"network\": false } }";
+    static const char *const keys[] = {"cpuQuota", "cpuAffinity", "memoryMax", "ioWeight", "tasksMax"};
+
+    launcher_use(LAUNCHER_FORK);
+    for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+        char pointer[64];
+        snprintf(pointer, sizeof(pointer), "/limits/%s", keys[i]);
+        expect_load(limits, -EBADMSG, pointer, "systemd can, for the driver \"direct\"");
+    }
+    expect_load(loose, 0, NULL, NULL);
+    launcher_use(LAUNCHER_SYSTEMD);
+    expect_load(limits, 0, NULL, NULL);
+    expect_load(loose, 0, NULL, NULL);
+    launcher_use(LAUNCHER_FORK);
+    expect_load("{ \"kernel\": \"/k\", \"sandbox\": { \"network\": false } }", -EBADMSG, "/sandbox/network",
+                "set \"driver\": \"direct\", which can");
+}
+
 /* Text comes from anybody on the bus: what it may cost is bounded. */
 static void test_large_text(void **context)
 {
@@ -281,6 +318,7 @@ int main(void)
         IN_SCRATCH(test_broken_above_good),
         IN_SCRATCH(test_names),
         cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_what_units_can),
         cmocka_unit_test(test_a_thousand_volumes),
         IN_SCRATCH(test_one_good_among_the_broken),
         cmocka_unit_test(test_good_files),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every enum with names: each value has one, none twice, and it leads back. */
 #include "driver/driver.h"
+#include "launch/launch.h"
 #include "microvm/errors.h"
 #include "microvm/states.h"
 #include "spec/spec.h"

@@ -102,11 +102,18 @@ DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE])
 
 /* --- operations --- */
 
+/* What the hypervisor can, and what becomes of its unit. Loosening a sandbox that there is not is no feat. */
 static CapabilitySet capabilities(const VmSpec *spec)
 {
     const Recipe *recipe = recipe_find(spec->hypervisor);
+    CapabilitySet of_unit = CAPABILITY(CAP_CPU_QUOTA) | CAPABILITY(CAP_CPU_AFFINITY) |
+                            CAPABILITY(CAP_MEMORY_MAX) | CAPABILITY(CAP_IO_WEIGHT) |
+                            CAPABILITY(CAP_TASKS_MAX);
 
-    return recipe ? recipe->capabilities(spec) : 0;
+    if (!recipe)
+        return 0;
+    return recipe->capabilities(spec) | CAPABILITY(CAP_SANDBOX) |
+           (launcher_in_use() == LAUNCHER_SYSTEMD ? of_unit : 0);
 }
 
 static void check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
@@ -259,7 +266,7 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     driver->event = sd_event_ref(setup->event);
     driver->handler = setup->handler;
     driver->userdata = setup->userdata;
-    driver->launcher = setup->launcher;
+    driver->launcher = launcher_in_use();
     driver->first_uid = (uid_t)setup->config->direct_first_uid;
     driver->state_dir = strdup(setup->state_dir);
     driver->runtime_dir = strdup(setup->runtime_dir);

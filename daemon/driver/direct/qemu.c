@@ -226,7 +226,6 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_QEMU_MACHINE_OPTIONS,
         CAP_QEMU_ARGUMENTS,
         CAP_CONTROL_SOCKET,
-        CAP_SANDBOX,
     };
     /* Devices of the host are not among them: its user, which has no rights, can't open them yet. */
     static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS};

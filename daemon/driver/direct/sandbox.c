@@ -367,9 +367,8 @@ static void put_network(const VmSpec *spec, UnitSettings *settings)
 static void put_kernel(const SandboxRequest *request, UnitSettings *settings)
 {
     static const char *const flags[] = {"ProtectControlGroups", "ProtectClock", "ProtectHostname",
-                                        "PrivateIPC"};
-    static const char *const needless[] = {"ProtectKernelTunables", "ProtectKernelModules",
-                                           "ProtectKernelLogs"};
+                                        "ProtectKernelModules", "PrivateIPC"};
+    static const char *const needless[] = {"ProtectKernelTunables", "ProtectKernelLogs"};
 
     settings->group = "kernel";
     for (size_t i = 0; i < ELEMENTSOF(flags); i++)

@@ -5,6 +5,8 @@
 
 #include "base/fault.h"
 #include "base/say.h"
+#include "base/strv.h"
+#include "driver/direct/sandbox.h"
 #include "launch/uid.h"
 
 #include <fcntl.h>
@@ -18,7 +20,7 @@ struct Start {
     sd_id128_t generation;
     Accel accel;
     VmSpec *spec;
-    char *state_dir, *runtime_dir, *uid_dir, *console_log;
+    char *state_dir, *runtime_dir, *uid_dir, *console_log, *root;
     char **owned;                /* private copies, which become the hypervisor's; ends with NULL */
     const char *kernel, *initrd; /* among them; NULL: none */
     uid_t first_uid;
@@ -50,6 +52,7 @@ void direct_start_free(void *argument)
     free(start->runtime_dir);
     free(start->uid_dir);
     free(start->console_log);
+    free(start->root);
     free(start->text);
     free(start);
 }
@@ -191,11 +194,41 @@ static int connect_control(Start *start, const LaunchRequest *request)
                    strerror(-r));
 }
 
+/* What its unit is like. Without systemd there is none. */
+static int set_up_unit(Start *start, uid_t uid, UnitSettings *settings)
+{
+    _cleanup_strv_ char **system = NULL;
+    char helper[PATH_MAX];
+    int r;
+
+    if (start->launcher != LAUNCHER_SYSTEMD)
+        return 0;
+    r = helper_find(helper);
+    if (r < 0)
+        return r;
+    r = sandbox_root_make(start->root, &system);
+    if (r < 0)
+        return say_why(&start->text, r, "the root directory of its sandbox, %s, can't be made: %s",
+                       start->root, strerror(-r));
+    return sandbox_settings(&(SandboxRequest){.spec = start->spec,
+                                              .accel = start->accel,
+                                              .uid = uid,
+                                              .kvm_group = kvm_group(start->accel, uid),
+                                              .root = start->root,
+                                              .system = system,
+                                              .program = start->command.argv[0],
+                                              .helper = helper,
+                                              .runtime_dir = start->runtime_dir,
+                                              .console_log = start->console_log},
+                            settings);
+}
+
 static int launch(Start *start, const int *fds, uid_t uid)
 {
     const Recipe *recipe = recipe_find(start->spec->hypervisor);
     _cleanup_free_ char *output_path = NULL;
     _cleanup_close_ int output = -EBADF, console = -EBADF;
+    _cleanup_unit_settings_ UnitSettings settings = {0};
     LaunchRequest request;
     int r;
 
@@ -207,6 +240,9 @@ static int launch(Start *start, const int *fds, uid_t uid)
     console = open_log(start, start->console_log, 0, uid);
     if (console < 0)
         return console;
+    r = set_up_unit(start, uid, &settings);
+    if (r < 0)
+        return r;
     request = (LaunchRequest){.launcher = start->launcher,
                               .name = start->name,
                               .generation = start->generation,
@@ -218,7 +254,8 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .output = recipe->prints_console ? console : output,
                               .uid = uid,
                               .gid = uid,
-                              .extra_gid = kvm_group(start->accel, uid)};
+                              .extra_gid = kvm_group(start->accel, uid),
+                              .settings = &settings};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
     fault_point("after the launch");
     if (r >= 0 && recipe->qmp)
@@ -344,7 +381,8 @@ static int copy_request(Start *start, const StartRequest *request)
     start->console_log = strdup(request->console_log);
     start->uid_dir = strdup(start->driver->uid_dir);
     if (!start->owned || !start->name || !start->state_dir || !start->console_log || !start->uid_dir ||
-        asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0)
+        asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0 ||
+        asprintf(&start->root, "%s/root", start->driver->runtime_dir) < 0)
         return -ENOMEM;
     if (request->kernel && !(start->kernel = start->owned[n++] = strdup(request->kernel)))
         return -ENOMEM;
