@@ -60,7 +60,6 @@
     X(CAP_DEVICE_OPTIONS, "options of a device", WITH_PCI)                                                   \
     X(CAP_VSOCK, "a vsock device", WITH_NOBODY)                                                              \
     X(CAP_CREDENTIALS, "credentials by fw_cfg", "QEMU can")                                                  \
-    X(CAP_OEM_STRINGS, "SMBIOS OEM strings", WITH_A_LATER_VERSION)                                           \
     X(CAP_GRAPHICS, "a display", WITH_PCI)                                                                   \
     X(CAP_GRAPHICS_WINDOW, "a display in a window",                                                          \
       "a service has no screen; use \"backend\": \"headless\"")                                              \

@@ -207,7 +207,7 @@ static const KeyRow vm_rows[] = {
      .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE, .doc = "Merged into Firecracker's configuration."},
     {.key = "cloud-hypervisor.platformOEMStrings", .type = KEY_STRINGS,
      LIST(VmSpec, cloud_hypervisor_oem_strings), .maximum = 64, .take = take_option_value,
-     .needs = CAP_OEM_STRINGS, .doc = "SMBIOS OEM strings."},
+     .needs = CAP_HYPERVISOR_OPTIONS, .doc = "SMBIOS OEM strings."},
     {.key = "cloud-hypervisor.extraArgs", .type = KEY_STRINGS, LIST(VmSpec, cloud_hypervisor_args),
      .maximum = 256, .take = take_argument, .needs = CAP_HYPERVISOR_OPTIONS, UNSAFE,
      .doc = "More arguments of cloud-hypervisor."},
