@@ -9,11 +9,12 @@ set -u
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
-define web count '"console": { "log": "journal" }'
+JOURNAL='"console": { "log": "journal" }'
+define web count "$JOURNAL"
 define fragile count '"restart": { "policy": "no" }'
 define byhand count '"autostart": false'
 define panics panic '"autostart": false, "restart": { "policy": "no" }'
-define direct count '"autostart": false, "driver": "direct", "console": { "log": "journal" }'
+define direct count "\"autostart\": false, \"driver\": \"direct\", $JOURNAL"
 define owned 'write=by-carol,count' '"autostart": false, "user": "carol", "volumes": [{ "image": "data.img", "size": 16 }]'
 define poweroff poweroff '"autostart": false'
 host_boot || tap_bail "the throwaway host does not boot"
@@ -393,13 +394,13 @@ test_reload()
     local web
     web=$(run_of web)
     define later count
-    define web count '"vcpu": 2'
+    define web count "$JOURNAL, \"vcpu\": 2"
     host systemctl reload microvmd.service
     # Declared later: not started by a reload.
     holds 2 is later State inactive
     [ "$(run_of web)" = "$web" ]
     is web Outdated true
-    define web count
+    define web count "$JOURNAL"
     host systemctl reload microvmd.service
     is web Outdated false
     mv "$VMS/web.json" "$VMS/../web.json"

@@ -302,8 +302,9 @@ class Terminal:
 def test_console(host):
     """Two look, one of them writes, and both miss nothing: the last lines of before, and what follows."""
     boot(host)
-    looks, first = Terminal(host, "--read-only", "-n", "2"), Terminal(host)
+    looks, first = Terminal(host, "--read-only", "-n", "6"), Terminal(host)
     looks.until("microvm-guest: ready")
+    assert "Linux version" not in looks.text
     wait_for("raw mode", lambda: termios.tcgetattr(first.slave) != first.before)
     first.prompt()
     first.type("echo so-$((6*7))\r")
