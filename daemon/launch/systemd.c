@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-static const uint64_t PATIENCE_USEC = UINT64_C(3) * 1000000;
+static const uint64_t PATIENCE_USEC = UINT64_C(10) * 1000000;
 static const useconds_t AGAIN_USEC = 50 * 1000;
 
 static pthread_key_t connection;
@@ -55,11 +55,14 @@ static bool is_away(int result, const sd_bus_error *error)
     };
     static const int errors[] = {-ENOTCONN, -ECONNRESET, -EPIPE, -ECONNREFUSED, -ENOENT, -ECONNABORTED};
 
+    /* For whose name nobody is there the bus starts a program, which for systemd's is /bin/false. */
+    static const char spawn[] = "org.freedesktop.DBus.Error.Spawn.";
+
     if (sd_bus_error_is_set(error)) {
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
             if (streq(error->name, names[i]))
                 return true;
-        return false;
+        return strncmp(error->name, spawn, strlen(spawn)) == 0;
     }
     for (size_t i = 0; i < ELEMENTSOF(errors); i++)
         if (result == errors[i])
@@ -100,6 +103,11 @@ int systemd_listen(const char *const *matches, sd_bus **ret_bus)
     int r;
 
     r = sd_bus_open_system(&bus);
+    if (r >= 0)
+        r = sd_bus_add_match(bus, NULL,
+                             "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',"
+                             "arg0='" SYSTEMD_BUS_NAME "'",
+                             NULL, NULL);
     for (; *matches && r >= 0; matches++)
         r = sd_bus_add_match(bus, NULL, *matches, NULL, NULL);
     if (r >= 0)

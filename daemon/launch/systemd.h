@@ -22,13 +22,14 @@ typedef int (*systemd_call_fn)(sd_bus *bus, sd_bus_error *error, void *userdata)
 
 /*
  * Does `call` on this thread's connection. While systemd is being executed anew, or the bus started again, it
- * is done again, for up to three seconds: it must bear that. Returns what it returned; -EHOSTDOWN:
+ * is done again, for up to ten seconds: it must bear that. Returns what it returned; -EHOSTDOWN:
  * systemd can't be reached. An error has been put into *ret_text as one sentence (NULL: nobody wants it).
  */
 int systemd_call(systemd_call_fn call, void *userdata, char **ret_text);
 
 /* A connection of its own, the caller's, on which systemd tells of changes that one of `matches` fits, which
- * end with NULL: sd_bus_add_match(3). */
+ * end with NULL: sd_bus_add_match(3). And that it is there again, after it was executed anew: what it said
+ * meanwhile nobody heard. */
 int systemd_listen(const char *const *matches, sd_bus **ret_bus);
 
 #endif

@@ -226,7 +226,15 @@ int unit_look_until(const char *unit, bool (*until)(const UnitLook *look), uint6
     if (r >= 0)
         r = changes && removal ? systemd_listen((const char *[]){changes, removal, NULL}, &bus) : -ENOMEM;
     /* Listening first: what changes from here on is heard. */
-    while (r >= 0 && (r = unit_look(unit, ret_look)) >= 0 && !until(ret_look))
+    for (bool late = false; r >= 0;) {
+        r = unit_look(unit, ret_look);
+        if (r < 0 || until(ret_look))
+            return r;
+        if (late)
+            return -ETIMEDOUT;
         r = wait_for_change(bus, deadline);
+        late = r == -ETIMEDOUT;
+        r = late ? 0 : r;
+    }
     return r;
 }

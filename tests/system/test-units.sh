@@ -9,7 +9,7 @@ set -u
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
-QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms", "startLimit": 0 }'
+QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms", "maxDelay": "100ms", "startLimit": 0 }'
 define web count "$QUICK"
 define off count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
@@ -19,7 +19,7 @@ host systemctl start microvmd.service || tap_bail "microvmd does not start"
 
 UNIT=microvmd-vm@web.service
 unit() { host systemctl show -P "$1" "${2:-$UNIT}"; }
-no_units() { [ -z "$(host systemctl list-units --all --plain --no-legend 'microvmd-vm@*')" ]; }
+no_units() { ! host systemctl list-units --all --plain --no-legend 'microvmd-vm@*' | grep .; }
 daemon_pid() { host systemctl show -P MainPID microvmd.service; }
 # daemon_kill: as a crash; systemd starts it again
 daemon_kill()
