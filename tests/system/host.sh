@@ -19,6 +19,7 @@ HOST_TOP=$(mktemp -d "${TMPDIR:-/tmp}/microvmd-host.XXXXXX")
 HOST_ROOT=$HOST_TOP/root      # the throwaway host's /, also when it is off
 HOST_NSPAWN=                  # pid of systemd-nspawn
 HOST_LEADER=                  # pid of the inner PID 1, as seen here
+HOST_CGROUP=                  # its control group, where there is no systemd to make one
 HOST_MASKED="tmp.mount apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
     man-db.timer logrotate.timer systemd-timesyncd.service systemd-networkd.service systemd-networkd.socket
     systemd-resolved.service systemd-udevd.service systemd-udev-trigger.service networking.service
@@ -95,17 +96,32 @@ host_is_up()
     [ -n "$HOST_LEADER" ] && nsenter -t "$HOST_LEADER" -m -p -r test -S /run/systemd/private 2>/dev/null
 }
 
+# Two that run at the same time would otherwise have their services, which have the same names, in the same groups.
+host_cgroup_make()
+{
+    local top
+    top=$(findmnt --noheadings --types cgroup2 --output TARGET | head -n 1)
+    HOST_CGROUP=$top$(sed -n 's/^0:://p' /proc/self/cgroup)
+    HOST_CGROUP=${HOST_CGROUP%/}/microvmd-host-$$
+    mkdir -p "$HOST_CGROUP"
+}
+
 # Switches it on and waits until its boot is complete.
 host_boot()
 {
     local unit=()
     # Where systemd is PID 1 nspawn gets a scope of its own from it; elsewhere it stays where it is.
-    [ -d /run/systemd/system ] || unit=(--keep-unit)
+    if [ ! -d /run/systemd/system ]; then
+        unit=(--keep-unit)
+        host_cgroup_make || return
+    fi
     # With this script the host goes as well, even when it is killed.
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_TMPFS_TMP=0 setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no \
-        "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway-$$ --hostname=throwaway --resolv-conf=off \
-        --timezone=off --link-journal=no --console=pipe \
-        </dev/null >>"$HOST_TOP/console.log" 2>&1 &
+    (
+        [ -z "$HOST_CGROUP" ] || echo 0 >"$HOST_CGROUP/cgroup.procs" || exit
+        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_TMPFS_TMP=0 exec setpriv --pdeathsig KILL systemd-nspawn --quiet \
+            --boot --register=no "${unit[@]}" --private-network --directory="$HOST_ROOT" --machine=throwaway-$$ \
+            --hostname=throwaway --resolv-conf=off --timezone=off --link-journal=no --console=pipe
+    ) </dev/null >>"$HOST_TOP/console.log" 2>&1 &
     HOST_NSPAWN=$!
     wait_for 30 host_is_up || { echo "the throwaway host does not come up:" >&2; cat "$HOST_TOP/console.log" >&2; return 1; }
     # "degraded" is up as well; a suite looks at what it needs.
@@ -156,6 +172,7 @@ host_cleanup()
         wait "$HOST_NSPAWN" 2>/dev/null
     fi
     HOST_NSPAWN=
+    [ -z "$HOST_CGROUP" ] || find "$HOST_CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null
     if mountpoint -q "$HOST_ROOT"; then
         umount -R "$HOST_ROOT" 2>/dev/null || umount -R -l "$HOST_ROOT"
     fi
