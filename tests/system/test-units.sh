@@ -14,6 +14,18 @@ define web count "$QUICK"
 define off count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
 define poweroff poweroff '"autostart": false, "driver": "direct"'
+mkdir -p "$HOST_ROOT/opt"
+cat >"$HOST_ROOT/opt/monitor" <<'END'
+#!/bin/sh
+trap 'echo asked; exit 0' TERM
+echo "$MICROVM_NAME runs $(head -c 5 "$MICROVM_KERNEL" | wc -c)"
+echo written >"$MICROVM_VOLUME_0"
+[ -e /etc/shadow ] || echo "alone"
+while :; do sleep 0.1; done
+END
+chmod 755 "$HOST_ROOT/opt/monitor"
+define own '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] },
+    "volumes": [{ "image": "a.img", "size": 1 }]'
 host_boot || tap_bail "the throwaway host does not boot"
 host systemctl start microvmd.service || tap_bail "microvmd does not start"
 
@@ -211,6 +223,21 @@ test_leaves_nothing()
     host journalctl -b -q --no-pager -u microvmd-vm@broken.service -o cat | grep nonsense
 }
 tap "after a stop, and a start that fails, no unit is left" test_leaves_nothing
+
+# One that microvmd does not know, in the same sandbox.
+test_command()
+{
+    ctl start own
+    is own Unit microvmd-vm@own.service
+    for words in 'own runs 5' alone; do wait_for 30 guest_said own "$words"; done
+    written() { host cat /var/lib/microvmd/vm/own/a.img | head -c 7 | grep -x written; }
+    wait_for 30 written
+    ctl stop own
+    is own LastStop clean
+    wait_for 30 guest_said own asked
+    not host systemctl is-active -q microvmd-vm@own.service
+}
+tap "a hypervisor that microvmd does not know is a unit, too" test_command
 
 test_taken()
 {

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 /* Where distributions have programs, what belongs to them, and libraries. */
-static const char *const candidates[] = {"/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"};
+static const char *const candidates[] = {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix/store", "/gnu/store"};
 
 /* Never removed again: what is mounted in there, in a sandbox that runs, would be unmounted by that. */
 static int make_place(const char *root, const char *directory, bool *ret_link)
