@@ -7,6 +7,9 @@
  *   bench-unit measure ROUNDS UID RUNTIME_DIR LOG DEFINITION PROGRAM [ARG...]
  *       how long it takes until the program says its first byte: with all, with the user alone, with nothing,
  *       with each group beside the user, and with all but one property; interleaved, in ms
+ *   bench-unit running UNIT UID RUNTIME_DIR LOG DEFINITION QEMU ARG...
+ *       how long it takes until QEMU says, by QMP on descriptor 0, that the guest runs; descriptor 1 is a
+ * socket for the console; ends it then
  *
  * RUNTIME_DIR is that of the microVM, LOG its console log. MICROVMD_BENCH_ACCEL=kvm: as under KVM.
  */
@@ -17,7 +20,10 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -62,7 +68,7 @@ static int append_command(sd_bus_message *message, char *const *argv)
     return r;
 }
 
-static int start(Bench *bench, const char *unit, const UnitSettings *settings, int output)
+static int start(Bench *bench, const char *unit, const UnitSettings *settings, int input, int output)
 {
     sd_bus_error error = SD_BUS_ERROR_NULL;
     sd_bus_message *message = NULL;
@@ -76,7 +82,7 @@ static int start(Bench *bench, const char *unit, const UnitSettings *settings, i
     r = r < 0 ? r
               : sd_bus_message_append(message, "(sv)(sv)(sv)(sv)(sv)", "Description", "s", "bench-unit",
                                       "CollectMode", "s", "inactive-or-failed", "StandardInputFileDescriptor",
-                                      "h", STDIN_FILENO, "StandardOutputFileDescriptor", "h", output,
+                                      "h", input, "StandardOutputFileDescriptor", "h", output,
                                       "StandardErrorFileDescriptor", "h", STDERR_FILENO);
     r = r < 0 ? r : append_command(message, bench->argv);
     r = r < 0 ? r : unit_settings_append(message, settings);
@@ -123,7 +129,7 @@ static double once(Bench *bench, const Variant *variant)
     snprintf(unit, sizeof(unit), "bench-unit-%u-%u.service", (unsigned)getpid(), number++);
     check("pipe", pipe(ends) < 0 ? -errno : 0);
     before = now_usec(CLOCK_MONOTONIC);
-    if (start(bench, unit, &some, ends[1]) < 0)
+    if (start(bench, unit, &some, STDIN_FILENO, ends[1]) < 0)
         exit(EXIT_FAILURE);
     close(ends[1]);
     if (read(ends[0], &byte, 1) != 1)
@@ -133,6 +139,53 @@ static double once(Bench *bench, const Variant *variant)
         ;
     close(ends[0]);
     free(some.items);
+    usleep(SETTLE_USEC);
+    return took;
+}
+
+static int listen_at(const char *directory, const char *name, struct sockaddr_un *ret_address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/%s", directory, name);
+    unlink(ret_address->sun_path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)ret_address, sizeof(*ret_address)) < 0 || listen(fd, 1) < 0)
+        die(name, -errno);
+    return fd;
+}
+
+static double until_running(Bench *bench, const char *unit, const char *directory)
+{
+    static const char questions[] = "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-status\"}\n";
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    struct sockaddr_un console_address, address;
+    int console = listen_at(directory, "bench-console.sock", &console_address);
+    int control = listen_at(directory, "bench-control.sock", &address);
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char line[65536];
+    uint64_t before;
+    FILE *answers;
+    double took;
+
+    if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        write(client, questions, strlen(questions)) < 0)
+        die(address.sun_path, -errno);
+    answers = fdopen(client, "r");
+    before = now_usec(CLOCK_MONOTONIC);
+    if (start(bench, unit, &bench->all, control, console) < 0)
+        exit(EXIT_FAILURE);
+    close(control);
+    do {
+        if (!fgets(line, sizeof(line), answers))
+            die(unit, -EPIPE);
+    } while (!strstr(line, "\"running\""));
+    took = (double)(now_usec(CLOCK_MONOTONIC) - before) / 1000;
+    check("KillUnit", sd_bus_call_method(bench->bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+                                         "org.freedesktop.systemd1.Manager", "KillUnit", &error, NULL, "ssi",
+                                         unit, "all", SIGKILL));
+    while (fgets(line, sizeof(line), answers))
+        ;
     usleep(SETTLE_USEC);
     return took;
 }
@@ -244,5 +297,9 @@ int main(int argc, char *argv[])
         measure(&bench, strtoul(argv[2], NULL, 10));
         return 0;
     }
-    return start(&bench, argv[2], &bench.all, STDOUT_FILENO) < 0;
+    if (streq(argv[1], "running")) {
+        printf("%.1f\n", until_running(&bench, argv[2], argv[4]));
+        return 0;
+    }
+    return start(&bench, argv[2], &bench.all, STDIN_FILENO, STDOUT_FILENO) < 0;
 }

@@ -499,6 +499,47 @@ def test_a_fork_is_no_unit(host):
     assert "invocationId" not in read(host.path("run/vm/web/hypervisor.json"))
 
 
+def small(path, size):
+    """A prefix for the daemon: what it sees at `path` is a file system of that size."""
+    return ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o mode=711,size={size} none "$0" && exec "$@"', path)
+
+
+def restart(host, prefix):
+    host.stop()
+    before = os.environ["PATH"]
+    os.environ["PATH"] = host.path("bin") + ":" + before + ":/usr/sbin:/sbin"
+    try:
+        host.start(prefix)
+    finally:
+        os.environ["PATH"] = before
+    return f"/proc/{host.daemon.pid}/root"
+
+
+def test_no_room_for_its_volume(host):
+    os.makedirs(host.path("state"))
+    seen = restart(host, small(host.path("state"), "64k"))
+    define(host, volumes=[{"image": "data.img", "size": 64}])
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "data.img" in run.stderr and "No space left" in run.stderr, run.stderr
+    assert state(host) == "failed" and left(host) == [], left(host)
+    assert not os.path.exists(seen + host.path("state/vm/web/data.img")), "half an image stays"
+
+
+def test_no_room_for_its_kernel(host):
+    seen = restart(host, small(host.runtime, "64k"))
+    host.write("large", "k" * 100000)
+    host.kernel = host.path("large")
+    define(host)
+    run = host.ctl("start", "web")
+    assert run.returncode == 1 and "No space left on device" in run.stderr, run.stderr
+    assert state(host) == "failed"
+    assert [name for name in os.listdir(seen + host.runtime + "/vm/web") if name != "record.json"] == []
+    host.write("large", "k")  # and with room again
+    host.reload()
+    run = host.ctl("start", "web")
+    assert run.returncode == 0 and state(host) == "running", run.stderr
+
+
 def with_clean_end(test):
     def run(host):
         try:

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A start by the driver direct under systemd, sandbox on, beside the same unit (same properties, same arguments of QEMU) made by
+# bench-unit, each until QEMU says that the guest runs; and Stop() and Kill() there. In a throwaway host. Argument: rounds (20).
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=../system/host.sh
+. tests/system/host.sh
+# shellcheck source=../system/tap.sh
+. tests/system/tap.sh
+MICROVMD_BUILD=${MICROVMD_BUILD:-$PWD/build/release}
+MICROVMD_GUEST=${MICROVMD_GUEST:-$PWD/build/guest}
+export MICROVMD_BUILD MICROVMD_GUEST
+host_make || exit 1
+microvmd_install
+define web '' '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
+mkdir -p "$HOST_ROOT/etc/systemd/system/microvmd.service.d"
+printf '[Service]\nEnvironment=MICROVMD_LOG_LEVEL=debug\n' >"$HOST_ROOT/etc/systemd/system/microvmd.service.d/debug.conf"
+host_boot && host systemctl start microvmd.service || { echo "no throwaway host" >&2; exit 1; }
+
+DIR=/run/microvmd/vm/bench
+LOG=/var/lib/microvmd/vm/bench/console.log
+USER_ID=1900099999
+UNIT=microvmd-vm@web.service
+
+started() { host journalctl -b -q --no-pager -u microvmd -o cat | sed -n 's/^web: Started in \([0-9.]*\) ms.*/\1/p' | tail -n 1; }
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+ctl start web
+mapfile -d '' -t ARGV < <(host cat "/proc/$(prop web MainPID)/cmdline")
+host mkdir -p "$DIR" "${LOG%/*}"
+host cp "$MICROVMD_GUEST/vmlinuz" "$DIR/kernel"
+host cp "$MICROVMD_GUEST/initrd" "$DIR/initrd"
+host sh -c ": >$LOG; chown -R $USER_ID:$USER_ID $DIR $LOG"
+for i in "${!ARGV[@]}"; do
+    ARGV[i]=$(sed "s,id=control\,fd=[0-9]*,id=control\,fd=0,; s,id=console\,fd=[0-9]*,id=console\,fd=1,
+        s,/vm/web/,/vm/bench/,g; s,logfile=[^,]*,logfile=$LOG," <<<"${ARGV[i]}")
+done
+ctl stop --force web
+for ((round = 0; round < ${1:-20}; round++)); do
+    ctl start web
+    started >>"$HOST_TOP/ours"
+    ctl stop --force web
+    host "$MICROVMD_BUILD/tests/bench-unit" running "bench-$round.service" "$USER_ID" "$DIR" "$LOG" "/etc/microvmd/vms/web.json" \
+        "${ARGV[@]}" >>"$HOST_TOP/alone" || exit 1
+done
+ours=$(median <"$HOST_TOP/ours")
+alone=$(median <"$HOST_TOP/alone")
+echo "units        ${1:-20} rounds: microvmd $ours ms, the same unit by bench-unit $alone ms (medians), ratio \
+$(awk "BEGIN { printf \"%.2f\", $ours / $alone }")"
