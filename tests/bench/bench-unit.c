@@ -15,6 +15,7 @@
  */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/strv.h"
 #include "driver/direct/sandbox.h"
 #include "spec/loader.h"
 
@@ -186,6 +187,8 @@ static double until_running(Bench *bench, const char *unit, const char *director
                                          unit, "all", SIGKILL));
     while (fgets(line, sizeof(line), answers))
         ;
+    fclose(answers);
+    close(console);
     usleep(SETTLE_USEC);
     return took;
 }
@@ -268,6 +271,7 @@ int main(int argc, char *argv[])
     struct stat st;
     size_t size;
     uid_t uid;
+    int r = 0;
 
     if (argc < 8) {
         fprintf(stderr, "usage: bench-unit run|measure UNIT|ROUNDS UID RUNTIME_DIR LOG DEFINITION PROGRAM "
@@ -293,13 +297,16 @@ int main(int argc, char *argv[])
                                              .console_log = argv[5]},
                            &bench.all));
     check("the system bus", sd_bus_open_system(&bench.bus));
-    if (streq(argv[1], "measure")) {
+    if (streq(argv[1], "measure"))
         measure(&bench, strtoul(argv[2], NULL, 10));
-        return 0;
-    }
-    if (streq(argv[1], "running")) {
+    else if (streq(argv[1], "running"))
         printf("%.1f\n", until_running(&bench, argv[2], argv[4]));
-        return 0;
-    }
-    return start(&bench, argv[2], &bench.all, STDIN_FILENO, STDOUT_FILENO) < 0;
+    else
+        r = start(&bench, argv[2], &bench.all, STDIN_FILENO, STDOUT_FILENO);
+    sd_bus_flush_close_unref(bench.bus);
+    unit_settings_clear(&bench.all);
+    strv_free(system);
+    vm_spec_unref(spec);
+    free(text);
+    return r < 0;
 }

@@ -407,7 +407,7 @@ def test_memory(host):
     assert "without a memory balloon" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
     host.ctl("stop", "web")
     start(host, "refuses", mem=256, balloon=True, initialBalloonMem=64)
-    assert "could not be told how much to take: No balloon device" in host.read_log()
+    wait_for("a word of it", lambda: "could not be told how much to take: No balloon device" in host.read_log())
     assert "No balloon device has been activated" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
 
 
