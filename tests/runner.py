@@ -193,7 +193,7 @@ def run_suite(title, group, argv, environment):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-k", metavar="TEXT", default="")
-    parser.add_argument("-j", metavar="N", type=int, default=(os.cpu_count() or 1) + 1)
+    parser.add_argument("-j", metavar="N", type=int, default=(os.cpu_count() or 1) + 2)
     parser.add_argument("build", nargs="+")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
