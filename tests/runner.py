@@ -7,7 +7,7 @@ usage: runner.py [-k TEXT] [-j N] BUILD...
 A suite is a program that prints TAP: every test-* program in BUILD/tests, and every executable test-*.sh and
 test-*.py below tests/. A build for fuzzing (preset "fuzz") has fuzz-* programs instead: only they are run on it, each by
 tests/fuzz/fuzz.py. A suite gets MICROVMD_BUILD (the build tree), MICROVMD_GUEST (a directory with vmlinuz and
-initrd) and MICROVMD_CACHE. All suites run on each build, the long ones first, N at the same time (one more than there
+initrd) and MICROVMD_CACHE. All suites run on each build, the long ones first, N at the same time (two more than there
 are cores: those that boot guests wait as much as they compute); -k runs only those whose name contains TEXT.
 The last line is "N passed, N failed" with ", N skipped" when there are any; it exits 1 if any test failed.
 """

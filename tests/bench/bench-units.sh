@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # A start by the driver direct under systemd, sandbox on, beside the same unit (same properties, same arguments of QEMU) made by
-# bench-unit, each until QEMU says that the guest runs; and Stop() and Kill() there. In a throwaway host. Argument: rounds (20).
+# bench-unit, and by systemd-run, each until QEMU says that the guest runs. In a throwaway host. Argument: rounds (20).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=../system/host.sh
@@ -36,6 +36,10 @@ for i in "${!ARGV[@]}"; do
     ARGV[i]=$(sed "s,id=control\,fd=[0-9]*,id=control\,fd=0,; s,id=console\,fd=[0-9]*,id=console\,fd=1,
         s,/vm/web/,/vm/bench/,g; s,logfile=[^,]*,logfile=$LOG," <<<"${ARGV[i]}")
 done
+host cp "/run/systemd/transient/$UNIT" /run/bench.service
+# (A family of addresses called "none" is none to systemd-run.)
+host sed -i -e 's,/vm/web/,/vm/bench/,g' -e 's,/vm/web:,/vm/bench:,g' -e "s,^\\(User\\|Group\\)=.*,\\1=$USER_ID," \
+    -e 's,^\(RestrictAddressFamilies=\)none,\1,' /run/bench.service
 ctl stop --force web
 for ((round = 0; round < ${1:-20}; round++)); do
     ctl start web
@@ -43,8 +47,11 @@ for ((round = 0; round < ${1:-20}; round++)); do
     ctl stop --force web
     host "$MICROVMD_BUILD/tests/bench-unit" running "bench-$round.service" "$USER_ID" "$DIR" "$LOG" "/etc/microvmd/vms/web.json" \
         "${ARGV[@]}" >>"$HOST_TOP/alone" || exit 1
+    host "$PWD/tests/bench/bench-systemd-run.py" /run/bench.service "$DIR" "${ARGV[@]}" >>"$HOST_TOP/run" || exit 1
 done
 ours=$(median <"$HOST_TOP/ours")
 alone=$(median <"$HOST_TOP/alone")
-echo "units        ${1:-20} rounds: microvmd $ours ms, the same unit by bench-unit $alone ms (medians), ratio \
-$(awk "BEGIN { printf \"%.2f\", $ours / $alone }")"
+run=$(median <"$HOST_TOP/run")
+echo "units        ${1:-20} rounds: microvmd $ours ms, the same unit by bench-unit $alone ms, by systemd-run $run ms (medians); \
+microvmd/bench-unit $(awk "BEGIN { printf \"%.2f\", $ours / $alone }"), systemd-run/microvmd \
+$(awk "BEGIN { printf \"%.2f\", $run / $ours }")"
