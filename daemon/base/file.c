@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -189,6 +190,23 @@ static int replace_file(const char *path, const void *data, size_t size, mode_t 
     if (r >= 0 && durable && fdatasync(fd) < 0)
         r = -errno;
     return finish_temporary(r, temporary, path);
+}
+
+void write_file_forget(const char *path)
+{
+    _cleanup_free_ char *pattern = NULL;
+    glob_t found;
+
+    /* Paths of ours have none of the characters that mean something there. */
+    if (asprintf(&pattern, "%s.??????", path) < 0) {
+        pattern = NULL;
+        return;
+    }
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        (void)unlink(found.gl_pathv[i]);
+    globfree(&found);
 }
 
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode)

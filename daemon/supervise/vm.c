@@ -36,7 +36,10 @@ static void load_recorded_spec(MicroVM *vm, const char *text, VmSpec **ret_spec)
 
 static void load_record(MicroVM *vm)
 {
-    int r = vm_record_read(vm->record_path, &vm->record);
+    int r;
+
+    write_file_forget(vm->record_path);
+    r = vm_record_read(vm->record_path, &vm->record);
 
     if (r == -ENOENT)
         return;

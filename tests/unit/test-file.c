@@ -181,13 +181,36 @@ static void test_copy_proc(void **context)
     assert_true(size > 0);
 }
 
+/* What a write that was killed leaves goes; nothing else does. */
+static void test_unfinished_writes(void **context)
+{
+    Scratch *scratch = *context;
+    char path[512], half[600], other[600], deeper[600];
+
+    snprintf(path, sizeof(path), "%s", scratch_text(scratch, "record.json", "whole"));
+    snprintf(half, sizeof(half), "%s", scratch_text(scratch, "record.json.aB3xY9", "ha"));
+    snprintf(other, sizeof(other), "%s", scratch_text(scratch, "record.json.d", "other"));
+    snprintf(deeper, sizeof(deeper), "%s", scratch_text(scratch, "xrecord.json.aB3xY9", "other"));
+    write_file_forget(path);
+    assert_int_equal(access(half, F_OK), -1);
+    assert_int_equal(access(path, F_OK) | access(other, F_OK) | access(deeper, F_OK), 0);
+    write_file_forget(path);
+    write_file_forget("/nonexistent/file");
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_read),  IN_SCRATCH(test_read_refuses), cmocka_unit_test(test_problems_have_words),
-        IN_SCRATCH(test_write), IN_SCRATCH(test_mkdir),        IN_SCRATCH(test_remove_tree),
-        IN_SCRATCH(test_copy),  IN_SCRATCH(test_copy_proc),
+        IN_SCRATCH(test_read),
+        IN_SCRATCH(test_read_refuses),
+        cmocka_unit_test(test_problems_have_words),
+        IN_SCRATCH(test_write),
+        IN_SCRATCH(test_unfinished_writes),
+        IN_SCRATCH(test_mkdir),
+        IN_SCRATCH(test_remove_tree),
+        IN_SCRATCH(test_copy),
+        IN_SCRATCH(test_copy_proc),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

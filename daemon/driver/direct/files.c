@@ -243,6 +243,7 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
 
     if (!path)
         return -ENOMEM;
+    write_file_forget(path); /* read by a daemon that begins, so that nobody writes it */
     r = read_file(path, RECORD_MAX, &text, &size);
     if (r < 0)
         return r;
