@@ -26,6 +26,7 @@ import dbus.mainloop.glib
 from gi.repository import GLib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from bench import make_tiny  # noqa: E402
 from harness import NAME, SOURCE, VM, Host, wait_for  # noqa: E402
 
 PATIENCE = 300  # seconds that anything may take
@@ -140,14 +141,6 @@ def bench_kill(host, client, rounds):
 
 
 # --- many
-
-def make_tiny(host):
-    source = os.path.join(SOURCE, "tests/guest/tiny.S")
-    subprocess.run(["as", "--64", "-o", host.path("tiny.o"), source], check=True)
-    subprocess.run(["ld", "-m", "elf_x86_64", "-Ttext=0x100000", "-e", "entry", "-o", host.path("tiny"), host.path("tiny.o")],
-                   check=True)
-    return host.path("tiny")
-
 
 def all_said(paths):
     def look():
