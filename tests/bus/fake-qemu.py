@@ -27,12 +27,13 @@ def end(peer, reason, code=0):
 
 
 def flood():
-    """A gigabyte each on its console and of its own words, a hundred times as fast as a serial port."""
+    """A gigabyte on its console, a hundred times as fast as a serial port, and some of its own words."""
     log = os.open(re.search(r"logfile=([^, ]+)", line)[1], os.O_WRONLY | os.O_APPEND)
     block = b"all work and no play makes jack a dull boy\n" * (1 << 20 >> 5)
-    for _ in range(800):
+    for written in range(720):
         os.write(log, block)
-        os.write(2, block)
+        if written % 16 == 0:
+            os.write(2, block)
         time.sleep(0.01)
     os.write(log, b"flooded\n")
 

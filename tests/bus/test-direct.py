@@ -166,15 +166,16 @@ def used(directory):
 def test_fills_its_logs(host):
     start(host, "floods")
     log, peak, slowest = host.path("state/vm/web/console.log"), 0, 0
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240  # the disk decides
     ended = lambda: any(read(path).endswith("flooded\n") for path in (log, log + ".0"))  # noqa: E731
     while not ended() and time.monotonic() < deadline:
         before = time.monotonic()
         assert state(host) == "running"
         slowest = max(slowest, time.monotonic() - before)
         peak = max(peak, used(host.path("state/vm/web")))
+        time.sleep(0.02)
     assert ended(), "the flood does not end"
-    assert peak < 300 << 20, f"{peak >> 20} MiB of the disk for 2 GiB of logs"
+    assert peak < 300 << 20, f"{peak >> 20} MiB of the disk for a gigabyte of logs"
     print(f"# {peak >> 20} MiB at most, the slowest answer took {slowest:.2f} s")
     assert slowest < 5, f"it answered after {slowest:.1f} s"
     wait_for("the last cut", lambda: used(host.path("state/vm/web")) < 17 << 20)
