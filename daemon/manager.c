@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "manager-apply.h"
 
+#include "base/file-watch.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -353,6 +354,8 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
     if (r >= 0)
         r = workers_new(event, "writer", 1, &manager->writer);
     if (r >= 0)
+        r = file_watch_hold(event, &manager->watch_hold);
+    if (r >= 0)
         r = sd_event_add_defer(event, &manager->later, on_later, manager);
     if (r >= 0)
         r = sd_event_source_set_enabled(manager->later, SD_EVENT_OFF);
@@ -395,6 +398,7 @@ Manager *manager_free(Manager *manager)
     sd_event_source_disable_unref(manager->ready_timer);
     sd_event_source_disable_unref(manager->watch.timer);
     manager_unwatch(manager);
+    sd_event_source_disable_unref(manager->watch_hold);
     manager_close_drivers(manager);
     workers_stop(manager->writer, STOP_GRACE_USEC);
     workers_stop(manager->host.files, STOP_GRACE_USEC);

@@ -64,7 +64,8 @@ struct Manager {
     bool ready;
     sd_event_source *later; /* once, after the present event: held starts, microVMs that are gone */
     sd_event_source *ready_timer;
-    int lock_fd; /* held while the runtime directory is ours */
+    sd_event_source *watch_hold; /* see file_watch_hold() */
+    int lock_fd;                 /* held while the runtime directory is ours */
     struct {
         sd_event_source **sources, *timer;
         size_t n_sources;

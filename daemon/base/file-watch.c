@@ -84,3 +84,14 @@ int file_watch_new(sd_event *event, const char *directory, const char *name, uin
     *ret_watch = TAKE_PTR(watch);
     return 0;
 }
+
+static int on_held(sd_event_source *source, const struct inotify_event *change, void *userdata)
+{
+    return 0;
+}
+
+int file_watch_hold(sd_event *event, sd_event_source **ret_hold)
+{
+    /* A watch of the loop's own, of what does not happen. */
+    return sd_event_add_inotify(event, ret_hold, "/", IN_MOVE_SELF | IN_ONLYDIR, on_held, NULL);
+}

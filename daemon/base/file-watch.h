@@ -18,6 +18,13 @@ int file_watch_new(sd_event *event, const char *directory, const char *name, uin
 FileWatch *file_watch_free(FileWatch *watch);
 DEFINE_CLEANUP(FileWatch *, file_watch_free)
 
+/*
+ * Keeps the loop's inotify descriptor open as long as *ret_hold is. sd-event closes it with the last watch,
+ * and that waits until the kernel is sure that nobody looks at it any more: more than 10 ms in which the loop
+ * stands still.
+ */
+int file_watch_hold(sd_event *event, sd_event_source **ret_hold);
+
 /* Arms it, if it is not. What has changed before is not told: look at the file after this. */
 int file_watch_arm(FileWatch *watch);
 
