@@ -97,13 +97,11 @@ static size_t size_of(char *const *texts)
     return size;
 }
 
-static int write_texts(int fd, char *const *texts)
+static char *put_texts(char *at, char *const *texts)
 {
-    int r = 0;
-
-    for (size_t i = 0; texts && texts[i] && r >= 0; i++)
-        r = write_all(fd, texts[i], strlen(texts[i]) + 1);
-    return r;
+    for (size_t i = 0; texts && texts[i]; i++)
+        at = stpcpy(at, texts[i]) + 1;
+    return at;
 }
 
 static int tell(int stream, const LaunchRequest *request, int answer)
@@ -115,16 +113,20 @@ static int tell(int stream, const LaunchRequest *request, int answer)
                              .uid = request->uid,
                              .gid = request->gid,
                              .extra_gid = request->extra_gid};
+    _cleanup_free_ char *texts = NULL;
     int r;
 
     if (arguments + environment > HANDOVER_ARGUMENTS_MAX || request->n_fds > HANDOVER_FDS_MAX)
         return -E2BIG;
+    texts = malloc(arguments + environment);
+    if (!texts)
+        return -ENOMEM;
+    put_texts(put_texts(texts, request->argv), request->environment);
     r = send_fds(stream, &header, sizeof(header), &answer, 1);
     for (size_t i = 0; i < request->n_fds && r >= 0; i += HANDOVER_FDS_AT_ONCE)
         r = send_fds(stream, "", 1, request->fds + i, MIN((size_t)HANDOVER_FDS_AT_ONCE, request->n_fds - i));
-    if (r >= 0)
-        r = write_texts(stream, request->argv);
-    return r < 0 ? r : write_texts(stream, request->environment);
+    /* At once: each word by itself would wake the other side. */
+    return r < 0 ? r : write_all(stream, texts, arguments + environment);
 }
 
 /* The end of the pipe is success; what comes before it is the error. */
