@@ -97,6 +97,7 @@ int verb_restart(Ctl *ctl);
 int verb_kill(Ctl *ctl);
 int verb_pause(Ctl *ctl);
 int verb_resume(Ctl *ctl);
+int verb_set_memory(Ctl *ctl);
 int verb_reset_failed(Ctl *ctl);
 int verb_console(Ctl *ctl);
 int verb_logs(Ctl *ctl);

@@ -24,6 +24,7 @@ static const Verb verbs[] = {
     {"kill", verb_kill, OPTION_ALL | OPTION_SIGNAL},
     {"pause", verb_pause, OPTION_ALL},
     {"resume", verb_resume, OPTION_ALL},
+    {"set-memory", verb_set_memory, 0},
     {"reset-failed", verb_reset_failed, OPTION_ALL},
     {"console", verb_console, OPTION_FORCE | OPTION_LINES | OPTION_READ_ONLY},
     {"logs", verb_logs, OPTION_LINES | OPTION_FOLLOW | OPTION_BOOT},

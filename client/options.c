@@ -29,6 +29,7 @@ static const char help[] =
     "  kill NAME...            send a signal to its hypervisor; its restart policy applies\n"
     "  pause NAME...           stop its processors\n"
     "  resume NAME...          let them go on\n"
+    "  set-memory NAME SIZE    how much of its memory it has until it is started again\n"
     "  reset-failed NAME...    forget its failures, so that it can be started again\n"
     "  qmp NAME [COMMAND]      a command for its QEMU (driver \"direct\"): a name, or JSON\n"
     "\n"

@@ -397,7 +397,7 @@ def test_memory(host):
     def actual():
         return json.loads(host.ctl("qmp", "web", "query-balloon").stdout)["actual"]
     wait_for("the first size", lambda: actual() == 192 * mebibyte)
-    host.call(path, VM, "SetMemory", "t", str(100 * mebibyte))
+    assert host.ctl("set-memory", "web", "100").returncode == 0
     assert actual() == 100 * mebibyte and host.vm("web", "MemoryBytes") == 256 * mebibyte
     for wrong in (257 * mebibyte, 0):
         assert "can have from 1 to 256 MiB" in host.error(path, VM, "SetMemory", "t", str(wrong))

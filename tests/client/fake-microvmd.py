@@ -213,6 +213,11 @@ class MicroVM(dbus.service.Object):
         if image != "data.img":
             raise Error("org.freedesktop.DBus.Error.Failed", f"no volume {image} is remembered; these are: data.img")
 
+    @dbus.service.method(MICROVM, "t", "")
+    def SetMemory(self, size):
+        log(self.name, "SetMemory", int(size))
+        self.check("SetMemory")
+
     @dbus.service.method(MICROVM, "sa{sv}", "s")
     def Qmp(self, command, options):
         log(self.name, "Qmp", json.loads(command), plain(options))

@@ -356,6 +356,17 @@ def test_escapes(it):
     assert b"\x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x9b2J tab" in terminal.seen, terminal.seen
 
 
+def test_set_memory(it):
+    for text, size in (("64", 64 << 20), ("64M", 64 << 20), ("2GiB", 2 << 30), ("1TB", 1 << 40)):
+        assert expect(it, 0, "set-memory", "web", text).stdout == ""
+        assert it.calls("SetMemory")[-1] == ["web", "SetMemory", size]
+    calls = len(it.calls("SetMemory"))
+    for words in (("web",), ("web", "many"), ("web", "-1"), ("web", "1K"), ("web", "1Mi"), ("web", "20000000T"), ("web", "1", "2")):
+        expect(it, 2, "set-memory", *(["--", *words] if "-1" in words else words), err="set-memory takes a microVM and a size")
+    assert len(it.calls("SetMemory")) == calls
+    expect(it, 77, "set-memory", "locked", "64", err="org.microvm1.manage")
+
+
 def test_qmp(it):
     line = '{"size": 18446744073709551615, "name": "\\u001b[2J\\u009b\\u007f"}\n'
     assert expect(it, 0, "qmp", "web", "query-status").stdout == line, "no digit is lost"
