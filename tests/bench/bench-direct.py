@@ -27,7 +27,7 @@ import dbus.mainloop.glib
 from gi.repository import GLib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from bench import make_tiny  # noqa: E402
+from bench import make_tiny, with_sockets  # noqa: E402
 from harness import BUILD, NAME, SOURCE, VM, Host, wait_for  # noqa: E402
 
 PATIENCE = 300  # seconds that anything may take
@@ -90,21 +90,6 @@ def power_down(argv, directory):
         each.close()
     os.unlink(log)
     return took
-
-
-def with_sockets(argv, directory):
-    """The arguments with sockets of ours where the daemon's were, and a log of ours."""
-    sockets = []
-    for name in ("control", "console"):
-        path = os.path.join(directory, name + ".sock")
-        if os.path.exists(path):
-            os.unlink(path)
-        sockets.append(socket.socket(socket.AF_UNIX))
-        sockets[-1].bind(path)
-        sockets[-1].listen(1)
-    numbers = {"control": sockets[0].fileno(), "console": sockets[1].fileno()}
-    argv = [re.sub(r"(id=(control|console),fd=)\d+", lambda m: m[1] + str(numbers[m[2]]), word) for word in argv]
-    return [re.sub(r"logfile=.*", f"logfile={directory}/console.log", word) for word in argv], sockets
 
 
 def bench_stop(host, client, guest, rounds):

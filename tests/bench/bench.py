@@ -68,24 +68,31 @@ def wait_running(path):
                     return
 
 
-def bare(host, argv):
-    """Milliseconds. The same arguments, descriptors at other numbers."""
-    sockets = {}
-    for number, name in ((3, "control"), (4, "console")):
-        path = host.path(f"{name}.sock")
+def with_sockets(argv, directory):
+    """The arguments with sockets of ours where the daemon's were, and a log of ours."""
+    sockets = []
+    for name in ("control", "console"):
+        path = os.path.join(directory, name + ".sock")
         if os.path.exists(path):
             os.unlink(path)
-        sockets[number] = socket.socket(socket.AF_UNIX)
-        sockets[number].bind(path)
-        sockets[number].listen(1)
-    argv = [re.sub(r"(id=(?:control|console),fd=)(\d+)", lambda m: m[1] + str(sockets[int(m[2])].fileno()), word) for word in argv]
+        sockets.append(socket.socket(socket.AF_UNIX))
+        sockets[-1].bind(path)
+        sockets[-1].listen(1)
+    numbers = {"control": sockets[0].fileno(), "console": sockets[1].fileno()}
+    argv = [re.sub(r"(id=(control|console),fd=)\d+", lambda m: m[1] + str(numbers[m[2]]), word) for word in argv]
+    return [re.sub(r"logfile=.*", f"logfile={directory}/console.log", word) for word in argv], sockets
+
+
+def bare(host, argv):
+    """Milliseconds."""
+    argv, sockets = with_sockets(argv, host.path(""))
     before = time.monotonic()
-    process = subprocess.Popen(argv, pass_fds=[s.fileno() for s in sockets.values()], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, pass_fds=[s.fileno() for s in sockets], stdin=subprocess.DEVNULL)
     wait_running(host.path("control.sock"))
     took = time.monotonic() - before
     process.kill()
     process.wait()
-    for each in sockets.values():
+    for each in sockets:
         each.close()
     return took * 1000
 
