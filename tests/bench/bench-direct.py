@@ -22,49 +22,13 @@ import sys
 import tempfile
 import time
 
-import dbus
-import dbus.mainloop.glib
-from gi.repository import GLib
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from bench import make_tiny, with_sockets  # noqa: E402
-from harness import BUILD, NAME, SOURCE, VM, Host, wait_for  # noqa: E402
+from client import Client, options  # noqa: E402
+from harness import BUILD, SOURCE, Host, wait_for  # noqa: E402
 
 PATIENCE = 300  # seconds that anything may take
 IDLE = 30
-
-
-class Client:
-    """One that is told of states as they change."""
-
-    def __init__(self, address):
-        dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
-        self.bus = dbus.bus.BusConnection(address)
-        self.loop = GLib.MainLoop()
-        self.bus.add_signal_receiver(self.changed, "PropertiesChanged", "org.freedesktop.DBus.Properties", NAME)
-
-    def changed(self, interface, properties, gone):
-        if self.until(properties.get("State")):
-            self.loop.quit()
-
-    def time(self, method, *arguments, until):
-        """Milliseconds from the call until a State is told that fits."""
-        self.until = lambda state: False
-        while GLib.MainContext.default().iteration(False):
-            pass  # what was told before
-        self.until = until
-        vm = dbus.Interface(self.bus.get_object(NAME, "/org/microvm1/vm/one", introspect=False), VM)
-        timeout = GLib.timeout_add_seconds(PATIENCE, self.loop.quit)
-        before = time.monotonic()
-        vm.get_dbus_method(method)(*arguments)
-        self.loop.run()
-        took = (time.monotonic() - before) * 1000
-        assert GLib.source_remove(timeout), f"nothing came of {method}"
-        return took
-
-
-def options():
-    return dbus.Dictionary({}, signature="sv")
 
 
 # --- one guest
@@ -105,7 +69,7 @@ def bench_stop(host, client, guest, rounds):
                 argv = [{host.path("run/vm/one/kernel"): host.kernel, host.path("run/vm/one/initrd"): guest + "/initrd"}.get(word, word)
                         for word in file.read().split("\0")[:-1]]
         time.sleep(0.2)
-        ours.append(client.time("Stop", options(), until=lambda state: state == "inactive"))
+        ours.append(client.time(lambda vm: vm.Stop(options()), lambda state: state == "inactive"))
         with tempfile.TemporaryDirectory(prefix="microvmd-bench.") as directory:
             alone.append(power_down(argv, directory))
     mine, its = statistics.median(ours), statistics.median(alone)
