@@ -56,11 +56,24 @@ class Host:
         self.write("vmlinuz", "a kernel")
         self.address = "unix:path=" + self.path("bus")
         self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
+        self.start_bus()
+        self.daemon = None
+        self.config({})
+
+    def start_bus(self):
         self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--print-address=1", "--config-file",
                                      self.path("bus.conf")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.bus.stdout.readline(), "the bus does not start"  # it listens now
-        self.daemon = None
-        self.config({})
+
+    def break_bus(self):
+        """The daemon ends with it. A new one is at the same address."""
+        self.bus.kill()
+        self.bus.wait()
+        self.bus.stdout.close()
+        code = self.daemon.wait(30)
+        assert code == 1, code
+        os.unlink(self.path("bus"))
+        self.start_bus()
 
     def path(self, name):
         return os.path.join(self.dir, name)

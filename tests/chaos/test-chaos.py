@@ -1,0 +1,300 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Faults, one after the other and two at once; after each all must come to rest, nothing lost, nothing left. Prints TAP.
+
+usage: test-chaos.py [--seed N] [--faults N] [--microvms N] [--real | --system KERNEL] [--verbose]
+
+Hypervisors are fake-qemu.py, the launcher is "fork". --real: QEMU under TCG with a tiny guest. --system: the same under the
+installed microvmd of a throwaway host, every second by libvirt (see chaos-host.sh).
+The same seed gives the same faults in the same order; how long each thing takes is up to the machine.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "bench")]
+from bench import make_tiny  # noqa: E402
+from harness import run_tests, wait_for  # noqa: E402
+from system_host import SystemHost  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "..", "bus", "test-direct.py"))
+test_direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_direct)
+
+AT_REST = ("inactive", "failed", "running", "paused")
+REST_SECONDS = 90  # stops of who does not hear are forced by then
+arguments = None
+
+
+class Chaos:
+    """What is done to the host, and what must be true of it afterwards."""
+
+    def __init__(self, host, names, rng):
+        self.host, self.names, self.rng = host, names, rng
+        self.wanted = dict.fromkeys(names, False)  # None: it may be either
+        self.again = 0  # faults that were struck before rest
+        self.declared = set(names)
+        self.mebibytes = dict.fromkeys(names, 16)
+        for name in names:
+            self.define(name)
+        host.reload()
+
+    # --- what it is made of
+
+    def define(self, name):
+        driver = "libvirt" if arguments.system and self.names.index(name) % 2 else "direct"
+        self.host.define(name, mem=self.mebibytes[name], accel="tcg", driver=driver, volumes=[{"image": "data.img", "size": 1}],
+                         restart={"policy": "on-failure", "delay": "50ms", "factor": 1, "startLimit": 0},
+                         stop={"timeout": "2s"})
+        self.declared.add(name)
+
+    def rows(self):
+        run = self.host.ctl("--json=short", "list", "--all")
+        assert run.returncode == 0, run.stderr
+        return {row["Name"]: row for row in json.loads(run.stdout)}
+
+    def hypervisors(self):
+        """Name → the processes that run it."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            words = test_direct.read(f"/proc/{pid}/cmdline").split("\0")
+            if "-name" in words and any(self.host.dir in word for word in words) and not test_direct.is_gone(pid):
+                name = words[words.index("-name") + 1].removeprefix("guest=").split(",")[0]
+                found.setdefault(name, []).append(int(pid))
+        return found
+
+    def some_hypervisor(self):
+        pids = [(name, pid) for name, pids in sorted(self.hypervisors().items()) for pid in pids]
+        return self.rng.choice(pids) if pids else (None, None)
+
+    # --- faults: each says in a word what it did
+
+    def kill_daemon(self):
+        self.host.stop(signal.SIGKILL)
+        self.host.start(online=False)
+
+    def restart_daemon(self):
+        assert self.host.stop() == 0
+        self.host.start(online=False)
+
+    def kill_hypervisor(self):
+        name, pid = self.some_hypervisor()
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            if name not in self.declared:
+                self.wanted[name] = None
+        return name
+
+    def freeze_hypervisor(self):
+        """It goes on later, unless it was ended meanwhile."""
+        name, pid = self.some_hypervisor()
+        if pid:
+            pidfd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGSTOP)
+            verb = self.rng.choice((None, "stop", "kill"))
+            if verb:
+                self.host.ctl("--no-block", verb, name)
+                self.wanted[name] = False if verb == "stop" else self.wanted[name]
+            time.sleep(self.rng.random())
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+            os.close(pidfd)
+            # SIGTERM that somebody else sends is a failure, and one that microvmd sends for a stop is not.
+            if verb == "kill" and name not in self.declared:
+                self.wanted[name] = None
+            return f"{name} {verb}"
+        return name
+
+    def start(self):
+        name = self.rng.choice(self.names)
+        run = self.host.ctl("start", name)
+        assert (run.returncode == 0) == (name in self.declared or self.wanted[name] is True), run.stderr
+        if run.returncode == 0:
+            self.wanted[name] = True
+        return name
+
+    def stop(self):
+        name = self.rng.choice(self.names)
+        force = self.rng.random() < 0.3
+        run = self.host.ctl("stop", *(["--force"] if force else []), name)
+        assert run.returncode in (0, 4), run.stderr
+        self.wanted[name] = False
+        return name
+
+    def remove_definition(self):
+        name = self.rng.choice(self.names)
+        if name in self.declared:
+            os.unlink(self.host.path(f"vms/{name}.json"))
+            self.declared.remove(name)
+            if self.again:  # one that is to start again can't
+                self.wanted[name] = None
+        else:
+            self.define(name)
+        self.host.reload()
+        return name
+
+    def change_definition(self):
+        name = self.rng.choice(sorted(self.declared) or self.names)
+        self.mebibytes[name] = self.rng.randint(16, 32)
+        self.define(name)
+        self.host.reload()
+        return name
+
+    def four_clients(self):
+        """Who comes last is not known, so neither is what is wanted; what it comes to is, and must stay."""
+        names = self.rng.sample(self.names, min(3, len(self.names)))
+        plans = [[(self.rng.choice(("start", "stop", "restart", "kill")), self.rng.choice(names)) for _ in range(3)] for _ in range(4)]
+        clients = [threading.Thread(target=lambda plan=plan: [self.host.ctl("--no-block", *words) for words in plan]) for plan in plans]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        for name in names:
+            self.wanted[name] = None
+        return " ".join(names)
+
+    def break_bus(self):
+        """Without its bus the daemon ends, and is started again, as its unit says."""
+        self.host.break_bus()
+        self.host.start(online=False)
+
+    def kill_libvirtd(self):
+        self.host.kill_libvirtd()
+
+    def fill_disk(self):
+        """Who starts meanwhile may fail."""
+        filler = self.host.path("state/filler")
+        with open(filler, "wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * (1 << 16))
+                    file.flush()
+            except OSError:
+                pass
+        name = self.rng.choice(self.names)
+        self.host.ctl("restart" if self.rng.random() < 0.5 else "start", name)
+        os.unlink(filler)
+        for each in self.names:  # one that crashed could not be started again, either
+            self.wanted[each] = None if each == name else self.wanted[each]
+        return name
+
+    FAULTS = {kill_daemon: 3, restart_daemon: 1, kill_hypervisor: 4, freeze_hypervisor: 2, start: 5, stop: 3, remove_definition: 2,
+              change_definition: 1, four_clients: 2, break_bus: 1, fill_disk: 1}
+
+    def strike(self, faults):
+        """One fault, or two in one."""
+        struck = []
+        for self.again in range(2 if self.rng.random() < 0.3 else 1):
+            fault = self.rng.choices(list(faults), list(faults.values()))[0]
+            struck.append(f"{fault.__name__} {fault(self) or ''}".strip())
+        return " and ".join(struck)
+
+    # --- what must be true
+
+    def at_rest(self):
+        rows = self.rows()
+        return rows if all(row["State"] in AT_REST for row in rows.values()) else None
+
+    def agree(self):
+        """Rows and processes, when they are of one mind."""
+        rows, processes = self.at_rest(), self.hypervisors()
+        if rows is None or {name for name, row in rows.items() if row["State"] in ("running", "paused")} != set(processes):
+            return None
+        if not self.declared <= set(rows) <= self.declared | set(processes):
+            return None  # what has no definition and does not run is about to go
+        return rows, processes
+
+    def check(self):
+        rows, processes = wait_for("rest", self.agree, REST_SECONDS)
+        for name, pids in processes.items():
+            assert len(pids) == 1, f"{name} runs twice: {pids}"
+            assert rows[name]["MainPID"] in (pids[0], 0), (rows[name], pids)
+        for name in self.names:
+            runs = name in processes
+            assert self.wanted[name] in (runs, None), f"{name} {'runs' if runs else 'does not run'}: {rows.get(name)}"
+            self.wanted[name] = runs
+            if not runs:
+                left = set(os.listdir(self.host.path(f"run/vm/{name}"))) if os.path.exists(self.host.path(f"run/vm/{name}")) else set()
+                assert left <= {"record.json"}, f"{name} has left {left}"
+
+
+def mount_state(host):
+    """A disk that can be full."""
+    os.makedirs(host.path("state"), exist_ok=True)
+    run = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M,mode=0711", "microvmd-chaos", host.path("state")], capture_output=True)
+    return run.returncode == 0
+
+
+def prepare(host, mounted):
+    """Faults that are possible here."""
+    faults = dict(Chaos.FAULTS)
+    if not mounted:
+        print("# the disk can't be filled: mount is not allowed here", flush=True)
+        del faults[Chaos.fill_disk]
+    if arguments.system:
+        faults[Chaos.kill_libvirtd] = 2
+        return faults
+    if arguments.real:
+        host.kernel = make_tiny(host)
+    else:
+        os.environ["PATH"] = ":".join((host.path("bin"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+    host.config({"host": {"maxConcurrentStarts": 1000}})
+    return faults
+
+
+def play(chaos, faults):
+    for number in range(arguments.faults):
+        struck = chaos.strike(faults)
+        if arguments.verbose:
+            print(f"# {number}: {struck}", flush=True)
+        try:
+            chaos.check()
+        except AssertionError as error:
+            raise AssertionError(f"seed {arguments.seed}, fault {number}, {struck}: {error}") from None
+    chaos.host.ctl("stop", "--force", "--all")
+    chaos.wanted = dict.fromkeys(chaos.names, False)
+    chaos.check()
+
+
+def test_chaos(host):
+    names = [f"vm{number}" for number in range(arguments.microvms)]
+    print(f"# seed {arguments.seed}: {arguments.faults} faults, {len(names)} microVMs", flush=True)
+    host.stop()
+    mounted = mount_state(host)
+    try:
+        faults = prepare(host, mounted)
+        host.start()
+        play(Chaos(host, names, random.Random(arguments.seed)), faults)
+    finally:
+        host.ctl("stop", "--force", "--all")
+        host.stop()
+        if mounted:
+            subprocess.run(["umount", "-l", host.path("state")], check=True)
+
+
+def main():
+    global arguments
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--faults", type=int, default=40)
+    parser.add_argument("--microvms", type=int, default=6)
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--system", metavar="KERNEL")
+    parser.add_argument("--verbose", action="store_true")
+    arguments = parser.parse_args()
+    return run_tests([test_chaos], lambda: SystemHost(arguments.system) if arguments.system else test_direct.make_host())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
