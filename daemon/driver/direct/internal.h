@@ -3,6 +3,7 @@
 #ifndef DRIVER_DIRECT_INTERNAL_H
 #define DRIVER_DIRECT_INTERNAL_H
 
+#include "base/socket.h"
 #include "base/strv.h"
 #include "base/worker.h"
 #include "driver/direct/direct-driver.h"
@@ -130,9 +131,6 @@ void process_record_clear(ProcessRecord *record);
 #define QMP_SOCKET     "qmp.sock"
 #define OWN_SOCKET     "own.sock"       /* a link to where the definition wants another one of that kind */
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */
-int socket_listen(const char *directory, const char *name, int *ret_fd);
-int socket_connect(const char *directory, const char *name, int *ret_fd); /* non-blocking */
-void socket_remove(const char *directory, const char *name);
 /*
  * That one: says where it is to be; makes it, unless something is there that nobody has left (-EEXIST: no
  * socket, -EADDRINUSE: somebody listens) or none is wanted (-ENOENT); removes it when nobody listens.
