@@ -84,6 +84,13 @@ typedef struct StartRequest {
     const char *console_log;  /* file that the serial console is logged to, appended */
     const char *state_dir;    /* of this microVM; relative images are in it */
     const HostUser *user;     /* whom the definition names to run it; NULL: nobody */
+    /*
+     * Where the guest's own words are to come out, if they come by a port of virtio-serial: a socket at which
+     * the hypervisor listens, when it has room for the port; by AF_VSOCK they come to a port of the host.
+     * NULL and 0: nobody wants to hear them. See driver/qemu-common.h.
+     */
+    const char *notify_socket;
+    unsigned notify_vsock_port;
     /* The host's KVM refuses MSR 0x10a, with which the host's CPU would come: set by what runs a recipe. */
     bool no_arch_capabilities;
 } StartRequest;

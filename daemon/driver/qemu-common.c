@@ -183,12 +183,46 @@ bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id)
 
 /* --- what no QEMU can do --- */
 
-static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader *reader)
+/* Devices that a guest of this machine can use, and those that the definition has in so many words. */
+static size_t slots_of(const VmSpec *spec)
 {
     bool acpi = !streq(qemu_machine_option(spec, "acpi"), "off");
-    size_t slots = (acpi ? MMIO_SLOTS : MMIO_SLOTS_WITHOUT_ACPI) - own_slots;
-    size_t wanted =
-        spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon;
+
+    if (spec->qemu_machine != QEMU_MACHINE_MICROVM)
+        return PCI_SLOTS;
+    return acpi ? MMIO_SLOTS : MMIO_SLOTS_WITHOUT_ACPI;
+}
+
+static size_t devices_of(const VmSpec *spec)
+{
+    return spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon;
+}
+
+static bool has_credential(const VmSpec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->n_credentials; i++)
+        if (streq(spec->credentials[i].name, name))
+            return true;
+    return false;
+}
+
+NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots)
+{
+    const VmSpec *spec = request->spec;
+
+    /* Where the definition has one of its own, somebody else is to hear its systemd. */
+    if (request->notify_vsock_port > 0 && spec->vsock_cid > 0 && !has_credential(spec, NOTIFY_CREDENTIAL))
+        return NOTIFY_BY_VSOCK;
+    if (!request->notify_socket)
+        return NOTIFY_NOT;
+    return devices_of(spec) + own_slots < slots_of(spec) ? NOTIFY_BY_PORT : NOTIFY_NOT;
+}
+
+static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader *reader)
+{
+    size_t slots = slots_of(spec) - own_slots;
+    bool notify = vm_spec_needs_notify(spec);
+    size_t wanted = devices_of(spec) + notify;
     const char *most = "/volumes";
 
     if (spec->qemu_machine != QEMU_MACHINE_MICROVM || wanted <= slots)
@@ -199,9 +233,9 @@ static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader 
         most = "/shares";
     table_problem(
         reader, PROBLEM_ERROR, most, true,
-        "%zu devices (volumes, interfaces, shares, vsock, balloon) are more than a guest can use on "
+        "%zu devices (volumes, interfaces, shares, vsock, balloon%s) are more than a guest can use on "
         "QEMU's machine \"microvm\" (%zu); " WITH_PCI,
-        wanted, slots);
+        wanted, notify ? ", the port for notify" : "", slots);
 }
 
 static void check_shares(const VmSpec *spec, const Runner *runner, const TableReader *reader)

@@ -3,7 +3,7 @@
 #ifndef DRIVER_QEMU_COMMON_H
 #define DRIVER_QEMU_COMMON_H
 
-#include "spec/loader.h"
+#include "driver/driver.h"
 
 enum {
     /*
@@ -12,6 +12,7 @@ enum {
      */
     MMIO_SLOTS = 23,
     MMIO_SLOTS_WITHOUT_ACPI = 8,
+    PCI_SLOTS = 24, /* below 32, of which the machine has some itself: what is offered unasked stays away */
     /* Hot-plugged memory comes in such; the least that works on transparent huge pages. */
     VIRTIO_MEM_BLOCK_MIB = 2,
     VIRTIOFS_QUEUE = 1024, /* what virtiofsd takes at most, and libvirt's manual recommends */
@@ -66,6 +67,28 @@ typedef struct UsbId {
 /* The path of a device in numbers. false: it has not that form. */
 bool qemu_pci_address(const DeviceSpec *device, PciAddress *ret_address);
 bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id);
+
+/* The port of virtio-serial on which a guest speaks: /dev/virtio-ports/NAME in it; and how many ports that
+ * needs: the first is a console's. */
+#define NOTIFY_PORT_NAME "org.microvm1.notify.0"
+enum {
+    NOTIFY_PORTS = 2,
+};
+/* The credential that tells the guest's systemd where to speak by AF_VSOCK, systemd.system-credentials(7). */
+#define NOTIFY_CREDENTIAL "vmm.notify_socket"
+
+/* Its value, with the port: the host is CID 2 to its guests, vsock(7). */
+#define NOTIFY_ADDRESS "vsock-stream:2:%u"
+
+typedef enum NotifyWay {
+    NOTIFY_NOT,
+    NOTIFY_BY_PORT,
+    NOTIFY_BY_VSOCK,
+} NotifyWay;
+
+/* How the words of its guest come out; NOTIFY_NOT: nobody wants them, or the machine has no room for the port
+ * and the definition does not insist on it. `own_slots` as below. */
+NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots);
 
 /* Tells what no QEMU can do; `own_slots`: how many virtio-mmio slots the driver takes for devices of its own.
  */

@@ -83,16 +83,17 @@
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_NOBODY)                                      \
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
+    X(CAP_NOTIFY, "hearing the guest's own words", WITH_QEMU_SO_FAR)                                         \
     X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)
 
 #define CAPABILITY_CONSTANT(constant, what, who) constant,
 typedef enum Capability {
     CAPABILITY_LIST(CAPABILITY_CONSTANT) CAPABILITY_MAX
 } Capability;
-_Static_assert(CAPABILITY_MAX <= 64, "a CapabilitySet holds 64");
+_Static_assert(CAPABILITY_MAX <= 128, "a CapabilitySet holds 128");
 
-typedef uint64_t CapabilitySet;
-#define CAPABILITY(capability) (UINT64_C(1) << (capability))
+typedef unsigned __int128 CapabilitySet;
+#define CAPABILITY(capability) ((CapabilitySet)1 << (capability))
 
 /* What it is ("a memory balloon"), and what helps who lacks it. */
 const char *capability_what(Capability capability);

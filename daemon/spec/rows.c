@@ -33,7 +33,9 @@ static Capability boot_needs(int value)
 
 static Capability readiness_needs(int value)
 {
-    return value == READINESS_NONE ? CAP_NONE : CAP_READINESS;
+    if (value == READINESS_NONE || value == READINESS_AUTO)
+        return CAP_NONE;
+    return value == READINESS_NOTIFY ? CAP_NOTIFY : CAP_READINESS;
 }
 
 static Capability graphics_backend_needs(int value)
@@ -268,9 +270,10 @@ static const KeyRow vm_rows[] = {
     {.key = "restart.startLimitInterval", .type = KEY_DURATION, AT(VmSpec, restart_limit_interval_usec),
      .fallback = "10min", RANGE(1, 7 * DAY), LIVE, WITH_RESTARTS_AND("restart.startLimit"),
      .doc = "The time within which starts are counted."},
-    {.key = "readiness.type", .type = KEY_ENUM, AT(VmSpec, readiness_type), .fallback = "none",
+    {.key = "readiness.type", .type = KEY_ENUM, AT(VmSpec, readiness_type), .fallback = "auto",
      WORDS(readiness_type, READINESS_TYPE), NEXT_START, .enum_needs = readiness_needs,
-     .doc = "How it is known that the guest is ready. none: it is not claimed."},
+     .doc = "How it is known that the guest is ready. none: it is not claimed. notify: it says so itself, as sd_notify(3) "
+            "has it (microvm-guest-notify(7)). auto: it may, and nothing is expected of it."},
     {.key = "readiness.timeout", .type = KEY_DURATION, AT(VmSpec, readiness_timeout_usec), .fallback = "150",
      RANGE(0, DAY), NEXT_START, .needs = CAP_READINESS,
      WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)),

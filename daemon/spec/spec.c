@@ -79,3 +79,13 @@ bool vm_name_valid(const char *name)
     }
     return ats <= 1;
 }
+
+bool vm_spec_needs_notify(const VmSpec *spec)
+{
+    return spec->readiness_type == READINESS_NOTIFY;
+}
+
+bool vm_spec_wants_notify(const VmSpec *spec)
+{
+    return vm_spec_needs_notify(spec) || spec->readiness_type == READINESS_AUTO;
+}

@@ -212,6 +212,10 @@ char *volume_path(const VolumeSpec *volume, const char *state_dir);
 /* Whether two specs say the same (name and path aside). */
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b);
 
+/* Whether the guest's own words are heard where that is possible, and whether the definition relies on it. */
+bool vm_spec_wants_notify(const VmSpec *spec);
+bool vm_spec_needs_notify(const VmSpec *spec);
+
 enum {
     SANDBOX_PARTS = 5
 };

@@ -119,7 +119,9 @@ static StartRequest request_for(VmSpec *spec, const char *cmdline, char **creden
                           .cmdline = cmdline,
                           .credentials = credentials,
                           .console_log = "/var/vm/web/console.log",
-                          .state_dir = "/var/vm/web"};
+                          .state_dir = "/var/vm/web",
+                          .notify_socket = "/run/vm/web/notify.sock",
+                          .notify_vsock_port = spec->vcpu % 2 ? 28022 : 0};
 }
 
 static void check_xml(VmSpec *spec, const char *cmdline, DomainTarget target, Accel accel)

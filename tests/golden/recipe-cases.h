@@ -43,6 +43,10 @@ static void case_load(Case *c, const char *path)
                                 .credentials = c->credentials,
                                 .console_log = "/var/lib/microvmd/vm/web/console.log",
                                 .state_dir = "/var/lib/microvmd/vm/web"};
+    if (vm_spec_wants_notify(c->spec)) {
+        c->request.notify_socket = "/run/microvmd/vm/web/notify.sock";
+        c->request.notify_vsock_port = 28022;
+    }
 }
 
 static void case_clear(Case *c)

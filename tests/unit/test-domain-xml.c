@@ -47,6 +47,8 @@ static StartRequest request_for(VmSpec *spec)
                           .state_dir = "/var/lib/microvmd/vm/web"};
 }
 
+#define NOTIFY_SOCKET "/run/microvmd/vm/<web>/notify.sock"
+
 static void test_minimal(void **state)
 {
     VmSpec spec = minimal_spec();
@@ -186,6 +188,7 @@ static void test_every_key_on_microvm(void **state)
 
     spec.hugepage_mem = true;
     request.credentials = credential_copies;
+    request.notify_socket = NOTIFY_SOCKET;
     compare("every-microvm", &request, &system_target);
 }
 
@@ -204,7 +207,38 @@ static void test_every_key_on_q35(void **state)
     spec.n_forward_ports = 1;
     spec.qemu_serial_console = false;
     request.credentials = credential_copies;
+    request.notify_socket = NOTIFY_SOCKET;
+    request.notify_vsock_port = 28022;
     compare("every-q35", &request, &system_target);
+}
+
+/* A port that nobody has insisted on never keeps a guest from starting. */
+static void test_no_notify_port(void **state)
+{
+    VmSpec spec = every_spec(QEMU_MACHINE_MICROVM);
+    StartRequest request = request_for(&spec);
+    VolumeSpec many[MMIO_SLOTS] = {{0}};
+    char path[200], *xml = NULL;
+
+    for (size_t i = 0; i < ELEMENTSOF(many); i++)
+        many[i].image = (char *)"disk.img";
+    request.credentials = credential_copies;
+    request.notify_socket = NOTIFY_SOCKET;
+    spec.volumes = many;
+    for (spec.n_volumes = 0; spec.n_volumes < ELEMENTSOF(many); spec.n_volumes++) {
+        size_t others = spec.n_interfaces + spec.n_shares + 2; /* vsock, balloon */
+        assert_int_equal(domain_xml(&request, &system_target, &xml), 0);
+        assert_int_equal(strstr(xml, NOTIFY_PORT_NAME) != NULL, spec.n_volumes + others < MMIO_SLOTS);
+        free(xml);
+    }
+    spec.n_volumes = 0;
+    memset(path, 'x', sizeof(path) - 1);
+    path[0] = '/';
+    path[sizeof(path) - 1] = '\0';
+    request.notify_socket = path; /* libvirt would refuse it */
+    assert_int_equal(domain_xml(&request, &system_target, &xml), 0);
+    assert_null(strstr(xml, NOTIFY_PORT_NAME));
+    free(xml);
 }
 
 /* What libvirt has words for only in QEMU's own, and the user. */
@@ -658,6 +692,7 @@ int main(void)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_every_key_on_microvm),
         cmocka_unit_test(test_every_key_on_q35),
+        cmocka_unit_test(test_no_notify_port),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_words_of_qemu),
         cmocka_unit_test(test_types_of_properties),

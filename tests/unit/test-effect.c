@@ -25,7 +25,7 @@ typedef struct Case {
 #define TOP(keys)       "{\"kernel\": \"/k\", " keys "}"
 #define NEVER(keys)     TOP("\"restart\": {\"policy\": \"no\", " keys "}")
 #define READY(keys)     TOP("\"readiness\": {\"type\": \"auto\", " keys "}")
-#define NOT_READY(keys) TOP("\"readiness\": {" keys "}")
+#define NOT_READY(keys) TOP("\"readiness\": {\"type\": \"none\", " keys "}")
 
 static const Case cases[] = {
     {TOP("\"initialBalloonMem\": 8"), "/initialBalloonMem", PROBLEM_ERROR, "\"balloon\": true"},

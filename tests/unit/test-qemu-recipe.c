@@ -18,7 +18,7 @@ static char *command_text(const Command *command)
     static const char *const kinds[] = {
         [DESCRIPTOR_CONTROL] = "control", [DESCRIPTOR_CONSOLE] = "console", [DESCRIPTOR_KERNEL] = "kernel",
         [DESCRIPTOR_INITRD] = "initrd",   [DESCRIPTOR_VOLUME] = "volume",   [DESCRIPTOR_TAP] = "tap",
-        [DESCRIPTOR_SHARE] = "share"};
+        [DESCRIPTOR_SHARE] = "share",     [DESCRIPTOR_NOTIFY] = "notify"};
     char *text = NULL;
     size_t size;
     FILE *stream = open_memstream(&text, &size);
@@ -320,6 +320,26 @@ static void test_capabilities(void **state)
     assert_true(small & CAPABILITY(CAP_IMAGE_VHDX));
 }
 
+/* Offered where there is room and nobody else is told where to speak. */
+static void test_notify_way(void **state)
+{
+    VmSpec spec = {.qemu_machine = QEMU_MACHINE_MICROVM, .vsock_cid = 7};
+    StartRequest request = {.spec = &spec};
+    StringPair credential = {(char *)NOTIFY_CREDENTIAL, (char *)"/etc/mine"};
+
+    assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_NOT);
+    request.notify_vsock_port = 28022;
+    assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_BY_VSOCK);
+    spec.credentials = &credential;
+    spec.n_credentials = 1;
+    assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_NOT);
+    request.notify_socket = "/run/notify.sock";
+    assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_BY_PORT);
+    spec.n_volumes = MMIO_SLOTS - 2;
+    assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_BY_PORT);
+    assert_int_equal(qemu_notify_way(&request, 1), NOTIFY_NOT);
+}
+
 /* How many problems there are with it, and whether one of them says `words`. */
 static size_t problems_with(const VmSpec *spec, const char *words)
 {
@@ -411,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_images_are_descriptors),
         cmocka_unit_test(test_impossible_is_not_written),
         cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_notify_way),
         cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_options),

@@ -20,7 +20,8 @@ DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 void direct_run_files_remove(const char *directory)
 {
-    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, QMP_SOCKET, OWN_SOCKET, RECORD_FILE};
+    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, NOTIFY_SOCKET,
+                                        QMP_SOCKET,     OWN_SOCKET,     RECORD_FILE};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     own_socket_remove(directory);

@@ -190,6 +190,19 @@ static void put_host_devices(Rendering *r)
 
 /* --- the rest --- */
 
+static void put_notify_port(Rendering *r)
+{
+    if (qemu_notify_way(r->request, OWN_SLOTS) != NOTIFY_BY_PORT)
+        return;
+    command_add(r->command, "-chardev");
+    command_add(r->command, "socket,id=notify,fd=%d,server=on,wait=off",
+                command_descriptor(r->command, DESCRIPTOR_NOTIFY, 0));
+    put_device(r, "virtio-serial");
+    command_put(r->command, ",max_ports=%d", NOTIFY_PORTS);
+    command_add(r->command, "-device");
+    command_add(r->command, "virtserialport,chardev=notify,name=" NOTIFY_PORT_NAME);
+}
+
 static void put_virtio_mem(Rendering *r)
 {
     const VmSpec *spec = r->spec;
@@ -226,6 +239,7 @@ void qemu_put_devices(Rendering *r)
         put_device(r, "vhost-vsock");
         command_put(r->command, ",guest-cid=%" PRIu64, spec->vsock_cid);
     }
+    put_notify_port(r);
     put_virtio_mem(r);
     if (spec->balloon) {
         put_device(r, "virtio-balloon");

@@ -7,10 +7,6 @@
 
 #include <inttypes.h>
 
-enum {
-    OWN_SLOTS = 1, /* the source of random numbers */
-};
-
 /* --- the machine --- */
 
 /* One of our choice, unless the definition has its own. */
@@ -175,6 +171,12 @@ static void put_credentials(Rendering *r)
         command_put(r->command, ",file=");
         command_put_option(r->command, r->request->credentials[i]);
     }
+    if (qemu_notify_way(r->request, OWN_SLOTS) == NOTIFY_BY_VSOCK) {
+        command_add(r->command, "-fw_cfg");
+        command_add(r->command,
+                    "name=opt/io.systemd.credentials/" NOTIFY_CREDENTIAL ",string=" NOTIFY_ADDRESS,
+                    r->request->notify_vsock_port);
+    }
 }
 
 static int render(const StartRequest *request, Command *command)
@@ -221,6 +223,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_9P_MAPPED_FILE,
         CAP_SHARE_VIRTIOFS,
         CAP_CREDENTIALS,
+        CAP_NOTIFY,
         CAP_NO_CONSOLE,
         CAP_CONSOLE_JOURNAL,
         CAP_QEMU_MACHINE_OPTIONS,

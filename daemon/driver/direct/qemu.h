@@ -19,6 +19,10 @@ typedef struct Rendering {
  */
 void qemu_put_memory(Rendering *r, const char *id, uint64_t size_mib);
 
+enum {
+    OWN_SLOTS = 1, /* the source of random numbers */
+};
+
 /* qemu-devices.c: volumes, network cards, shares and the rest. */
 void qemu_put_devices(Rendering *r);
 

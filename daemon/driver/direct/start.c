@@ -80,21 +80,24 @@ static int open_boot_file(Start *start, const char *path)
     return fd < 0 ? say_why(&start->text, -errno, "%s can't be opened: %s", path, strerror(errno)) : fd;
 }
 
+static int open_socket(Start *start, const char *name)
+{
+    int fd = -EBADF, r = socket_listen(start->runtime_dir, name, &fd);
+
+    return r < 0 ? say_why(&start->text, r, "its socket %s/%s can't be made: %s", start->runtime_dir, name,
+                           strerror(-r))
+                 : fd;
+}
+
 static int open_descriptor(Start *start, const Descriptor *descriptor)
 {
-    int fd = -EBADF, r;
-
     switch (descriptor->kind) {
     case DESCRIPTOR_CONTROL:
-        r = socket_listen(start->runtime_dir, CONTROL_SOCKET, &fd);
-        return r < 0 ? say_why(&start->text, r, "its control socket can't be made in %s: %s",
-                               start->runtime_dir, strerror(-r))
-                     : fd;
+        return open_socket(start, CONTROL_SOCKET);
     case DESCRIPTOR_CONSOLE:
-        r = socket_listen(start->runtime_dir, CONSOLE_SOCKET, &fd);
-        return r < 0 ? say_why(&start->text, r, "its console socket can't be made in %s: %s",
-                               start->runtime_dir, strerror(-r))
-                     : fd;
+        return open_socket(start, CONSOLE_SOCKET);
+    case DESCRIPTOR_NOTIFY:
+        return open_socket(start, NOTIFY_SOCKET);
     case DESCRIPTOR_KERNEL:
         return open_boot_file(start, start->kernel);
     case DESCRIPTOR_INITRD:

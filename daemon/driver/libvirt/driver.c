@@ -110,6 +110,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_VIRTIOFSD_THREADS,
         CAP_VSOCK,
         CAP_CREDENTIALS,
+        CAP_NOTIFY,
         CAP_QEMU_ARGUMENTS,
         CAP_NO_CONSOLE,
         CAP_CPU_QUOTA,

@@ -267,6 +267,17 @@ static void put_display(Writer *w)
                    "    <video>\n      <model type='virtio'/>\n    </video>\n");
 }
 
+static void put_notify_port(Writer *w)
+{
+    if (xml_notify_way(w) != NOTIFY_BY_PORT)
+        return;
+    xml_put(w, "    <controller type='virtio-serial' index='0' ports='%d'>\n", NOTIFY_PORTS);
+    put_address(w);
+    xml_put(w, "    </controller>\n    <channel type='unix'>\n      <source mode='bind'");
+    xml_attribute(w, "path", w->request->notify_socket);
+    xml_put(w, "/>\n      <target type='virtio' name='" NOTIFY_PORT_NAME "'/>\n    </channel>\n");
+}
+
 void xml_devices(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
@@ -294,6 +305,7 @@ void xml_devices(Writer *w)
         put_address(w);
         xml_put(w, "    </vsock>\n");
     }
+    put_notify_port(w);
     put_memory_devices(w);
     xml_put(w, "  </devices>\n");
 }

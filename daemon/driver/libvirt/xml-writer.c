@@ -2,6 +2,8 @@
 #include "driver/libvirt/xml-writer.h"
 
 #include <stdarg.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 void xml_put(Writer *w, const char *format, ...)
 {
@@ -56,4 +58,17 @@ void xml_attribute(Writer *w, const char *name, const char *value)
     xml_put(w, " %s='", name);
     xml_text(w, value);
     xml_put(w, "'");
+}
+
+NotifyWay xml_notify_way(const Writer *w)
+{
+    const char *path = w->request->notify_socket;
+    StartRequest request = *w->request;
+
+    /* Its test driver makes no socket. */
+    if (w->target->type != DOMAIN_QEMU)
+        return NOTIFY_NOT;
+    if (path && strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+        request.notify_socket = NULL;
+    return qemu_notify_way(&request, 0);
 }

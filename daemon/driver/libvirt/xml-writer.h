@@ -4,6 +4,7 @@
 #define DRIVER_LIBVIRT_XML_WRITER_H
 
 #include "driver/libvirt/xml.h"
+#include "driver/qemu-common.h"
 
 #include <inttypes.h>
 
@@ -27,6 +28,9 @@ void xml_text(Writer *w, const char *text);
 void xml_element(Writer *w, const char *indent, const char *name, const char *text);
 /* " NAME='VALUE'" */
 void xml_attribute(Writer *w, const char *name, const char *value);
+
+/* xml-writer.c: how the words of the guest come out. */
+NotifyWay xml_notify_way(const Writer *w);
 
 /* xml-devices.c: <devices>, but for what libvirt has no words for. */
 void xml_devices(Writer *w);

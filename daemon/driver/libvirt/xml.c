@@ -80,8 +80,9 @@ static void put_limits(Writer *w)
 static void put_credentials(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
+    bool notify = xml_notify_way(w) == NOTIFY_BY_VSOCK;
 
-    if (spec->n_credentials == 0)
+    if (spec->n_credentials == 0 && !notify)
         return;
     xml_put(w, "  <sysinfo type='fwcfg'>\n");
     for (size_t i = 0; i < spec->n_credentials; i++) {
@@ -91,6 +92,11 @@ static void put_credentials(Writer *w)
         xml_attribute(w, "file", w->request->credentials[i]);
         xml_put(w, "/>\n");
     }
+    if (notify)
+        xml_put(w,
+                "    <entry name='opt/io.systemd.credentials/" NOTIFY_CREDENTIAL "'>" NOTIFY_ADDRESS
+                "</entry>\n",
+                w->request->notify_vsock_port);
     xml_put(w, "  </sysinfo>\n");
 }
 
