@@ -59,8 +59,8 @@ void canary_fell_back(Apply *apply, ApplyStep *step)
 /* Who stops it by hand has not shown that its definition is bad, and does not want it back. */
 static bool stopped_by_hand(const MicroVM *vm)
 {
-    return vm->record.state == MICROVM_STOPPING || vm->end_cause == END_DESTROYED ||
-           vm->end_cause == END_ASKED;
+    return (vm->record.state == MICROVM_STOPPING && !vm->record.condemned.text) ||
+           vm->end_cause == END_DESTROYED || vm->end_cause == END_ASKED;
 }
 
 static void was_stopped(Apply *apply, ApplyStep *step)
@@ -110,10 +110,11 @@ void canary_judge(Apply *apply, ApplyStep *step)
         was_stopped(apply, step);
     else if (step->down)
         canary_fall_back(apply, step, step->reason ? step->reason : "it is not running");
-    else if (vm && (vm->readiness == MICROVM_READINESS_TIMED_OUT || vm->readiness == MICROVM_READINESS_LOST))
+    else if (vm && (vm->record.readiness.state == MICROVM_READINESS_TIMED_OUT ||
+                    vm->record.readiness.state == MICROVM_READINESS_LOST))
         canary_fall_back(apply, step, "it did not become ready, or not for long");
     /* What is settling is over; how it ended is being found out. */
-    else if (vm && step->stood && !vm->settling && vm->readiness != MICROVM_READINESS_WAITING)
+    else if (vm && step->stood && !vm->settling && vm->record.readiness.state != MICROVM_READINESS_WAITING)
         apply_step_over(apply, step, MICROVM_APPLY_DONE, "it stays up");
 }
 

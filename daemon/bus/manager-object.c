@@ -92,10 +92,11 @@ static int append_row(sd_bus_message *reply, const void *items, size_t index)
 
     if (!path)
         return -ENOMEM;
-    return sd_bus_message_append(
-        reply, "(sossssu)", vm->name, path, microvm_state_to_string(vm->record.state),
-        microvm_readiness_to_string(vm->readiness), spec ? hypervisor_to_string(spec->hypervisor) : "",
-        spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
+    return sd_bus_message_append(reply, "(sossssu)", vm->name, path,
+                                 microvm_state_to_string(vm->record.state),
+                                 microvm_readiness_to_string(vm->record.readiness.state),
+                                 spec ? hypervisor_to_string(spec->hypervisor) : "",
+                                 spec ? driver_kind_to_string(spec->driver) : "", (uint32_t)vm->pid);
 }
 
 static int method_list(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)

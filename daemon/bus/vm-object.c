@@ -44,7 +44,7 @@ static uint64_t get_state_timestamp(const MicroVM *vm)
 
 static const char *get_readiness(const MicroVM *vm)
 {
-    return microvm_readiness_to_string(vm->readiness);
+    return microvm_readiness_to_string(vm->record.readiness.state);
 }
 
 static const char *get_result(const MicroVM *vm)
@@ -134,7 +134,7 @@ static uint64_t get_start_timestamp(const MicroVM *vm)
 
 static uint64_t get_ready_timestamp(const MicroVM *vm)
 {
-    return 0; /* no readiness is declared, so none is claimed */
+    return vm->record.readiness.ready.real_usec;
 }
 
 static uint64_t get_restarts(const MicroVM *vm)

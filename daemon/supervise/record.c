@@ -13,8 +13,16 @@ enum {
 
 DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
+void condemned_clear(Condemned *condemned)
+{
+    free(condemned->text);
+    *condemned = (Condemned){0};
+}
+
 void vm_record_clear(VmRecord *record)
 {
+    readiness_clear(&record->readiness);
+    condemned_clear(&record->condemned);
     free(record->reason);
     free(record->accel_reason);
     free(record->definition);
@@ -72,6 +80,36 @@ static bool add_history(cJSON *object, const RestartHistory *history)
     return true;
 }
 
+static bool add_readiness(cJSON *object, const Readiness *readiness)
+{
+    cJSON *added;
+
+    if (readiness->begun_boot_usec == 0)
+        return true;
+    added = cJSON_AddObjectToObject(object, "readiness");
+    return added && add_string(added, "state", microvm_readiness_to_string(readiness->state)) &&
+           add_u64(added, "begunBoottime", readiness->begun_boot_usec) &&
+           add_u64(added, "deadlineBoottime", readiness->deadline_boot_usec) &&
+           add_u64(added, "pausedBoottime", readiness->paused_boot_usec) &&
+           add_u64(added, "kernelTimestamp", readiness->kernel.real_usec) &&
+           add_u64(added, "kernelBoottime", readiness->kernel.boot_usec) &&
+           add_u64(added, "readyTimestamp", readiness->ready.real_usec) &&
+           add_u64(added, "readyBoottime", readiness->ready.boot_usec) &&
+           add_string(added, "text", readiness->text);
+}
+
+static bool add_condemned(cJSON *object, const Condemned *condemned)
+{
+    cJSON *added;
+
+    if (!condemned->text)
+        return true;
+    added = cJSON_AddObjectToObject(object, "condemned");
+    return added && add_string(added, "result", microvm_result_to_string(condemned->result)) &&
+           cJSON_AddBoolToObject(added, "forGood", condemned->for_good) &&
+           add_string(added, "text", condemned->text);
+}
+
 int vm_record_write(const char *path, const char *name, const VmRecord *record)
 {
     _cleanup_(cJSON_Deletep)
@@ -100,6 +138,7 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
+         add_readiness(object, &record->readiness) && add_condemned(object, &record->condemned) &&
          cJSON_AddBoolToObject(object, "decided", record->decided) &&
          cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
@@ -157,6 +196,35 @@ static const char *get_path(const cJSON *object, const char *key)
     return get_string(cJSON_GetObjectItemCaseSensitive(object, key), "path");
 }
 
+static Readiness read_readiness(const cJSON *record)
+{
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(record, "readiness");
+
+    return (Readiness){
+        .state = (MicrovmReadiness)GET_ENUM(object, "state", microvm_readiness_from_string,
+                                            MICROVM_READINESS_NONE),
+        .begun_boot_usec = get_u64(object, "begunBoottime"),
+        .deadline_boot_usec = get_u64(object, "deadlineBoottime"),
+        .paused_boot_usec = get_u64(object, "pausedBoottime"),
+        .kernel = {get_u64(object, "kernelBoottime"), get_u64(object, "kernelTimestamp")},
+        .ready = {get_u64(object, "readyBoottime"), get_u64(object, "readyTimestamp")},
+    };
+}
+
+static Condemned read_condemned(const cJSON *record)
+{
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(record, "condemned");
+
+    return (Condemned){.result = (MicrovmResult)GET_ENUM(object, "result", microvm_result_from_string,
+                                                         MICROVM_RESULT_TIMEOUT),
+                       .for_good = get_bool(object, "forGood")};
+}
+
+static const char *get_text(const cJSON *object, const char *key)
+{
+    return get_string(cJSON_GetObjectItemCaseSensitive(object, key), "text");
+}
+
 static int parse_record(const cJSON *object, VmRecord *ret_record)
 {
     VmRecord record = {
@@ -181,6 +249,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         /* Records of the first version do not say; who has run has been started. */
         .decided = get_bool(object, "decided") || get_u64(object, "startTimestamp") > 0,
         .wanted = get_bool(object, "wanted"),
+        .readiness = read_readiness(object),
+        .condemned = read_condemned(object),
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);
@@ -193,6 +263,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||
         free_and_strdup(&record.fallback, get_string(object, "fallback")) < 0 ||
+        free_and_strdup(&record.readiness.text, get_text(object, "readiness")) < 0 ||
+        free_and_strdup(&record.condemned.text, get_text(object, "condemned")) < 0 ||
         free_and_strdup(&record.files.hypervisor.path, get_path(object, "hypervisor")) < 0 ||
         free_and_strdup(&record.files.helper.path, get_path(object, "helper")) < 0) {
         vm_record_clear(&record);

@@ -7,9 +7,17 @@
 #define SUPERVISE_RECORD_H
 
 #include "resource/boot-files.h"
+#include "supervise/readiness.h"
 #include "supervise/restart.h"
 
 #include <systemd/sd-id128.h>
+
+/* That microvmd itself ends a run, as a failure: not because somebody asked. All zeros: it does not. */
+typedef struct Condemned {
+    MicrovmResult result; /* that the run is to have */
+    bool for_good;        /* whatever the restart policy says */
+    char *text;           /* why: one sentence without its full stop */
+} Condemned;
 
 /* Times: *_usec since the epoch, *_boot_usec of CLOCK_BOOTTIME; 0: none. */
 typedef struct VmRecord {
@@ -34,9 +42,14 @@ typedef struct VmRecord {
     BootFiles files;  /* that the run was started with */
     bool decided;     /* somebody has started or stopped it in this boot: to apply it is not new */
     bool wanted;      /* it was started last, by whomever, and neither stopped since nor off by itself */
+
+    /* of the run */
+    Readiness readiness;
+    Condemned condemned;
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);
+void condemned_clear(Condemned *condemned);
 
 /* Replaces the file at `path`, atomically. Its directory must exist. */
 int vm_record_write(const char *path, const char *name, const VmRecord *record);

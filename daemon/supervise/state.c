@@ -77,6 +77,8 @@ static const Row table[MICROVM_STATE_MAX][VM_EVENT_MAX] =
                 [VM_EVENT_FORCE] = TO(MICROVM_STOPPING, VM_ACTION_FORCE),
                 [VM_EVENT_ENDED_OFF] = TO(MICROVM_INACTIVE, VM_ACTION_CLEAN),
                 [VM_EVENT_ENDED_FAILED] = TO(MICROVM_FAILED, VM_ACTION_CLEAN),
+                /* It was stopped by microvmd itself, to be started again. */
+                [VM_EVENT_ENDED_RETRY] = TO(MICROVM_BACKOFF, VM_ACTION_CLEAN | VM_ACTION_DELAY),
                 [VM_EVENT_ENDED_AGAIN] = TO(MICROVM_WAITING, VM_ACTION_CLEAN | VM_ACTION_ADMIT),
             },
         [MICROVM_BACKOFF] =

@@ -10,18 +10,27 @@
 
 #define MEBIBYTE (UINT64_C(1) << 20)
 
+static void supersede(MicroVM *vm, void (*finish)(MicroVM *, MicrovmJobResult, const char *),
+                      MicrovmJobVerb verb)
+{
+    char reason[64];
+
+    snprintf(reason, sizeof(reason), "a later %s took its place", microvm_job_verb_to_string(verb));
+    finish(vm, MICROVM_JOB_SUPERSEDED, reason);
+}
+
 /*
  * The job for `verb`: the one there is if it is the same, else a new one, before which the old one gives way.
  */
 static uint64_t take_job(MicroVM *vm, MicrovmJobVerb verb)
 {
+    /* A restart starts it, too. */
+    if (vm->ready_job.id != 0 && vm->ready_job.verb != verb && verb != MICROVM_JOB_START)
+        supersede(vm, vm_finish_ready_job, verb);
     if (vm->job.id != 0 && vm->job.verb == verb)
         return vm->job.id;
-    if (vm->job.id != 0) {
-        char reason[64];
-        snprintf(reason, sizeof(reason), "a later %s took its place", microvm_job_verb_to_string(verb));
-        vm_finish_job(vm, MICROVM_JOB_SUPERSEDED, reason);
-    }
+    if (vm->job.id != 0)
+        supersede(vm, vm_finish_job, verb);
     vm->job = (Job){++vm->host->last_job_id, verb};
     vm->host->changed(vm, vm->host->userdata);
     return vm->job.id;
@@ -105,6 +114,34 @@ int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
     return request_start(vm, NULL, ret_job, ret_error);
 }
 
+int vm_may_wait_ready(const MicroVM *vm, MicrovmJobVerb verb, char **ret_error)
+{
+    bool runs = verb == MICROVM_JOB_START && state_is_up(vm->record.state);
+    const VmSpec *spec = runs ? vm->booted : vm->spec;
+
+    if (spec && spec->readiness_type == READINESS_NONE)
+        return say_why(
+            ret_error, -EOPNOTSUPP,
+            "the definition that %s %s with has no \"readiness\", so that there is nothing to wait "
+            "for",
+            vm->name, runs ? "runs" : "starts");
+    return 0;
+}
+
+uint64_t vm_wait_ready(MicroVM *vm, MicrovmJobVerb verb)
+{
+    uint64_t id;
+
+    if (vm->ready_job.id == 0) {
+        vm->ready_job = (Job){++vm->host->last_job_id, verb};
+        vm->host->changed(vm, vm->host->userdata);
+    }
+    id = vm->ready_job.id;
+    if (state_is_up(vm->record.state) && !vm->settling)
+        vm_readiness_begin(vm); /* which may be over */
+    return id;
+}
+
 int vm_request_autostart(MicroVM *vm, uint64_t *ret_job, char **ret_error)
 {
     return request_start(vm, vm->fallback, ret_job, ret_error);
@@ -172,6 +209,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
     vm->record.again = vm->pulls_in = false;
+    condemned_clear(&vm->record.condemned);
     if (!vm->record.decided || vm->record.wanted) {
         vm->record.decided = true;
         vm->record.wanted = false;
@@ -182,6 +220,19 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     else
         begin_stop(vm, options, "stop asked for");
     return 0;
+}
+
+void vm_condemn(MicroVM *vm, MicrovmResult result, bool for_good, bool force, const char *why)
+{
+    if (!state_is_up(vm->record.state) || vm->settling)
+        return;
+    condemned_clear(&vm->record.condemned);
+    vm->record.condemned = (Condemned){.result = result, .for_good = for_good, .text = strdup(why)};
+    if (!vm->record.condemned.text) {
+        log_oom();
+        return;
+    }
+    begin_stop(vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, why);
 }
 
 static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *options, uint64_t *ret_job,

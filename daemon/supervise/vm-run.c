@@ -53,6 +53,25 @@ static RestartRules restart_rules(const VmSpec *spec)
                           .limit_interval_usec = spec->restart_limit_interval_usec};
 }
 
+/* microvmd ended it itself: that it did as it was told does not make it a success. */
+static void apply_condemned(const Condemned *condemned, Ending *ending)
+{
+    if (!condemned->text)
+        return;
+    ending->kind = ENDING_FAILURE;
+    ending->result = condemned->result;
+    if (free_and_strdup(&ending->text, condemned->text) < 0)
+        log_oom();
+}
+
+/* Whatever the policy says, but not against a person who wants it started. */
+static RestartVerdict give_up_for_good(const Ending *ending)
+{
+    return (RestartVerdict){.kind = RESTART_VERDICT_FAILED,
+                            .result = ending->result,
+                            .text = say("%s; its definition wants it given up then", ending->text)};
+}
+
 static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
 {
     static const VmEvent events[] = {
@@ -69,8 +88,11 @@ static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
     /* Without a definition there is nothing to start again from. */
     if (!vm->spec)
         rules.policy = RESTART_NO;
-    verdict =
-        restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, &vm->record.history);
+    if (vm->record.condemned.for_good && !vm->record.again)
+        verdict = give_up_for_good(ending);
+    else
+        verdict =
+            restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
     if (verdict.kind == RESTART_VERDICT_RETRY)
@@ -173,6 +195,7 @@ static int start_driver(MicroVM *vm, char **ret_error)
     vm->record.driver = vm->driver->kind;
     vm->record.start_usec = now_realtime_usec();
     vm->record.start_boot_usec = now_boottime_usec();
+    vm_readiness_reset(vm);
     fault_point("before the start is on record");
     vm_save(vm); /* the generation must be on record before there is anything that carries it */
     fault_point("after the start is on record");
@@ -309,6 +332,7 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
     if (detail)
         log_vm_warning(vm->name, "The guest's kernel panicked: %s", detail);
     ending = ending_classify(&facts);
+    apply_condemned(&vm->record.condemned, &ending);
     if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
         ran = now - vm->record.start_boot_usec;
     decide(vm, &ending, ran);
@@ -353,6 +377,7 @@ void vm_run_beside(MicroVM *vm, bool adopted)
 {
     int r;
 
+    vm_readiness_begin(vm);
     if (!vm->driver || vm->logs)
         return;
     r = vm_logs_new(vm, adopted, &vm->logs);

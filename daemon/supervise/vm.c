@@ -82,6 +82,7 @@ MicroVM *vm_free(MicroVM *vm)
     sd_event_source_disable_unref(vm->restart_timer);
     sd_event_source_disable_unref(vm->settle_timer);
     vm_logs_free(vm->logs);
+    vm_readiness_end(vm);
     console_free(vm->console);
     if (vm->waiter.done)
         vm->waiter.done(-ESHUTDOWN, "microvmd is ending", vm->waiter.userdata);
@@ -271,15 +272,25 @@ void vm_set_reason(MicroVM *vm, const char *reason)
     vm_save(vm);
 }
 
-void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason)
+static void finish_job(MicroVM *vm, Job *finished, MicrovmJobResult result, const char *reason)
 {
-    Job job = vm->job;
+    Job job = *finished;
 
     if (job.id == 0)
         return;
-    vm->job = (Job){0};
+    *finished = (Job){0};
     vm->host->job_removed(vm, job, result, reason, vm->host->userdata);
     vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason)
+{
+    finish_job(vm, &vm->job, result, reason);
+}
+
+void vm_finish_ready_job(MicroVM *vm, MicrovmJobResult result, const char *reason)
+{
+    finish_job(vm, &vm->ready_job, result, reason);
 }
 
 /* A start is done at running; a stop when nothing runs; both are over when it turned out otherwise. */
@@ -287,6 +298,8 @@ static void settle_job(MicroVM *vm, MicrovmState state)
 {
     bool starting = vm->job.verb != MICROVM_JOB_STOP;
 
+    if (state == MICROVM_INACTIVE || state == MICROVM_FAILED || state == MICROVM_BACKOFF)
+        vm_finish_ready_job(vm, MICROVM_JOB_FAILED, vm->record.reason);
     if (vm->job.id == 0)
         return;
     if (state_is_up(state) && starting)
@@ -330,7 +343,9 @@ static void cancel_timers(MicroVM *vm)
         vm->logs = vm_logs_end(vm->logs);
         vm->settling = false;
         vm->pid = 0;
-        vm->readiness = MICROVM_READINESS_NONE;
+        vm_readiness_end(vm);
+        readiness_clear(&vm->record.readiness);
+        condemned_clear(&vm->record.condemned);
         vm->record.generation = SD_ID128_NULL;
         vm->console = console_free(vm->console);
     }
@@ -365,6 +380,8 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
     if (event == VM_EVENT_ENDED_OFF)
         vm->record.wanted = false;
     cancel_timers(vm);
+    if (state_is_alive(transition.next))
+        vm_readiness_follow(vm);
     update_outdated(vm);
     if (transition.next != before)
         log_change(vm, before);

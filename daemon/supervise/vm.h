@@ -15,6 +15,7 @@
 
 typedef struct MicroVM MicroVM;
 typedef struct VmLogs VmLogs;
+typedef struct VmReadiness VmReadiness;
 
 typedef struct Job {
     uint64_t id; /* 0: none */
@@ -67,10 +68,14 @@ struct MicroVM {
     bool unlearns; /* when it is gone, it is not remembered what was decided of it in this boot */
     VmRecord record;
     Job job;
-    bool pulls_in; /* the start was asked for, or is an autostart: requires and wants come with it */
-    pid_t pid;     /* of the hypervisor; 0: none */
-    char *unit;    /* of systemd, that it is; NULL: none */
-    MicrovmReadiness readiness; /* of the run, for who declares it: no driver tells it yet */
+    bool pulls_in;          /* the start was asked for, or is an autostart: requires and wants come with it */
+    pid_t pid;              /* of the hypervisor; 0: none */
+    char *unit;             /* of systemd, that it is; NULL: none */
+    Job ready_job;          /* a start or restart that is done when the guest is ready */
+    VmReadiness *readiness; /* what looks for it in the present run; NULL: nothing does */
+    char *readiness_detail; /* what the last try came to, or NULL */
+    char *readiness_reason; /* one sentence for people; NULL or empty: nothing is claimed */
+    char *status_text;      /* what the guest says of itself, or NULL */
     bool had_kvm;
     RunUser user;    /* of the start that was prepared last */
     bool settling;   /* the run is over; its console may have more to say */
@@ -128,8 +133,9 @@ void vm_leave(MicroVM *vm);
 void vm_drop_fallback(MicroVM *vm);
 /* Forgets that it failed, and how often; `reason` is what is said of it from then on. */
 void vm_reset_failed(MicroVM *vm, const char *reason);
-/* Finishes the job, if there is one. */
+/* Finishes the job, if there is one; and the one that waits for the guest to be ready. */
 void vm_finish_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
+void vm_finish_ready_job(MicroVM *vm, MicrovmJobResult result, const char *reason);
 
 /* vm-prepare.c: file work before and after a run */
 void vm_prepare(MicroVM *vm);
@@ -159,6 +165,32 @@ VmLogs *vm_logs_free(VmLogs *logs);
 VmLogs *vm_logs_end(VmLogs *logs); /* the same, because the run is over */
 DEFINE_CLEANUP(VmLogs *, vm_logs_free)
 
+/*
+ * vm-readiness.c: whether the guest is ready, as its definition tells it. Those who hear from the guest tell
+ * it here; what the definition does not ask for means nothing. Texts are one sentence without its full stop,
+ * and copied.
+ */
+/* A start: what is known of the run before is forgotten. */
+void vm_readiness_reset(MicroVM *vm);
+/* The guest runs, or was found running: takes up what looks for it; again, changes nothing. */
+void vm_readiness_begin(MicroVM *vm);
+/* The state changed; the caller saves the record. */
+void vm_readiness_follow(MicroVM *vm);
+/* Over, with the run, or with the daemon. */
+void vm_readiness_end(MicroVM *vm);
+/* Makes the sentence about it anew. */
+void vm_readiness_tell(MicroVM *vm);
+/* Its kernel runs: something of it was heard. */
+void vm_kernel_up(MicroVM *vm);
+/* It is ready; `how` that is known: "the guest said so". */
+void vm_guest_ready(MicroVM *vm, const char *how);
+/* It was, and is not any more. */
+void vm_guest_not_ready(MicroVM *vm, const char *why);
+/* What it says of itself, whatever bytes these are; cut where they are long. NULL: nothing any more. */
+void vm_guest_status(MicroVM *vm, const char *text);
+/* What the last try came to; NULL: there was none. */
+void vm_readiness_detail(MicroVM *vm, const char *detail);
+
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */
 void vm_restore(
     MicroVM *vm); /* resumes what the record says and needs no driver: due restarts, held starts */
@@ -179,12 +211,22 @@ int vm_may_start(MicroVM *vm, char **ret_error);
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error);
 /* The same because its definition says so: what it was rolled back to stays what it starts from. */
 int vm_request_autostart(MicroVM *vm, uint64_t *ret_job, char **ret_error);
+/* Whether there is something to wait for after a start; and a job that is done when the guest is ready, for a
+ * start or restart that was accepted just now. */
+int vm_may_wait_ready(const MicroVM *vm, MicrovmJobVerb verb, char **ret_error);
+uint64_t vm_wait_ready(MicroVM *vm, MicrovmJobVerb verb);
 /* Starts it with a job of its own because `by` requires or wants it; what runs or is coming is left alone. */
 int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error);
 /* Whether it is on its way to running, of which a delayed restart is no part. */
 bool vm_is_coming(const MicroVM *vm);
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
+/*
+ * Ends a run that is up, as a failure: with the result `result`, because of `why` (a sentence without its
+ * full stop). Then the restart policy applies, unless it is `for_good`. The guest is asked first, but not
+ * with `force`. A stop, start or restart that somebody asks for meanwhile has its way.
+ */
+void vm_condemn(MicroVM *vm, MicrovmResult result, bool for_good, bool force, const char *why);
 int vm_request_kill(MicroVM *vm, int signal, char **ret_error);
 /* Of its memory, for this run; its definition has a balloon. */
 int vm_request_memory(MicroVM *vm, uint64_t bytes, vm_done_fn done, void *userdata, char **ret_error);

@@ -307,14 +307,15 @@ static void test_canary_has_to_become_ready(void **context)
             pump(world, 1);
         for (int k = 0; k < 2000 && a->record.state != MICROVM_RUNNING; k++)
             pump(world, 1);
-        a->readiness = MICROVM_READINESS_WAITING; /* as who watches for it would */
+        a->record.readiness.state = MICROVM_READINESS_WAITING; /* as who watches for it would */
         pump(world, 50);
         assert_string_equal(world->ended, "");
-        a->readiness = cases[i].then;
+        a->record.readiness.state = cases[i].then;
         world->manager->host.changed(a, world->manager->host.userdata);
         wait_for_end(world, cases[i].result, cases[i].words);
         assert_int_equal(a->booted->mem_mib, cases[i].mem_mib);
-        assert_int_equal(a->readiness, i == 2 ? MICROVM_READINESS_READY : MICROVM_READINESS_NONE);
+        assert_int_equal(a->record.readiness.state,
+                         i == 2 ? MICROVM_READINESS_READY : MICROVM_READINESS_NONE);
     }
 }
 
