@@ -376,6 +376,7 @@ int manager_start(Manager *manager)
         r = manager_open_drivers(manager);
     if (r < 0)
         return r;
+    manager_listen(manager);
     r = load_records(manager);
     manager_watch(manager);
     if (r >= 0)
@@ -400,6 +401,7 @@ Manager *manager_free(Manager *manager)
     manager_unwatch(manager);
     sd_event_source_disable_unref(manager->watch_hold);
     manager_close_drivers(manager);
+    notify_listener_free(manager->notify);
     workers_stop(manager->writer, STOP_GRACE_USEC);
     workers_stop(manager->host.files, STOP_GRACE_USEC);
     for (size_t i = 0; i < manager->n_vms; i++)

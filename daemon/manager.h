@@ -4,6 +4,7 @@
 #define MANAGER_H
 
 #include "definitions.h"
+#include "supervise/notify-listener.h"
 #include "supervise/vm.h"
 
 enum {
@@ -54,6 +55,7 @@ struct Manager {
     char *role_reason; /* why it is not "host" */
     VmHost host;
     char *spare_dir; /* of `host` */
+    NotifyListener *notify; /* NULL: guests are not heard by AF_VSOCK */
     Workers *writer; /* one thread: of definitions */
     MicroVM **vms;   /* sorted by name */
     size_t n_vms;
@@ -136,6 +138,9 @@ void manager_close_drivers(Manager *manager);
 /* manager-admit.c: what may start now, and what next */
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata);
 void manager_admit_waiting(Manager *manager);
+
+/* manager-notify.c: hears guests by AF_VSOCK, where the host can. */
+void manager_listen(Manager *manager);
 
 /* manager-watch.c: watches what there is now, if the configuration says so; before it is read. */
 void manager_watch(Manager *manager);

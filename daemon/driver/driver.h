@@ -17,6 +17,9 @@
 
 typedef struct Driver Driver;
 
+/* In the runtime directory of a microVM: where its guest's own words come out, whoever runs it. */
+#define NOTIFY_SOCKET "notify.sock"
+
 /* Why a run is over, as far as the driver knows. The console text may refine it: see supervise/ending.h. */
 #define END_CAUSE_LIST(X)                                                                                    \
     X(END_POWEROFF, "poweroff")   /* the guest switched itself off */                                        \

@@ -84,6 +84,7 @@
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
     X(CAP_NOTIFY, "hearing the guest's own words", WITH_QEMU_SO_FAR)                                         \
+    X(CAP_WATCHDOG, "a watchdog device", WITH_PCI " or \"type\": \"notify\"")                                \
     X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)
 
 #define CAPABILITY_CONSTANT(constant, what, who) constant,

@@ -13,6 +13,8 @@ ENUM_NAME(drive_io_engine, DriveIoEngine)
 ENUM_NAME(restart_policy, RestartPolicy)
 ENUM_NAME(readiness_type, ReadinessType)
 ENUM_NAME(on_timeout, OnTimeout)
+ENUM_NAME(watchdog, Watchdog)
+ENUM_NAME(on_panic, OnPanic)
 ENUM_NAME(log_target, LogTarget)
 
 /* The capabilities are in the order of the words. */
@@ -36,6 +38,13 @@ static Capability readiness_needs(int value)
     if (value == READINESS_NONE || value == READINESS_AUTO)
         return CAP_NONE;
     return value == READINESS_NOTIFY ? CAP_NOTIFY : CAP_READINESS;
+}
+
+static Capability watchdog_needs(int value)
+{
+    static const Capability needs[WATCHDOG_MAX] = {[WATCHDOG_DEVICE] = CAP_WATCHDOG, [WATCHDOG_NOTIFY] = CAP_NOTIFY};
+
+    return needs[value];
 }
 
 static Capability graphics_backend_needs(int value)
@@ -296,6 +305,25 @@ static const KeyRow vm_rows[] = {
      .take = take_argument, NEXT_START, .needs = CAP_READINESS, UNSAFE,
      WITH_WORDS("readiness.type", WORD(READINESS_COMMAND)),
      .doc = "Of type command: a program on the host and its arguments; ready when it ends with 0."},
+    {.key = "watchdog.type", .type = KEY_ENUM, AT(VmSpec, watchdog_type), .fallback = "none",
+     WORDS(watchdog, WATCHDOG), .enum_needs = watchdog_needs,
+     .doc = "How it is noticed that a guest hangs. device: it has a watchdog, i6300esb, which it must feed (RuntimeWatchdogSec= of its "
+            "systemd). notify: it says so by itself (WATCHDOG=1, microvm-guest-notify(7)); from the first time on that is "
+            "expected."},
+    {.key = "watchdog.timeout", .type = KEY_DURATION, AT(VmSpec, watchdog_timeout_usec), .fallback = "60",
+     RANGE(1000000, DAY), LIVE, WITH_WORDS("watchdog.type", WORD(WATCHDOG_NOTIFY)),
+     .doc = "Of type notify: how long the guest may be silent. A device is told that by the guest."},
+    {.key = "watchdog.action", .type = KEY_ENUM, AT(VmSpec, watchdog_action), .fallback = "restart",
+     WORDS(on_timeout, ON_TIMEOUT), WITH_WORDS("watchdog.type", WORD(WATCHDOG_DEVICE) | WORD(WATCHDOG_NOTIFY)),
+     .doc = "What to do with a guest that hangs. restart: end it as a failure, so that restart.policy applies; fail: end it for "
+            "good; wait: only say so."},
+    {.key = "onEmergency", .type = KEY_ENUM, AT(VmSpec, on_emergency), .fallback = "wait",
+     WORDS(on_timeout, ON_TIMEOUT), LIVE,
+     .doc = "What to do when the guest's systemd says that it is in an emergency or rescue shell. wait: only say so. Then restart "
+            "and fail, as in watchdog.action."},
+    {.key = "onPanic", .type = KEY_ENUM, AT(VmSpec, on_panic), .fallback = "restart", WORDS(on_panic, ON_PANIC), LIVE,
+     .doc = "What follows when the guest's kernel has panicked. restart: a failure, so that restart.policy applies; fail: it "
+            "stays off."},
     {.key = "stop.timeout", .type = KEY_DURATION, AT(VmSpec, stop_timeout_usec), .fallback = "90",
      RANGE(0, DAY), LIVE,
      .doc = "How long a guest that was asked to shut down may take before it is ended by force."},

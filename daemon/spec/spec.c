@@ -82,7 +82,7 @@ bool vm_name_valid(const char *name)
 
 bool vm_spec_needs_notify(const VmSpec *spec)
 {
-    return spec->readiness_type == READINESS_NOTIFY;
+    return spec->readiness_type == READINESS_NOTIFY || spec->watchdog_type == WATCHDOG_NOTIFY;
 }
 
 bool vm_spec_wants_notify(const VmSpec *spec)

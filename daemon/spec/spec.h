@@ -188,6 +188,11 @@ typedef struct VmSpec {
     uint64_t readiness_port;
     char **readiness_command;
     size_t n_readiness_command;
+    Watchdog watchdog_type;
+    uint64_t watchdog_timeout_usec;
+    OnTimeout watchdog_action;
+    OnTimeout on_emergency;
+    OnPanic on_panic;
     uint64_t stop_timeout_usec;
     StopStepSpec *stop_steps;
     size_t n_stop_steps;

@@ -61,6 +61,17 @@ MICROVM_STRING_TABLE(ReadinessType, readiness_type, READINESS_TYPE, READINESS_TY
     X(ON_TIMEOUT_FAIL, "fail")
 MICROVM_STRING_TABLE(OnTimeout, on_timeout, ON_TIMEOUT, ON_TIMEOUT_LIST)
 
+#define WATCHDOG_LIST(X)                                                                                     \
+    X(WATCHDOG_NONE, "none")                                                                                 \
+    X(WATCHDOG_DEVICE, "device")                                                                             \
+    X(WATCHDOG_NOTIFY, "notify")
+MICROVM_STRING_TABLE(Watchdog, watchdog, WATCHDOG, WATCHDOG_LIST)
+
+#define ON_PANIC_LIST(X)                                                                                     \
+    X(ON_PANIC_RESTART, "restart")                                                                           \
+    X(ON_PANIC_FAIL, "fail")
+MICROVM_STRING_TABLE(OnPanic, on_panic, ON_PANIC, ON_PANIC_LIST)
+
 #define STOP_ACTION_LIST(X)                                                                                  \
     X(STOP_ACTION_AGENT, "agent")                                                                            \
     X(STOP_ACTION_ACPI, "acpi")                                                                              \

@@ -139,6 +139,7 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
          add_readiness(object, &record->readiness) && add_condemned(object, &record->condemned) &&
+         cJSON_AddBoolToObject(object, "keepsAlive", record->keeps_alive) &&
          cJSON_AddBoolToObject(object, "decided", record->decided) &&
          cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
@@ -251,6 +252,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .wanted = get_bool(object, "wanted"),
         .readiness = read_readiness(object),
         .condemned = read_condemned(object),
+        .keeps_alive = get_bool(object, "keepsAlive"),
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);

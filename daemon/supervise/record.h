@@ -46,6 +46,7 @@ typedef struct VmRecord {
     /* of the run */
     Readiness readiness;
     Condemned condemned;
+    bool keeps_alive; /* the guest has begun to say that it lives, and is to go on */
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);

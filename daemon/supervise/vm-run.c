@@ -133,7 +133,8 @@ static int choose_accel(MicroVM *vm, const AccelFacts *facts, char **ret_error)
 
 /* What the plan has put in place for the hypervisor. */
 typedef struct RunFiles {
-    char *kernel, *initrd, *console_log;
+    char *kernel, *initrd, *console_log, *notify;
+    unsigned notify_port;
     char **credentials;
     size_t n_credentials;
 } RunFiles;
@@ -146,6 +147,7 @@ static void run_files_clear(RunFiles *files)
     free(files->kernel);
     free(files->initrd);
     free(files->console_log);
+    free(files->notify);
 }
 
 /* -ENOMEM leaves what can be cleared. */
@@ -157,6 +159,9 @@ static int run_files_find(const MicroVM *vm, RunFiles *files)
     files->credentials = calloc(spec->n_credentials + 1, sizeof(*files->credentials));
     if (!files->console_log || !files->credentials)
         return -ENOMEM;
+    if (vm_spec_wants_notify(spec) && asprintf(&files->notify, "%s/" NOTIFY_SOCKET, vm->runtime_dir) < 0)
+        return -ENOMEM;
+    files->notify_port = files->notify ? vm->host->notify_vsock_port : 0;
     if (spec->kernel && asprintf(&files->kernel, "%s/kernel", vm->runtime_dir) < 0)
         return -ENOMEM;
     if (spec->initrd && asprintf(&files->initrd, "%s/initrd", vm->runtime_dir) < 0)
@@ -211,6 +216,8 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                                   .console_log = files.console_log,
                                                   .state_dir = vm->state_dir,
                                                   .user = vm->user.named ? &vm->user.ids : NULL,
+                                                  .notify_socket = files.notify,
+                                                  .notify_vsock_port = files.notify_port,
                                               });
 }
 
@@ -378,6 +385,7 @@ void vm_run_beside(MicroVM *vm, bool adopted)
     int r;
 
     vm_readiness_begin(vm);
+    vm_notify_begin(vm);
     if (!vm->driver || vm->logs)
         return;
     r = vm_logs_new(vm, adopted, &vm->logs);

@@ -83,6 +83,7 @@ MicroVM *vm_free(MicroVM *vm)
     sd_event_source_disable_unref(vm->settle_timer);
     vm_logs_free(vm->logs);
     vm_readiness_end(vm);
+    vm_notify_end(vm);
     console_free(vm->console);
     if (vm->waiter.done)
         vm->waiter.done(-ESHUTDOWN, "microvmd is ending", vm->waiter.userdata);
@@ -344,6 +345,8 @@ static void cancel_timers(MicroVM *vm)
         vm->settling = false;
         vm->pid = 0;
         vm_readiness_end(vm);
+        vm_notify_end(vm);
+        vm->record.keeps_alive = false;
         readiness_clear(&vm->record.readiness);
         condemned_clear(&vm->record.condemned);
         vm->record.generation = SD_ID128_NULL;

@@ -16,6 +16,7 @@
 typedef struct MicroVM MicroVM;
 typedef struct VmLogs VmLogs;
 typedef struct VmReadiness VmReadiness;
+typedef struct VmNotify VmNotify;
 
 typedef struct Job {
     uint64_t id; /* 0: none */
@@ -30,6 +31,7 @@ typedef struct VmHost {
     const char *runtime_dir;
     const char *spare_dir;   /* see plan_new() */
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
+    unsigned notify_vsock_port; /* at which guests are heard by AF_VSOCK; 0: they are not */
     uint64_t last_job_id;
     /*
      * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when
@@ -73,6 +75,7 @@ struct MicroVM {
     char *unit;             /* of systemd, that it is; NULL: none */
     Job ready_job;          /* a start or restart that is done when the guest is ready */
     VmReadiness *readiness; /* what looks for it in the present run; NULL: nothing does */
+    VmNotify *notify;       /* what hears the guest of the present run */
     char *readiness_detail; /* what the last try came to, or NULL */
     char *readiness_reason; /* one sentence for people; NULL or empty: nothing is claimed */
     char *status_text;      /* what the guest says of itself, or NULL */
@@ -190,6 +193,15 @@ void vm_guest_not_ready(MicroVM *vm, const char *why);
 void vm_guest_status(MicroVM *vm, const char *text);
 /* What the last try came to; NULL: there was none. */
 void vm_readiness_detail(MicroVM *vm, const char *detail);
+
+/*
+ * vm-notify.c: what the guest says of itself, in the words of sd_notify(3), and what follows from it.
+ */
+/* The guest runs, or was found running; again, changes nothing. */
+void vm_notify_begin(MicroVM *vm);
+void vm_notify_end(MicroVM *vm);
+/* A message of it, which is cut apart. */
+void vm_notify_hear(MicroVM *vm, char *message);
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */
 void vm_restore(

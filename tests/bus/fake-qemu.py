@@ -6,6 +6,7 @@ kernel's command line says: exit, dies, garbage, mute, deaf, closes, code, flood
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -15,6 +16,8 @@ import time
 line = " ".join(sys.argv)
 fake = (re.search(r"fake=([a-z]+)", line) or ["", ""])[1]
 listener = socket.socket(fileno=int(re.search(r"id=control,fd=(\d+)", line)[1]))
+notify = re.search(r"id=notify,fd=(\d+)", line)
+notify = notify and socket.socket(fileno=int(notify[1]))
 
 
 def say(peer, message):
@@ -53,7 +56,7 @@ if fake == "deaf":
 else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
 say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
-status, balloon = "running", 0
+status, balloon, ear = "running", 0, None
 if fake == "floods":
     threading.Thread(target=flood, daemon=True).start()
 while True:
@@ -91,6 +94,10 @@ while True:
             end(client, "guest-shutdown")
         if call["execute"] == "quit":
             end(client, "host-qmp-quit")
+        if call["execute"] == "fake-guest-says":  # whoever hears it now
+            if not ear or select.select([ear], [], [], 0)[0]:
+                ear, _ = notify.accept()
+            ear.sendall(call["arguments"]["text"].encode() * call["arguments"].get("times", 1))
         if call["execute"] == "fake-event":
             say(client, {**call["arguments"], "timestamp": {}})
         if call["execute"] == "fake-end":

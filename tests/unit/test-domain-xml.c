@@ -47,7 +47,7 @@ static StartRequest request_for(VmSpec *spec)
                           .state_dir = "/var/lib/microvmd/vm/web"};
 }
 
-#define NOTIFY_SOCKET "/run/microvmd/vm/<web>/notify.sock"
+#define GUESTS_SOCKET "/run/microvmd/vm/<web>/notify.sock"
 
 static void test_minimal(void **state)
 {
@@ -188,7 +188,7 @@ static void test_every_key_on_microvm(void **state)
 
     spec.hugepage_mem = true;
     request.credentials = credential_copies;
-    request.notify_socket = NOTIFY_SOCKET;
+    request.notify_socket = GUESTS_SOCKET;
     compare("every-microvm", &request, &system_target);
 }
 
@@ -207,7 +207,7 @@ static void test_every_key_on_q35(void **state)
     spec.n_forward_ports = 1;
     spec.qemu_serial_console = false;
     request.credentials = credential_copies;
-    request.notify_socket = NOTIFY_SOCKET;
+    request.notify_socket = GUESTS_SOCKET;
     request.notify_vsock_port = 28022;
     compare("every-q35", &request, &system_target);
 }
@@ -223,7 +223,7 @@ static void test_no_notify_port(void **state)
     for (size_t i = 0; i < ELEMENTSOF(many); i++)
         many[i].image = (char *)"disk.img";
     request.credentials = credential_copies;
-    request.notify_socket = NOTIFY_SOCKET;
+    request.notify_socket = GUESTS_SOCKET;
     spec.volumes = many;
     for (spec.n_volumes = 0; spec.n_volumes < ELEMENTSOF(many); spec.n_volumes++) {
         size_t others = spec.n_interfaces + spec.n_shares + 2; /* vsock, balloon */

@@ -128,7 +128,6 @@ void process_record_clear(ProcessRecord *record);
 /* --- files.c: what a run has in its runtime directory --- */
 #define CONTROL_SOCKET "control.sock"
 #define CONSOLE_SOCKET "console.sock"
-#define NOTIFY_SOCKET  "notify.sock"
 #define QMP_SOCKET     "qmp.sock"
 #define OWN_SOCKET     "own.sock"       /* a link to where the definition wants another one of that kind */
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */

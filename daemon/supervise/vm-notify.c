@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the guest of a run says of itself: that it is ready, lives, is in an emergency shell, shuts down. */
+#include "supervise/vm.h"
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "base/say.h"
+#include "base/socket.h"
+#include "supervise/guest-words.h"
+#include "supervise/notify-stream.h"
+
+/* How long a guest whose word is overdue is listened to before that counts: the word may have come while
+ * microvmd itself was stopped or had no processor. */
+#define DOUBT_USEC UINT64_C(2000000)
+
+struct VmNotify {
+    NotifyStream *port; /* NULL: it has none, or it is closed */
+    GuestWords words;
+    sd_event_source *silence; /* its next word that it lives is due */
+    bool doubt;               /* it was, and is waited for a moment longer */
+    bool hangs;               /* that was told */
+};
+
+/* --- liveness --- */
+
+/* What its definition wants of a guest that is in trouble; `why` is one sentence without its full stop. */
+static void act_on(MicroVM *vm, OnTimeout action, MicrovmResult result, bool force, const char *why)
+{
+    log_vm_warning(vm->name, "%s%s", why,
+                   action == ON_TIMEOUT_WAIT ? "; it goes on, as its definition wants it." : ".");
+    if (action != ON_TIMEOUT_WAIT)
+        vm_condemn(vm, result, action == ON_TIMEOUT_FAIL, force, why);
+}
+
+static void hangs(MicroVM *vm, const char *why)
+{
+    if (vm->notify->hangs)
+        return;
+    vm->notify->hangs = true;
+    vm_guest_status(vm, why);
+    act_on(vm, vm->booted->watchdog_action, MICROVM_RESULT_WATCHDOG, true, why);
+}
+
+static void listen_for(MicroVM *vm, uint64_t usec);
+
+static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+    VmNotify *notify = vm->notify;
+    _cleanup_free_ char *why = NULL;
+    char timeout[64];
+
+    if (vm->record.state != MICROVM_RUNNING) {
+        listen_for(vm, vm->booted->watchdog_timeout_usec); /* one that stands still says nothing */
+        return 0;
+    }
+    if (!notify->doubt) {
+        listen_for(vm, DOUBT_USEC);
+        notify->doubt = true;
+        return 0;
+    }
+    notify->silence = sd_event_source_disable_unref(notify->silence);
+    format_duration(vm->booted->watchdog_timeout_usec, timeout, sizeof(timeout));
+    why = say("the guest hangs: it has not said that it lives for %s", timeout);
+    hangs(vm, why ? why : "the guest hangs");
+    return 0;
+}
+
+/* Its next word is due by then. */
+static void listen_for(MicroVM *vm, uint64_t usec)
+{
+    VmNotify *notify = vm->notify;
+    int r;
+
+    notify->doubt = false;
+    notify->silence = sd_event_source_disable_unref(notify->silence);
+    r = sd_event_add_time_relative(vm->host->event, &notify->silence, CLOCK_MONOTONIC, usec, 0, on_silence,
+                                   vm);
+    if (r < 0)
+        log_full(LOG_ERR, vm->name, r, "The guest's watchdog can't be timed: %m");
+}
+
+static bool has_watchdog(const MicroVM *vm)
+{
+    return vm->booted && vm->booted->watchdog_type == WATCHDOG_NOTIFY;
+}
+
+static void is_alive(MicroVM *vm)
+{
+    if (!has_watchdog(vm))
+        return;
+    vm->notify->hangs = false;
+    listen_for(vm, vm->booted->watchdog_timeout_usec);
+    if (vm->record.keeps_alive)
+        return;
+    vm->record.keeps_alive = true; /* a daemon that takes our place goes on */
+    vm_save(vm);
+}
+
+/* --- a message --- */
+
+static bool tells_readiness(const MicroVM *vm)
+{
+    return vm->booted->readiness_type == READINESS_AUTO || vm->booted->readiness_type == READINESS_NOTIFY;
+}
+
+static void tell_readiness(MicroVM *vm, const GuestNews *news)
+{
+    if (news->trouble) {
+        vm_guest_not_ready(vm, news->trouble);
+        vm_readiness_detail(vm, news->trouble);
+    }
+    if (news->ready)
+        vm_guest_ready(vm, "the guest said so");
+}
+
+void vm_notify_hear(MicroVM *vm, char *message)
+{
+    GuestNews news;
+
+    if (!vm->notify || !vm->booted || vm->settling)
+        return;
+    guest_words_take(&vm->notify->words, message, &news);
+    vm_kernel_up(vm);
+    if (*news.status)
+        vm_guest_status(vm, news.status);
+    if (tells_readiness(vm))
+        tell_readiness(vm, &news);
+    if (news.alive)
+        is_alive(vm);
+    if (news.hangs && has_watchdog(vm))
+        hangs(vm, "the guest hangs: its own watchdog says so");
+    if (news.emergency)
+        act_on(vm, vm->booted->on_emergency, MICROVM_RESULT_EXIT_CODE, false, news.trouble);
+}
+
+/* --- the port --- */
+
+static void on_line(NotifyStream *stream, char *text, void *userdata)
+{
+    vm_notify_hear(userdata, text);
+}
+
+static void on_closed(NotifyStream *stream, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->notify->port = notify_stream_free(stream);
+}
+
+static void open_port(MicroVM *vm)
+{
+    int fd = -EBADF, r;
+
+    r = socket_connect(vm->runtime_dir, NOTIFY_SOCKET, &fd);
+    if (r >= 0)
+        r = notify_stream_new(vm->host->event, fd, &(NotifyHandlers){on_line, on_closed, vm},
+                              &vm->notify->port);
+    /* Where there was no room for it, it was not offered. */
+    if (r < 0 && (r != -ENOENT || (vm_spec_needs_notify(vm->booted) && vm->booted->vsock_cid == 0)))
+        log_full(LOG_WARNING, vm->name, r, "The guest can't be heard by %s/" NOTIFY_SOCKET ": %m",
+                 vm->runtime_dir);
+}
+
+void vm_notify_begin(MicroVM *vm)
+{
+    MicrovmReadiness before = vm->record.readiness.state;
+
+    if (!vm->booted || !vm_spec_wants_notify(vm->booted))
+        return;
+    if (!vm->notify) {
+        vm->notify = calloc(1, sizeof(*vm->notify));
+        if (!vm->notify) {
+            log_oom();
+            return;
+        }
+        vm->notify->words.ready = before == MICROVM_READINESS_READY || before == MICROVM_READINESS_LOST;
+        if (vm->record.keeps_alive && has_watchdog(vm))
+            listen_for(vm, vm->booted->watchdog_timeout_usec);
+    }
+    if (!vm->notify->port)
+        open_port(vm);
+}
+
+void vm_notify_end(MicroVM *vm)
+{
+    VmNotify *notify = TAKE_PTR(vm->notify);
+
+    if (!notify)
+        return;
+    notify_stream_free(notify->port);
+    sd_event_source_disable_unref(notify->silence);
+    free(notify);
+}

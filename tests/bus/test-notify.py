@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What guests say of themselves, by the port of virtio-serial of a QEMU that is none (fake-qemu.py). Prints TAP."""
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import run_tests, tests_of, wait_for  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
+direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(direct)
+
+NOTIFY = {"readiness": {"type": "notify"}}
+
+
+def says(host, *lines, times=1):
+    text = "".join(line + "\n" for line in lines)
+    run = host.ctl("qmp", "web", json.dumps({"execute": "fake-guest-says", "arguments": {"text": text, "times": times}}))
+    assert run.returncode == 0, run.stderr
+
+
+def becomes(host, readiness):
+    wait_for(readiness, lambda: host.vm("web", "Readiness") == readiness)
+
+
+def test_ready(host):
+    direct.start(host, **NOTIFY)
+    assert host.vm("web", "Readiness") == "waiting" and host.vm("web", "ReadyTimestamp") == 0
+    says(host, "STATUS=Loading", "", "nonsense")
+    says(host, "READY=1", "")
+    becomes(host, "ready")
+    assert host.vm("web", "ReadyTimestamp") > 0
+    says(host, "STOPPING=1")
+    becomes(host, "lost")
+    assert direct.state(host) == "running"
+    assert host.ctl("stop", "web").returncode == 0
+    assert direct.left(host) == [] and host.vm("web", "Readiness") == "none"
+
+
+def test_offered_to_everyone(host):
+    direct.start(host)
+    assert host.vm("web", "Readiness") == "none"
+    says(host, "READY=1")
+    becomes(host, "ready")
+    assert host.ctl("stop", "web").returncode == 0
+    direct.start(host, readiness={"type": "none"})
+    assert not os.path.exists(host.path("run/vm/web/notify.sock"))
+    assert host.vm("web", "Readiness") == "none"
+
+
+def test_a_daemon_that_comes_back(host):
+    direct.start(host, **NOTIFY)
+    says(host, "STATUS=Loading")
+    host.stop(signal.SIGKILL)
+    direct.start_daemon(host)
+    assert host.vm("web", "Readiness") == "waiting"
+    says(host, "READY=1")
+    becomes(host, "ready")
+    host.stop(signal.SIGKILL)
+    direct.start_daemon(host)
+    assert host.vm("web", "Readiness") == "ready"
+    says(host, "STOPPING=1")
+    becomes(host, "lost")
+
+
+def test_emergency_shell(host):
+    direct.start(host, **NOTIFY)
+    says(host, "X_SYSTEMD_UNIT_ACTIVE=sysinit.target")
+    says(host, "X_SYSTEMD_UNIT_ACTIVE=emergency.target", "READY=1")
+    wait_for("the word of it", lambda: "in an emergency shell" in host.read_log())
+    assert host.vm("web", "Readiness") == "waiting" and direct.state(host) == "running"
+    says(host, "X_SYSTEMD_UNIT_INACTIVE=emergency.target", "X_SYSTEMD_UNIT_ACTIVE=multi-user.target")
+    becomes(host, "ready")
+    says(host, "X_SYSTEMD_UNIT_ACTIVE=rescue.target")
+    becomes(host, "lost")
+
+
+def test_emergency_shell_is_no_place_to_stay(host):
+    direct.start(host, onEmergency="fail", restart={"policy": "always"})
+    says(host, "X_SYSTEMD_UNIT_ACTIVE=emergency.target")
+    wait_for("the end", lambda: direct.state(host) == "failed")
+    assert "emergency shell" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+    assert direct.left(host) == []
+
+
+def test_watchdog_by_notify(host):
+    direct.start(host, watchdog={"type": "notify", "timeout": 1})
+    time.sleep(2)  # nothing is expected of who has said nothing
+    assert direct.state(host) == "running"
+    says(host, "WATCHDOG=1")
+    wait_for("the end", lambda: direct.state(host) == "failed")
+    assert host.vm("web", "Result") == "watchdog", host.vm("web", "Result")
+    assert "has not said that it lives for 1s" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+    assert direct.left(host) == []
+
+
+def test_watchdog_over_a_restart_of_the_daemon(host):
+    direct.start(host, watchdog={"type": "notify", "timeout": 2})
+    says(host, "WATCHDOG=1")
+    wait_for("the note", lambda: json.loads(direct.read(host.path("run/vm/web/record.json")))["keepsAlive"])
+    host.stop(signal.SIGKILL)
+    direct.start_daemon(host)
+    wait_for("the end", lambda: direct.state(host) == "failed")
+    assert host.vm("web", "Result") == "watchdog"
+
+
+def test_watchdog_that_lets_it_be(host):
+    direct.start(host, watchdog={"type": "notify", "timeout": 300, "action": "wait"})
+    says(host, "WATCHDOG=1", "WATCHDOG=trigger")
+    wait_for("the word of it", lambda: "its own watchdog says so; it goes on" in host.read_log())
+    assert direct.state(host) == "running"
+
+
+def test_watchdog_restarts_by_policy(host):
+    pid = direct.start(host, watchdog={"type": "notify"}, restart={"policy": "on-failure", "delay": 0})
+    says(host, "WATCHDOG=1", "WATCHDOG=trigger")
+    wait_for("the next run", lambda: direct.state(host) == "running" and host.vm("web", "MainPID") != pid)
+    assert host.vm("web", "NRestarts") == 1 and host.vm("web", "Result") == "watchdog"
+
+
+def test_says_too_much(host):
+    """One guest that floods the port is neither believed for it nor able to keep the daemon busy."""
+    direct.start(host)
+    says(host, "STATUS=" + "x" * 3000, "x" * 10000, times=700)
+    assert direct.state(host) == "running"
+    says(host, "READY=1")
+    becomes(host, "ready")
+
+
+def test_refused_where_there_is_no_room(host):
+    shares = [{"tag": f"t{i}", "source": "/srv", "proto": "9p"} for i in range(22)]
+    direct.define(host, shares=shares, **NOTIFY)
+    assert "the port for notify" in host.vm("web", "DefinitionError"), host.vm("web", "DefinitionError")
+    direct.start(host, shares=shares)
+    assert not os.path.exists(host.path("run/vm/web/notify.sock"))
+    assert host.vm("web", "Readiness") == "none"
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), direct.make_host))
