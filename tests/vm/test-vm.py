@@ -118,6 +118,18 @@ def test_stop_during_boot_is_heard_later(host):
     assert host.vm("web", "LastStop") == "clean", host.vm("web", "StateReason")
 
 
+def test_guest_says_that_it_is_ready_and_then_nothing(host):
+    """By its port of virtio-serial, as the guest of a distribution may with one line of shell."""
+    guest(host, test="notify,alive=3", readiness={"type": "notify"}, watchdog={"type": "notify", "timeout": 5}, restart={"policy": "no"})
+    host.ctl("start", "web")
+    assert host.vm("web", "Readiness") == "waiting"
+    wait_for("its word", lambda: host.vm("web", "Readiness") == "ready", BOOT)
+    assert host.vm("web", "ReadyTimestamp") > host.vm("web", "StartTimestamp")
+    wait_for("the end of a guest that is silent", lambda: state(host) == "failed", BOOT)
+    assert host.vm("web", "Result") == "watchdog", host.vm("web", "StateReason")
+    assert not os.path.exists(host.path("run/vm/web/notify.sock"))
+
+
 def test_killed_hypervisor_is_restarted(host):
     boot(host)
     first = host.vm("web", "MainPID")
