@@ -34,6 +34,7 @@ typedef enum OptionBit {
     OPTION_OUTDATED = 1 << 24,
     OPTION_LABEL = 1 << 25,
     OPTION_READ_ONLY = 1 << 26,
+    OPTION_WAIT = 1 << 27,
     OPTION_RESTART = 1 << 12,
     OPTION_MAX_PARALLEL = 1 << 13,
     OPTION_CANARY = 1 << 14,
@@ -61,6 +62,7 @@ typedef struct Ctl {
     uint64_t lines;        /* UINT64_MAX: not given */
     int boot, signal;
     const char *property;
+    const char *wait; /* start, restart: "running" or "ready"; NULL: not given */
     const char *from; /* create --from */
     Setting *settings;
     size_t n_settings;

@@ -127,6 +127,8 @@ static int append_options(const Ctl *ctl, bool stops, sd_bus_message *call)
     int r;
 
     r = sd_bus_message_open_container(call, 'a', "{sv}");
+    if (r >= 0 && ctl->wait)
+        r = sd_bus_message_append(call, "{sv}", "wait", "s", ctl->wait);
     if (r >= 0 && stops && (ctl->given & OPTION_FORCE))
         r = sd_bus_message_append(call, "{sv}", "force", "b", 1);
     if (r >= 0 && stops && ctl->timeout_usec != UINT64_MAX)

@@ -75,6 +75,7 @@ static const char help[] =
     "  --restart               apply: restart what needs it\n"
     "  --max-parallel=N        apply --restart: so many at once (1)\n"
     "  --canary[=TIME]         apply --restart: one first, which must stay up (10s), or is rolled back\n"
+    "  --wait=ready            start, restart: until the guest is ready, as its definition tells it\n"
     "  --prune[=all]           apply: stop what has no definition any more\n"
     "  --purge                 remove, apply --prune: its files and volumes, too\n"
     "  -y, --yes               remove, apply: without asking\n"
@@ -104,6 +105,7 @@ enum {
     OPT_RESTART,
     OPT_MAX_PARALLEL,
     OPT_CANARY,
+    OPT_WAIT,
     OPT_PRUNE,
     OPT_VERSION,
     OPT_FROM,
@@ -163,6 +165,7 @@ static const struct option long_options[] = {
     {"restart", no_argument, NULL, OPT_RESTART},
     {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
     {"canary", optional_argument, NULL, OPT_CANARY},
+    {"wait", required_argument, NULL, OPT_WAIT},
     {"prune", optional_argument, NULL, OPT_PRUNE},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
@@ -257,6 +260,7 @@ static const struct {
     {OPT_RESTART, OPTION_RESTART, "--restart"},
     {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},
     {OPT_CANARY, OPTION_CANARY, "--canary"},
+    {OPT_WAIT, OPTION_WAIT, "--wait"},
     {OPT_PRUNE, OPTION_PRUNE, "--prune"},
 };
 
@@ -307,6 +311,11 @@ static int take_apply_option(Ctl *ctl, int option)
         return optarg && parse_duration(optarg, &ctl->canary_usec) < 0
                    ? usage("--canary", optarg, "a time, such as 30, 30s or 2min")
                    : MICROVM_EXIT_OK;
+    case OPT_WAIT:
+        if (strcmp(optarg, "running") != 0 && strcmp(optarg, "ready") != 0)
+            return usage("--wait", optarg, "running or ready");
+        ctl->wait = optarg;
+        return MICROVM_EXIT_OK;
     case OPT_PRUNE:
         if (optarg && strcmp(optarg, "all") != 0)
             return usage("--prune", optarg, "all, or nothing");

@@ -109,6 +109,20 @@ static void print_driver(const cJSON *p)
         print_line("Sandbox", "loosened: %s", loosened);
 }
 
+static void print_readiness(const cJSON *p, const char *readiness)
+{
+    const char *why = json_text(p, "ReadinessReason");
+    uint64_t ready = json_number(p, "ReadyTimestamp");
+    _cleanup_free_ char *since = strcmp(readiness, "ready") == 0 && ready > 0 ? format_since(ready) : NULL;
+
+    /* The reason of one that waits says so itself. */
+    if (strncmp(why, readiness, strlen(readiness)) == 0)
+        print_line("Readiness", "%s", why);
+    else
+        print_line("Readiness", "%s%s%s%s%s", readiness, since ? " since " : "", since ? since : "",
+                   *why ? ": " : "", why);
+}
+
 static void print_machine(const cJSON *p)
 {
     uint64_t pid = json_number(p, "MainPID"), vcpus = json_number(p, "VCPUs"),
@@ -129,7 +143,9 @@ static void print_machine(const cJSON *p)
         print_line("Started", "%s", when ? when : "");
     }
     if (*readiness && strcmp(readiness, "none") != 0)
-        print_line("Readiness", "%s", readiness);
+        print_readiness(p, readiness);
+    if (*json_text(p, "StatusText"))
+        print_line("Status", "\"%s\"", json_text(p, "StatusText"));
 }
 
 static void print_past(const cJSON *p)

@@ -55,9 +55,7 @@ static void check_names(Across *across, size_t index, const char *key, char *con
         snprintf(pointer, sizeof(pointer), "/%s/%zu", key, i);
         if (!other && !across->around->incomplete)
             tell_unknown(across, index, pointer, names[i]);
-        else if (other && strchr(names[i], ':') && other->read &&
-                 (other->read->readiness_type == READINESS_NONE ||
-                  other->read->readiness_type == READINESS_AUTO))
+        else if (other && strchr(names[i], ':') && other->read && !vm_spec_declares_ready(other->read))
             across_find(across, PROBLEM_ERROR, index, pointer,
                         "%s never tells that it is ready: give it a \"readiness\" (%s), or write \"%s\"",
                         other->name, other->path, other->name);

@@ -52,7 +52,7 @@ const Definition *definitions_find(const Definitions *definitions, const char *n
 /* --- what is refused --- */
 
 /* What microvmd itself does, whoever runs the hypervisor. */
-#define OWN_CAPABILITIES (CAPABILITY(CAP_ORDER) | CAPABILITY(CAP_READINESS))
+#define OWN_CAPABILITIES CAPABILITY(CAP_ORDER)
 
 static CapabilitySet capabilities_of(DriverKind kind, const VmSpec *spec)
 {

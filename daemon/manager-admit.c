@@ -119,6 +119,15 @@ int manager_may_require(Manager *manager, const MicroVM *vm, char **ret_error)
     return 0;
 }
 
+/* It runs and is to tell when it is ready, which it is not, or no longer. */
+static bool is_not_ready_yet(const MicroVM *other)
+{
+    MicrovmReadiness readiness = other->record.readiness.state;
+
+    return state_is_up(other->record.state) && readiness != MICROVM_READINESS_READY &&
+           readiness != MICROVM_READINESS_NONE;
+}
+
 /* As systemd: "requires" is about whether it starts, "after" about when, if the other one is starting, too.
  */
 static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
@@ -142,6 +151,9 @@ static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
         if (other &&
             (vm_is_coming(other) || (other->record.state == MICROVM_BACKOFF && requires(spec, other->name))))
             return say_why(ret_reason, 0, "waits for %s to run", other->name);
+        if (other && strchr(spec->after[i], ':') && is_not_ready_yet(other))
+            return say_why(ret_reason, 0, "waits for %s to be ready: %s", other->name,
+                           other->readiness_reason ? other->readiness_reason : "");
     }
     return 1;
 }

@@ -341,6 +341,7 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
         .event = event,
         .state_dir = settings->state_dir,
         .runtime_dir = settings->runtime_dir,
+        .first_uid = (uid_t)manager->config.direct_first_uid,
         .ask_again_usec = ASK_AGAIN_USEC,
         .admit = manager_admit,
         .changed = on_vm_changed,
@@ -350,6 +351,9 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
     if (asprintf(&manager->spare_dir, "%s/daemon/boot", settings->runtime_dir) < 0)
         return -ENOMEM;
     manager->host.spare_dir = manager->spare_dir;
+    if (asprintf(&manager->uid_dir, "%s/uids", settings->state_dir) < 0)
+        return -ENOMEM;
+    manager->host.uid_dir = manager->uid_dir;
     r = workers_new(event, "files", FILE_WORKERS, &manager->host.files);
     if (r >= 0)
         r = workers_new(event, "writer", 1, &manager->writer);
@@ -409,6 +413,7 @@ Manager *manager_free(Manager *manager)
     free(manager->vms);
     safe_close(manager->lock_fd);
     free(manager->spare_dir);
+    free(manager->uid_dir);
     free(manager->role_reason);
     free(manager->problems_logged);
     definitions_clear(&manager->definitions);

@@ -54,8 +54,8 @@ struct Manager {
     MicrovmHostRole role;
     char *role_reason; /* why it is not "host" */
     VmHost host;
-    char *spare_dir; /* of `host` */
-    NotifyListener *notify; /* NULL: guests are not heard by AF_VSOCK */
+    char *spare_dir, *uid_dir; /* of `host` */
+    NotifyListener *notify;    /* NULL: guests are not heard by AF_VSOCK */
     Workers *writer; /* one thread: of definitions */
     MicroVM **vms;   /* sorted by name */
     size_t n_vms;

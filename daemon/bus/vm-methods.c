@@ -15,14 +15,17 @@ static int reply_job(sd_bus_message *message, int r, uint64_t job, const char *t
 }
 
 /* What a start is to be waited for: the option "wait". */
-static int check_wait(const char *wait, sd_bus_error *error)
+static int read_wait(MicroVM *vm, const char *wait, MicrovmJobVerb verb, bool *ret_ready, sd_bus_error *error)
 {
-    if (streq(wait, "running"))
-        return 0;
-    if (streq(wait, "ready"))
-        return bus_error_set(error, -EOPNOTSUPP,
-                             "its definition declares no readiness, so that there is nothing to wait for");
-    return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Option \"wait\" is \"running\" or \"ready\".");
+    _cleanup_free_ char *text = NULL;
+    int r;
+
+    *ret_ready = streq(wait, "ready");
+    if (!*ret_ready && !streq(wait, "running"))
+        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "Option \"wait\" is \"running\" or \"ready\".");
+    r = *ret_ready ? vm_may_wait_ready(vm, verb, &text) : 0;
+    return r < 0 ? bus_error_set(error, r, text) : 0;
 }
 
 static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
@@ -31,16 +34,19 @@ static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm,
     const char *wait = "running";
     const BusOption options[] = {{"wait", 's', &wait}};
     uint64_t job = 0;
+    bool ready;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), error);
     if (r >= 0)
-        r = check_wait(wait, error);
+        r = read_wait(vm, wait, MICROVM_JOB_START, &ready, error);
     if (r < 0)
         return r;
     r = state_is_up(vm->record.state) ? 0 : manager_may_start(server->manager, vm, &text);
     if (r >= 0)
         r = vm_request_start(vm, &job, &text);
+    if (r >= 0 && ready)
+        job = vm_wait_ready(vm, MICROVM_JOB_START);
     return reply_job(message, r, job, text, error);
 }
 
@@ -78,16 +84,19 @@ static int method_restart(BusServer *server, sd_bus_message *message, MicroVM *v
         {"wait", 's', &wait},
     };
     uint64_t job = 0;
+    bool ready;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), error);
     if (r >= 0)
-        r = check_wait(wait, error);
+        r = read_wait(vm, wait, MICROVM_JOB_RESTART, &ready, error);
     if (r < 0)
         return r;
     r = manager_may_start(server->manager, vm, &text);
     if (r >= 0)
         r = vm_request_restart(vm, &stop, &job, &text);
+    if (r >= 0 && ready)
+        job = vm_wait_ready(vm, MICROVM_JOB_RESTART);
     return reply_job(message, r, job, text, error);
 }
 

@@ -47,6 +47,21 @@ static const char *get_readiness(const MicroVM *vm)
     return microvm_readiness_to_string(vm->record.readiness.state);
 }
 
+static const char *get_readiness_reason(const MicroVM *vm)
+{
+    return vm->readiness_reason;
+}
+
+static const char *get_status_text(const MicroVM *vm)
+{
+    return vm->status_text;
+}
+
+static uint64_t get_kernel_timestamp(const MicroVM *vm)
+{
+    return vm->record.readiness.kernel.real_usec;
+}
+
 static const char *get_result(const MicroVM *vm)
 {
     return microvm_result_to_string(vm->record.result);
@@ -59,7 +74,7 @@ static const char *get_last_stop(const MicroVM *vm)
 
 static uint64_t get_job(const MicroVM *vm)
 {
-    return vm->job.id;
+    return vm->job.id != 0 ? vm->job.id : vm->ready_job.id;
 }
 
 static const char *get_hypervisor(const MicroVM *vm)
@@ -182,6 +197,9 @@ static const struct {
     {"StateReason", 's', get_state_reason, NULL},
     {"StateTimestamp", 't', NULL, get_state_timestamp},
     {"Readiness", 's', get_readiness, NULL},
+    {"ReadinessReason", 's', get_readiness_reason, NULL},
+    {"StatusText", 's', get_status_text, NULL},
+    {"KernelTimestamp", 't', NULL, get_kernel_timestamp},
     {"Result", 's', get_result, NULL},
     {"LastStop", 's', get_last_stop, NULL},
     {"Job", 't', NULL, get_job},
@@ -315,6 +333,9 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("StateReason", "s"),
     PROPERTY("StateTimestamp", "t"),
     PROPERTY("Readiness", "s"),
+    PROPERTY("ReadinessReason", "s"),
+    PROPERTY("StatusText", "s"),
+    PROPERTY("KernelTimestamp", "t"),
     PROPERTY("Result", "s"),
     PROPERTY("LastStop", "s"),
     PROPERTY("Job", "t"),

@@ -82,7 +82,6 @@
     X(CAP_SANDBOX, "loosening the sandbox", "libvirt's is its own: see security_driver in its qemu.conf")    \
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_NOBODY)                                      \
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
-    X(CAP_READINESS, "telling when the guest is ready", WITH_A_LATER_VERSION)                                \
     X(CAP_NOTIFY, "hearing the guest's own words", WITH_QEMU_SO_FAR)                                         \
     X(CAP_WATCHDOG, "a watchdog device", WITH_PCI " or \"type\": \"notify\"")                                \
     X(CAP_STOP_STEPS, "stop steps of one's own", WITH_A_LATER_VERSION)

@@ -215,6 +215,36 @@ static void check_kernel_params(const TableReader *reader, const VmSpec *spec)
                       size, LINUX_MAX, OURS_MAX);
 }
 
+/* "\\1" and the like: matching one may take for ever. */
+static bool refers_back(const char *pattern)
+{
+    for (; (pattern = strchr(pattern, '\\')) && pattern[1]; pattern += 2)
+        if (pattern[1] >= '1' && pattern[1] <= '9')
+            return true;
+    return false;
+}
+
+static void check_pattern(const TableReader *reader, const VmSpec *spec)
+{
+    regex_t regex;
+    char why[256];
+    int r;
+
+    if (!spec->readiness_pattern)
+        return;
+    r = regcomp(&regex, spec->readiness_pattern, REG_EXTENDED | REG_NOSUB);
+    if (r != 0) {
+        regerror(r, &regex, why, sizeof(why));
+        table_problem(reader, PROBLEM_ERROR, "/readiness/pattern", false, "this is no regular expression: %s",
+                      why);
+        return;
+    }
+    regfree(&regex);
+    if (refers_back(spec->readiness_pattern))
+        table_problem(reader, PROBLEM_ERROR, "/readiness/pattern", false,
+                      "back-references (\"\\1\") are not possible here");
+}
+
 static void check_readiness(const TableReader *reader, const VmSpec *spec)
 {
     static const struct {
@@ -226,9 +256,6 @@ static void check_readiness(const TableReader *reader, const VmSpec *spec)
         {READINESS_HTTP, "port"},
         {READINESS_COMMAND, "command"},
     };
-    regex_t regex;
-    char why[256];
-    int r;
 
     for (size_t i = 0; i < ELEMENTSOF(needs); i++) {
         char pointer[64];
@@ -237,16 +264,20 @@ static void check_readiness(const TableReader *reader, const VmSpec *spec)
             table_problem(reader, PROBLEM_ERROR, "/readiness", true, "type \"%s\" needs \"%s\"",
                           readiness_type_to_string(needs[i].type), needs[i].key);
     }
-    if (!spec->readiness_pattern)
-        return;
-    r = regcomp(&regex, spec->readiness_pattern, REG_EXTENDED | REG_NOSUB);
-    if (r == 0) {
-        regfree(&regex);
-        return;
-    }
-    regerror(r, &regex, why, sizeof(why));
-    table_problem(reader, PROBLEM_ERROR, "/readiness/pattern", false, "this is no regular expression: %s",
-                  why);
+    check_pattern(reader, spec);
+    if (spec->readiness_type == READINESS_CONSOLE && !spec->qemu_serial_console)
+        table_problem(reader, PROBLEM_ERROR, "/readiness/type", false,
+                      "it has no serial console (\"qemu\": { \"serialConsole\": false })");
+    if ((spec->readiness_type == READINESS_TCP || spec->readiness_type == READINESS_HTTP) &&
+        spec->readiness_port > 0 && !vm_spec_forward_to(spec, spec->readiness_port))
+        table_problem(reader, PROBLEM_ERROR, "/readiness/port", false,
+                      "nothing leads from the host to the guest's port %u; add \"forwardPorts\": [{ "
+                      "\"host\": { \"port\": 8080 }, \"guest\": { \"port\": %u } }]",
+                      (unsigned)spec->readiness_port, (unsigned)spec->readiness_port);
+    if (spec->readiness_type == READINESS_COMMAND && spec->n_readiness_command > 0 &&
+        spec->readiness_command[0][0] != '/')
+        table_problem(reader, PROBLEM_ERROR, "/readiness/command/0", true,
+                      "the program must be an absolute path, not \"%s\"", spec->readiness_command[0]);
 }
 
 static void check_own_name(const TableReader *reader, const char *key, char *const *names, size_t n,

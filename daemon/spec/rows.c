@@ -35,9 +35,7 @@ static Capability boot_needs(int value)
 
 static Capability readiness_needs(int value)
 {
-    if (value == READINESS_NONE || value == READINESS_AUTO)
-        return CAP_NONE;
-    return value == READINESS_NOTIFY ? CAP_NOTIFY : CAP_READINESS;
+    return value == READINESS_NOTIFY ? CAP_NOTIFY : CAP_NONE;
 }
 
 static Capability watchdog_needs(int value)
@@ -284,25 +282,25 @@ static const KeyRow vm_rows[] = {
      .doc = "How it is known that the guest is ready. none: it is not claimed. notify: it says so itself, as sd_notify(3) "
             "has it (microvm-guest-notify(7)). auto: it may, and nothing is expected of it."},
     {.key = "readiness.timeout", .type = KEY_DURATION, AT(VmSpec, readiness_timeout_usec), .fallback = "150",
-     RANGE(0, DAY), NEXT_START, .needs = CAP_READINESS,
+     RANGE(0, DAY), NEXT_START,
      WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)),
      .doc = "How long it may take until the guest is ready."},
     {.key = "readiness.onTimeout", .type = KEY_ENUM, AT(VmSpec, readiness_on_timeout), .fallback = "wait",
-     WORDS(on_timeout, ON_TIMEOUT), NEXT_START, .needs = CAP_READINESS,
+     WORDS(on_timeout, ON_TIMEOUT), NEXT_START,
      WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)),
      .doc = "What to do with a guest that is not ready by then."},
     {.key = "readiness.pattern", .type = KEY_STRING, AT(VmSpec, readiness_pattern), .take = take_text,
-     NEXT_START, .needs = CAP_READINESS,
+     NEXT_START,
      WITH_WORDS("readiness.type", WORD(READINESS_CONSOLE)),
      .doc = "Of type console: a regular expression (regex(7)) that a line matches."},
     {.key = "readiness.port", .type = KEY_NUMBER, AT(VmSpec, readiness_port), RANGE(1, 65535), NEXT_START,
-     .needs = CAP_READINESS, WITH_WORDS("readiness.type", WORD(READINESS_TCP) | WORD(READINESS_HTTP)),
+     WITH_WORDS("readiness.type", WORD(READINESS_TCP) | WORD(READINESS_HTTP)),
      .doc = "Of types tcp and http: the guest's port."},
     {.key = "readiness.path", .type = KEY_STRING, AT(VmSpec, readiness_path), .take = take_http_path,
-     NEXT_START, .needs = CAP_READINESS, WITH_WORDS("readiness.type", WORD(READINESS_HTTP)),
+     NEXT_START, WITH_WORDS("readiness.type", WORD(READINESS_HTTP)),
      .doc = "Of type http: the path that is asked for."},
     {.key = "readiness.command", .type = KEY_STRINGS, LIST(VmSpec, readiness_command), .maximum = 64,
-     .take = take_argument, NEXT_START, .needs = CAP_READINESS, UNSAFE,
+     .take = take_argument, NEXT_START, UNSAFE,
      WITH_WORDS("readiness.type", WORD(READINESS_COMMAND)),
      .doc = "Of type command: a program on the host and its arguments; ready when it ends with 0."},
     {.key = "watchdog.type", .type = KEY_ENUM, AT(VmSpec, watchdog_type), .fallback = "none",

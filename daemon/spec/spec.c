@@ -89,3 +89,19 @@ bool vm_spec_wants_notify(const VmSpec *spec)
 {
     return vm_spec_needs_notify(spec) || spec->readiness_type == READINESS_AUTO;
 }
+
+bool vm_spec_declares_ready(const VmSpec *spec)
+{
+    return spec->readiness_type != READINESS_NONE && spec->readiness_type != READINESS_AUTO;
+}
+
+const ForwardSpec *vm_spec_forward_to(const VmSpec *spec, uint64_t guest_port)
+{
+    for (size_t i = 0; i < spec->n_forward_ports; i++) {
+        const ForwardSpec *forward = &spec->forward_ports[i];
+        if (forward->from == FORWARD_FROM_HOST && forward->proto == FORWARD_TCP &&
+            forward->guest_port == guest_port && forward->host_port != 0)
+            return forward;
+    }
+    return NULL;
+}

@@ -214,6 +214,12 @@ DEFINE_CLEANUP(VmSpec *, vm_spec_unref)
 /* Where a volume's image is: relative ones are in the microVM's state directory. NULL: out of memory. */
 char *volume_path(const VolumeSpec *volume, const char *state_dir);
 
+/* Whether its guest is to tell, or to be found, ready: who waits for that waits for something. */
+bool vm_spec_declares_ready(const VmSpec *spec);
+
+/* What leads to the guest's tcp port from the host; NULL: nothing does. */
+const ForwardSpec *vm_spec_forward_to(const VmSpec *spec, uint64_t guest_port);
+
 /* Whether two specs say the same (name and path aside). */
 bool vm_spec_equal(const VmSpec *a, const VmSpec *b);
 

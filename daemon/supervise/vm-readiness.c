@@ -5,14 +5,29 @@
 #include "base/log.h"
 #include "base/say.h"
 #include "base/utf8.h"
+#include "launch/errand.h"
+#include "supervise/console-watch.h"
+#include "supervise/probe.h"
 
 enum {
     STATUS_MAX = 256, /* bytes of what a guest says of itself */
 };
 
+/* How long one try may take, by its type, and the pause before the next one: see microvm-definition(5). */
+#define TRY_TCP_USEC     (UINT64_C(2) * 1000000)
+#define TRY_HTTP_USEC    (UINT64_C(5) * 1000000)
+#define TRY_COMMAND_USEC (UINT64_C(30) * 1000000)
+#define PAUSE_USEC       (UINT64_C(500) * 1000)
+
+/* In the state directory: what the command said at its last try. */
+#define COMMAND_OUTPUT "readiness.log"
+
 struct VmReadiness {
-    MicroVM *vm;
-    sd_event_source *deadline;
+    sd_event_source *deadline, *again;
+    ConsoleWatch *console;
+    bool heard_all; /* of the console: nothing more is to be heard */
+    Probe *probe;
+    Errand *errand;
 };
 
 static Instant now_instant(void)
@@ -69,12 +84,170 @@ static void arm_deadline(MicroVM *vm)
         log_full(LOG_ERR, vm->name, r, "Its readiness can't be timed: %m");
 }
 
+static void take(MicroVM *vm, ReadinessEvent event, const char *text);
+
+/* --- the console --- */
+
+static void on_heard(bool matched, void *userdata)
+{
+    MicroVM *vm = userdata;
+    VmReadiness *readiness = vm->readiness;
+    bool listens_on = vm->booted->readiness_type == READINESS_CONSOLE && !matched;
+
+    if (!listens_on) {
+        readiness->console = console_watch_free(readiness->console);
+        readiness->heard_all = true;
+    }
+    take(vm, READINESS_KERNEL_UP, NULL);
+    if (matched)
+        take(vm, READINESS_IS_READY, "a line on its console matched");
+}
+
+/* Whether its console is to be listened on: for the first word of its kernel, or for the one that counts. */
+static bool wants_console(const MicroVM *vm)
+{
+    const Readiness *readiness = &vm->record.readiness;
+
+    if (vm->readiness->heard_all || !vm->booted->qemu_serial_console || !state_is_up(vm->record.state))
+        return false;
+    return vm->booted->readiness_type == READINESS_CONSOLE ? readiness_is_open(readiness)
+                                                           : readiness->kernel.boot_usec == 0;
+}
+
+static void listen_on_console(MicroVM *vm)
+{
+    VmReadiness *readiness = vm->readiness;
+    int r;
+
+    if (!wants_console(vm)) {
+        readiness->console = console_watch_free(readiness->console);
+        return;
+    }
+    if (readiness->console)
+        return;
+    r = console_watch_new(vm->host->event, vm->state_dir, vm->booted->readiness_pattern, on_heard, vm,
+                          &readiness->console);
+    if (r < 0) {
+        readiness->heard_all = true;
+        log_full(LOG_WARNING, vm->name, r, "Its console can't be listened on: %m");
+    }
+}
+
+/* --- tries --- */
+
+static bool wants_tries(const MicroVM *vm)
+{
+    ReadinessType type = vm->booted->readiness_type;
+
+    return (type == READINESS_TCP || type == READINESS_HTTP || type == READINESS_COMMAND) &&
+           vm->record.state == MICROVM_RUNNING && !vm->settling && readiness_is_open(&vm->record.readiness);
+}
+
+static void end_try(VmReadiness *readiness)
+{
+    readiness->again = sd_event_source_disable_unref(readiness->again);
+    readiness->probe = probe_free(readiness->probe);
+    errand_forget(readiness->errand);
+    readiness->errand = NULL;
+}
+
+static void look(MicroVM *vm);
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->readiness->again = sd_event_source_disable_unref(vm->readiness->again);
+    look(vm);
+    return 0;
+}
+
+static void on_tried(const char *why, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    end_try(vm->readiness);
+    if (!why) {
+        take(vm, READINESS_IS_READY,
+             vm->booted->readiness_type == READINESS_COMMAND ? "its command succeeded"
+                                                             : "the guest answered");
+        return;
+    }
+    if (sd_event_add_time_relative(vm->host->event, &vm->readiness->again, CLOCK_MONOTONIC, PAUSE_USEC, 0,
+                                   on_again, vm) < 0)
+        log_oom();
+    vm_readiness_detail(vm, why);
+}
+
+static int try_port(MicroVM *vm)
+{
+    const VmSpec *spec = vm->booted;
+    const ForwardSpec *forward = vm_spec_forward_to(spec, spec->readiness_port);
+    bool http = spec->readiness_type == READINESS_HTTP;
+    const char *path = spec->readiness_path ? spec->readiness_path : "/";
+
+    if (!forward)
+        return -EDESTADDRREQ;
+    return probe_new(vm->host->event,
+                     &(ProbeTarget){.address = forward->host_address,
+                                    .port = (uint16_t)forward->host_port,
+                                    .path = http ? path : NULL},
+                     http ? TRY_HTTP_USEC : TRY_TCP_USEC, on_tried, vm, &vm->readiness->probe);
+}
+
+static void on_command_done(int error, const char *text, void *userdata)
+{
+    MicroVM *vm = userdata;
+
+    vm->readiness->errand = NULL;
+    on_tried(error < 0 ? (text ? text : strerror(-error)) : NULL, vm);
+}
+
+static int try_command(MicroVM *vm)
+{
+    _cleanup_free_ char *output = NULL;
+
+    if (asprintf(&output, "%s/" COMMAND_OUTPUT, vm->state_dir) < 0) {
+        output = NULL;
+        return -ENOMEM;
+    }
+    return errand_run(&(ErrandRequest){.event = vm->host->event,
+                                       .workers = vm->host->files,
+                                       .name = vm->name,
+                                       .pid = vm->pid,
+                                       .argv = vm->booted->readiness_command,
+                                       .output = output,
+                                       .output_anew = true,
+                                       .uid_dir = vm->host->uid_dir,
+                                       .first_uid = vm->host->first_uid,
+                                       .timeout_usec = TRY_COMMAND_USEC},
+                      on_command_done, vm, &vm->readiness->errand);
+}
+
+static void try_it(MicroVM *vm)
+{
+    VmReadiness *readiness = vm->readiness;
+    int r;
+
+    if (!wants_tries(vm)) {
+        end_try(readiness);
+        return;
+    }
+    if (readiness->again || readiness->probe || readiness->errand)
+        return;
+    r = vm->booted->readiness_type == READINESS_COMMAND ? try_command(vm) : try_port(vm);
+    if (r < 0)
+        on_tried(strerror(-r), vm);
+}
+
 /* Brings what looks for it in line with what there is to look for. */
 static void look(MicroVM *vm)
 {
     if (!vm->readiness)
         return;
     arm_deadline(vm);
+    listen_on_console(vm);
+    try_it(vm);
 }
 
 static void take(MicroVM *vm, ReadinessEvent event, const char *text)
@@ -171,7 +344,6 @@ void vm_readiness_begin(MicroVM *vm)
             log_oom();
             return;
         }
-        vm->readiness->vm = vm;
     }
     vm_readiness_tell(vm);
     look(vm);
@@ -195,6 +367,8 @@ void vm_readiness_end(MicroVM *vm)
     vm->readiness = NULL;
     if (readiness) {
         sd_event_source_disable_unref(readiness->deadline);
+        console_watch_free(readiness->console);
+        end_try(readiness);
         free(readiness);
     }
     free(vm->readiness_detail);

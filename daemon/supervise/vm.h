@@ -30,6 +30,8 @@ typedef struct VmHost {
     const char *state_dir; /* of all: STATE_DIR/vm/NAME is one's own */
     const char *runtime_dir;
     const char *spare_dir;   /* see plan_new() */
+    const char *uid_dir;     /* see launch/uid.h */
+    uid_t first_uid;
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     unsigned notify_vsock_port; /* at which guests are heard by AF_VSOCK; 0: they are not */
     uint64_t last_job_id;
