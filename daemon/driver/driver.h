@@ -26,6 +26,7 @@ typedef struct Driver Driver;
     X(END_REBOOT, "reboot")       /* the guest reset itself; the hypervisor ended instead of rebooting */    \
     X(END_SHUTDOWN, "shutdown")   /* the guest did one of the two; not known which */                        \
     X(END_PANIC, "panic")         /* the hypervisor was told of a guest panic */                             \
+    X(END_WATCHDOG, "watchdog")   /* the guest did not feed its watchdog device */                           \
     X(END_DESTROYED, "destroyed") /* through the driver's API: by us if we asked, else by somebody else */   \
     X(END_ASKED, "asked")         /* the guest shut down after somebody else's API call (virsh shutdown) */  \
     X(END_TERMINATED, "terminated")     /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                   \

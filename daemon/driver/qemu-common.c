@@ -218,6 +218,12 @@ NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots)
     return devices_of(spec) + own_slots < slots_of(spec) ? NOTIFY_BY_PORT : NOTIFY_NOT;
 }
 
+/* A reset ends the run, also where microvmd is away at that moment. */
+const char *qemu_watchdog_action(const VmSpec *spec)
+{
+    return spec->watchdog_action == ON_TIMEOUT_WAIT ? "none" : "reset";
+}
+
 static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader *reader)
 {
     size_t slots = slots_of(spec) - own_slots;

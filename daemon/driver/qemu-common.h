@@ -90,6 +90,9 @@ typedef enum NotifyWay {
  * and the definition does not insist on it. `own_slots` as below. */
 NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots);
 
+/* What QEMU, and libvirt, is to do when the watchdog device expires. */
+const char *qemu_watchdog_action(const VmSpec *spec);
+
 /* Tells what no QEMU can do; `own_slots`: how many virtio-mmio slots the driver takes for devices of its own.
  */
 void qemu_check(const VmSpec *spec, size_t own_slots, const Runner *runner, const TableReader *reader);

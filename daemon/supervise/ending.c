@@ -98,6 +98,10 @@ static Ending classify_asked(const EndingFacts *facts)
     case END_PANIC:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
                         say("the guest panicked while it was shutting down", NULL)};
+    case END_WATCHDOG:
+        return (Ending){
+            ENDING_STOPPED, MICROVM_RESULT_WATCHDOG, MICROVM_LAST_STOP_FORCED,
+            say("stopped: the guest hung while it was shutting down, and its watchdog expired", NULL)};
     case END_UNIT_STOPPED:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
                         say("stopped: its unit was stopped before the guest had shut down", NULL)};
@@ -175,6 +179,9 @@ Ending ending_classify(const EndingFacts *facts)
         return facts->evidence == EVIDENCE_REBOOT ? rebooted(NULL) : powered_off(NULL);
     case END_PANIC:
         return panicked(facts);
+    case END_WATCHDOG:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_WATCHDOG, MICROVM_LAST_STOP_LOST,
+                        say("the guest hung: its watchdog expired", NULL)};
     case END_DESTROYED:
         return stopped_by_another(facts, MICROVM_LAST_STOP_FORCED,
                                   "stopped through libvirt (virsh destroy, or another of its clients)");

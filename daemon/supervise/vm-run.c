@@ -64,6 +64,18 @@ static void apply_condemned(const Condemned *condemned, Ending *ending)
         log_oom();
 }
 
+/* Whether its definition wants it off after such an end. */
+static void judge(MicroVM *vm, const Ending *ending)
+{
+    Condemned *condemned = &vm->record.condemned;
+    bool panic = ending->result == MICROVM_RESULT_GUEST_PANIC && vm->booted && vm->booted->on_panic == ON_PANIC_FAIL;
+    bool hung = ending->result == MICROVM_RESULT_WATCHDOG && vm->booted && vm->booted->watchdog_action == ON_TIMEOUT_FAIL;
+
+    if (ending->kind != ENDING_FAILURE || condemned->text || !(panic || hung))
+        return;
+    *condemned = (Condemned){.result = ending->result, .for_good = true, .text = strdup(ending->text ? ending->text : "")};
+}
+
 /* Whatever the policy says, but not against a person who wants it started. */
 static RestartVerdict give_up_for_good(const Ending *ending)
 {
@@ -339,6 +351,7 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
     if (detail)
         log_vm_warning(vm->name, "The guest's kernel panicked: %s", detail);
     ending = ending_classify(&facts);
+    judge(vm, &ending);
     apply_condemned(&vm->record.condemned, &ending);
     if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
         ran = now - vm->record.start_boot_usec;

@@ -124,6 +124,46 @@ def test_watchdog_restarts_by_policy(host):
     assert host.vm("web", "NRestarts") == 1 and host.vm("web", "Result") == "watchdog"
 
 
+def happens(host, event, **data):
+    host.ctl("qmp", "web", json.dumps({"execute": "fake-event", "arguments": {"event": event, "data": data}}))
+
+
+def ends(host, reason):
+    host.ctl("qmp", "web", json.dumps({"execute": "fake-end", "arguments": {"reason": reason}}))
+    wait_for("its end", lambda: direct.state(host) in ("failed", "backoff"))
+
+
+DEVICE = {"qemu": {"machine": "q35"}, "restart": {"policy": "on-failure", "delay": 600}}
+
+
+def test_watchdog_device(host):
+    direct.define(host, watchdog={"type": "device"})
+    assert "q35" in host.vm("web", "DefinitionError"), host.vm("web", "DefinitionError")
+    direct.start(host, watchdog={"type": "device"}, **DEVICE)
+    happens(host, "WATCHDOG", action="reset")
+    ends(host, "guest-reset")
+    assert direct.state(host) == "backoff" and host.vm("web", "Result") == "watchdog", host.vm("web", "StateReason")
+    direct.start(host, watchdog={"type": "device", "action": "fail"}, **DEVICE)
+    happens(host, "WATCHDOG", action="reset")
+    ends(host, "guest-reset")
+    assert direct.state(host) == "failed" and "its watchdog expired" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+    direct.start(host, watchdog={"type": "device", "action": "wait"}, **DEVICE)
+    happens(host, "WATCHDOG", action="none")
+    wait_for("the word of it", lambda: "its watchdog has expired; it goes on" in host.read_log())
+    ends(host, "host-error")
+    assert host.vm("web", "Result") == "signal"
+
+
+def test_panic(host):
+    direct.start(host, **DEVICE)
+    happens(host, "GUEST_PANICKED", action="poweroff")
+    ends(host, "guest-panic")
+    assert direct.state(host) == "backoff" and host.vm("web", "Result") == "guest-panic"
+    direct.start(host, onPanic="fail", **DEVICE)
+    ends(host, "guest-panic")
+    assert direct.state(host) == "failed" and "panicked" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+
+
 def test_says_too_much(host):
     """One guest that floods the port is neither believed for it nor able to keep the daemon busy."""
     direct.start(host)

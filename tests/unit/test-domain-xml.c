@@ -207,6 +207,8 @@ static void test_every_key_on_q35(void **state)
     spec.n_forward_ports = 1;
     spec.qemu_serial_console = false;
     request.credentials = credential_copies;
+    spec.watchdog_type = WATCHDOG_DEVICE;
+    spec.watchdog_action = ON_TIMEOUT_RESTART;
     request.notify_socket = GUESTS_SOCKET;
     request.notify_vsock_port = 28022;
     compare("every-q35", &request, &system_target);

@@ -44,6 +44,7 @@ typedef struct Run {
     bool has_cause;
     bool we_asked, others_asked; /* the guest to shut down */
     bool panicked;               /* and went on */
+    bool hung;                   /* its watchdog has expired, and ends it */
     char *trouble;               /* why we gave up on its start */
     struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec;         /* when its start was asked for */

@@ -203,6 +203,25 @@ static void put_notify_port(Rendering *r)
     command_add(r->command, "virtserialport,chardev=notify,name=" NOTIFY_PORT_NAME);
 }
 
+static void put_watchdog(Rendering *r)
+{
+    if (r->spec->watchdog_type != WATCHDOG_DEVICE)
+        return;
+    command_add(r->command, "-device");
+    command_add(r->command, "i6300esb");
+    command_add(r->command, "-action");
+    command_add(r->command, "watchdog=%s", qemu_watchdog_action(r->spec));
+}
+
+/* On other machines a panic is told by the console. */
+static void put_panic_notifier(Rendering *r)
+{
+    if (r->spec->qemu_machine != QEMU_MACHINE_Q35)
+        return;
+    command_add(r->command, "-device");
+    command_add(r->command, "pvpanic");
+}
+
 static void put_virtio_mem(Rendering *r)
 {
     const VmSpec *spec = r->spec;
@@ -240,6 +259,8 @@ void qemu_put_devices(Rendering *r)
         command_put(r->command, ",guest-cid=%" PRIu64, spec->vsock_cid);
     }
     put_notify_port(r);
+    put_watchdog(r);
+    put_panic_notifier(r);
     put_virtio_mem(r);
     if (spec->balloon) {
         put_device(r, "virtio-balloon");

@@ -231,7 +231,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_CONTROL_SOCKET,
     };
     /* Devices of the host are not among them: its user, which has no rights, can't open them yet. */
-    static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS};
+    static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS, CAP_WATCHDOG};
     CapabilitySet set = 0;
 
     for (size_t i = 0; i < ELEMENTSOF(of_all); i++)

@@ -82,6 +82,8 @@ static void on_shutdown(Run *run, const cJSON *data)
     for (size_t i = 0; i < ELEMENTSOF(causes); i++)
         if (streq(reason, causes[i].reason))
             run->cause = causes[i].cause;
+    if (run->hung)
+        run->cause = END_WATCHDOG;
     if (run->cause == END_POWEROFF && run->others_asked && !run->we_asked)
         run->cause = END_ASKED;
 }
@@ -101,6 +103,15 @@ static void on_panic(Run *run, const cJSON *data)
     run->cause = END_PANIC;
 }
 
+static void on_watchdog(Run *run, const cJSON *data)
+{
+    if (streq(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action")), "none"))
+        log_vm_warning(run->name,
+                       "The guest hangs: its watchdog has expired; it goes on, as its definition wants it.");
+    else
+        run->hung = true; /* SHUTDOWN follows */
+}
+
 static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
 {
     Run *run = userdata;
@@ -113,6 +124,8 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *
         run->others_asked = true; /* unless it was us */
     } else if (streq(name, "GUEST_PANICKED")) {
         on_panic(run, data);
+    } else if (streq(name, "WATCHDOG")) {
+        on_watchdog(run, data);
     } else if (streq(name, "STOP") || streq(name, "RESUME")) {
         bool paused = streq(name, "STOP");
         if (paused != run->paused && run->announced && !run->has_cause)

@@ -124,8 +124,8 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_CONSOLE_JOURNAL,
     };
     static const Capability with_pci[] = {
-        CAP_DISK_BOOT,        CAP_MEMORY_HOTPLUG,  CAP_DEVICE_PCI, CAP_DEVICE_USB,
-        CAP_DEVICE_PLACEMENT, CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,   CAP_DEVICE_OPTIONS,
+        CAP_DISK_BOOT,       CAP_MEMORY_HOTPLUG, CAP_DEVICE_PCI,     CAP_DEVICE_USB, CAP_DEVICE_PLACEMENT,
+        CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,       CAP_DEVICE_OPTIONS, CAP_WATCHDOG,
     };
     CapabilitySet set = 0;
 

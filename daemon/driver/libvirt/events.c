@@ -180,8 +180,8 @@ int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connectio
     if (!subscription)
         return -ENOMEM;
     connections->qmp_id = virConnectDomainQemuMonitorEventRegister(
-        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED)$", on_qmp, subscription,
-        unsubscribe, VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
+        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED|WATCHDOG)$", on_qmp,
+        subscription, unsubscribe, VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
     if (connections->qmp_id < 0)
         unsubscribe(subscription); /* libvirt's test driver, say */
     return 0;
@@ -207,6 +207,8 @@ static EndCause cause_of(const Run *run)
 
     if (run->shutdown == SHUTDOWN_PANIC)
         return END_PANIC;
+    if (run->shutdown == SHUTDOWN_WATCHDOG)
+        return END_WATCHDOG;
     switch (run->stopped_detail) {
     case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
     case VIR_DOMAIN_EVENT_STOPPED_SAVED: /* these, too, only happen because somebody asks libvirt */
@@ -337,6 +339,15 @@ static void take_qmp(Run *run, const Letter *letter)
     }
     if (streq(letter->qmp_event, "GUEST_PANICKED")) {
         run->shutdown = SHUTDOWN_PANIC;
+        return;
+    }
+    if (streq(letter->qmp_event, "WATCHDOG")) {
+        if (letter->qmp_data && strstr(letter->qmp_data, "\"none\""))
+            log_vm_warning(
+                run->name,
+                "The guest hangs: its watchdog has expired; it goes on, as its definition wants it.");
+        else
+            run->shutdown = SHUTDOWN_WATCHDOG;
         return;
     }
     if (streq(letter->qmp_event, "RESET")) {

@@ -24,6 +24,7 @@ typedef enum ShutdownCause {
     SHUTDOWN_RESET,
     SHUTDOWN_BY_HOST, /* a signal */
     SHUTDOWN_PANIC,
+    SHUTDOWN_WATCHDOG,
 } ShutdownCause;
 
 /* One life of a microVM, as far as this driver has to do with it. */
