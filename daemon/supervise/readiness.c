@@ -164,7 +164,7 @@ static char *say_waiting(const Readiness *readiness, const VmSpec *spec, const c
     if (readiness->kernel.boot_usec > 0)
         format_since(readiness->begun_boot_usec, readiness->kernel.boot_usec, kernel, sizeof(kernel));
     return say("%s%s%swaiting for %s%s%s; %s%s", late ? "not ready within " : "", late ? timeout : "",
-               late ? "; still " : "", what, detail ? ": " : "", detail ? detail : "",
+               late ? ", " : "", what, detail ? ": " : "", detail ? detail : "",
                *kernel ? "its kernel was up after " : "its kernel has not said anything yet", kernel);
 }
 
