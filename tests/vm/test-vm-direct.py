@@ -70,7 +70,11 @@ def test_balloon_takes_memory_at_the_start(host):
     wait_for("the balloon", lambda: json.loads(host.ctl("qmp", "web", "query-balloon").stdout)["actual"] == (256 - 64) << 20)
 
 
-for own in (test_shares_its_qemu, test_reset_and_quit_by_qmp, test_balloon_takes_memory_at_the_start):
+def test_ready_by_http(host):
+    assert test_vm.serve(host, type="http", path="/written") > 0
+
+
+for own in (test_ready_by_http, test_shares_its_qemu, test_reset_and_quit_by_qmp, test_balloon_takes_memory_at_the_start):
     setattr(test_vm, own.__name__, own)
 
 if __name__ == "__main__":

@@ -205,16 +205,47 @@ def test_killed_while_nobody_watched(host):
     assert host.vm("web", "Result") == "lost"
 
 
-def test_forwarded_port(host):
+def serve(host, **readiness):
+    """Starts a guest that serves a page, and waits until it is ready, as told. Returns the host's port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    boot(host, "http,write=served", interfaces=["user"],
-         forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}], **DATA)
-    said(host, "microvm-guest: http")
-    said(host, "written served")
+    guest(host, test="write=served,http", interfaces=["user"], forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}],
+          readiness={"port": 80, "timeout": BOOT, **readiness}, **DATA)
+    run = host.ctl("start", "--wait=ready", "web")
+    assert run.returncode == 0, run.stderr + console(host)
+    assert host.vm("web", "Readiness") == "ready" and host.vm("web", "KernelTimestamp") < host.vm("web", "ReadyTimestamp")
+    return port
+
+
+def test_forwarded_port(host):
+    """QEMU takes connections long before the guest does: ready is who answers."""
+    port = serve(host, type="tcp")
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/written", timeout=20).read()
     assert page == b"served\n", page
+
+
+def test_port_that_the_guest_refuses(host):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    guest(host, test="net", interfaces=["user"], forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}],
+          readiness={"type": "tcp", "port": 80})
+    host.ctl("start", "web")
+    wait_for("a refusal", lambda: "the guest's port 80: connection refused; its kernel was up after" in host.vm("web", "ReadinessReason"), BOOT)
+    assert host.vm("web", "Readiness") == "waiting"
+
+
+def test_ready_by_its_console(host):
+    guest(host, readiness={"type": "console", "pattern": "^microvm-guest: ready$", "timeout": BOOT})
+    run = host.ctl("start", "--wait=ready", "web")
+    assert run.returncode == 0, run.stderr + console(host)
+    assert "microvm-guest: ready" in console(host)
+    ready = host.vm("web", "ReadyTimestamp")
+    host.stop(signal.SIGKILL)
+    host.start(HIDE)
+    wait_for("the adoption", lambda: host.vm("web", "DriverOnline") and state(host) == "running")
+    assert host.vm("web", "Readiness") == "ready" and host.vm("web", "ReadyTimestamp") == ready
 
 
 def test_lost_volume_is_never_made_anew(host):
