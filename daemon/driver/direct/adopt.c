@@ -172,11 +172,12 @@ static void adopt(DirectDriver *driver, Found *found)
         run->announced = true;
         run->pidfd = TAKE_FD(found->pidfd);
         run->own_socket = TAKE_FD(found->own_socket);
+        /* First, because a stop that was under way goes on from within. */
+        r = direct_run_watch(run, TAKE_FD(found->control));
         direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,
                                           .name = run->name,
                                           .generation = run->generation,
                                           .run = direct_run_tell(run, unit)});
-        r = direct_run_watch(run, TAKE_FD(found->control));
     }
     if (r < 0)
         log_full(LOG_ERR, found->name, r, "Its hypervisor runs, but can't be watched: %m");
