@@ -99,11 +99,6 @@ typedef struct StartRequest {
     bool no_arch_capabilities;
 } StartRequest;
 
-typedef enum StopMode {
-    STOP_GRACEFUL, /* ask the guest */
-    STOP_FORCE,    /* end the hypervisor now */
-} StopMode;
-
 /*
  * What came of a command for QEMU: error 0: `json` is what it returned, JSON text. Else a negative errno with
  * a sentence: -EREMOTEIO ("CLASS: QEMU's own words"), -ETIMEDOUT, -EMSGSIZE, -ESRCH (it ended first)…
@@ -113,7 +108,8 @@ typedef void (*driver_qmp_fn)(int error, const char *text, const char *json, voi
 /*
  * All calls return 0 when accepted, or a negative errno at once: -EHOSTDOWN (driver away), -ESRCH (no such
  * run), -EBUSY (start: a run of that name is there), -ETIMEDOUT (an earlier call for this run is past its
- * deadline: only STOP_FORCE is taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and `generation` name the run.
+ * deadline: only STOP_ACTION_TERM and STOP_ACTION_KILL are taken), -EINVAL, -EOPNOTSUPP, -ENOMEM. `name` and
+ * `generation` name the run.
  */
 typedef struct DriverOps {
     /* What it can do for a definition's hypervisor and machine. */
@@ -121,7 +117,9 @@ typedef struct DriverOps {
     /* Tells what it can't do beside that: too many devices, combinations. */
     void (*check)(const VmSpec *spec, const Runner *runner, const TableReader *reader);
     int (*start)(Driver *driver, const StartRequest *request);
-    int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopMode mode);
+    /* Does one step of a stop, and may be asked to do it again. Of a run that is being launched the last two
+     * end it as soon as it is there. */
+    int (*stop)(Driver *driver, const char *name, sd_id128_t generation, StopAction action);
     int (*set_paused)(Driver *driver, const char *name, sd_id128_t generation, bool paused);
     /* How much of its memory the guest is to have from now on; the definition has a balloon. */
     int (*set_memory)(Driver *driver, const char *name, sd_id128_t generation, uint64_t bytes);

@@ -8,6 +8,27 @@ bool qemu_has_pci(const VmSpec *spec)
     return spec->qemu_machine != QEMU_MACHINE_MICROVM;
 }
 
+bool qemu_has_button(const VmSpec *spec)
+{
+    /* That of "virt" is a pin, not ACPI's. */
+    return spec->qemu_machine == QEMU_MACHINE_VIRT || !streq(qemu_machine_option(spec, "acpi"), "off");
+}
+
+CapabilitySet qemu_stop_capabilities(const VmSpec *spec)
+{
+    return (qemu_has_button(spec) ? CAPABILITY(CAP_STOP_BUTTON) : 0) |
+           (spec->qemu_machine != QEMU_MACHINE_VIRT ? CAPABILITY(CAP_STOP_KEYS) : 0);
+}
+
+bool qemu_adds_keyboard(const VmSpec *spec)
+{
+    bool wanted = spec->n_stop_steps == 0 && !qemu_has_button(spec);
+
+    for (size_t i = 0; i < spec->n_stop_steps; i++)
+        wanted |= spec->stop_steps[i].action == STOP_ACTION_CTRL_ALT_DEL;
+    return wanted && spec->qemu_machine == QEMU_MACHINE_MICROVM;
+}
+
 bool qemu_has_usb(const VmSpec *spec)
 {
     for (size_t i = 0; i < spec->n_devices; i++)

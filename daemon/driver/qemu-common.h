@@ -22,6 +22,14 @@ enum {
 /* Whether devices are on PCI; else on virtio-mmio. */
 bool qemu_has_pci(const VmSpec *spec);
 
+/* Whether the machine has a power button, and what of stops of a guest it can do. */
+bool qemu_has_button(const VmSpec *spec);
+CapabilitySet qemu_stop_capabilities(const VmSpec *spec);
+
+/* Whether a keyboard controller is added, for ctrl-alt-del: "microvm" has none of its own, and gets one where
+ * the definition's stop.steps want it, or there is no button. */
+bool qemu_adds_keyboard(const VmSpec *spec);
+
 /* Whether a USB device is passed through. */
 bool qemu_has_usb(const VmSpec *spec);
 

@@ -7,6 +7,8 @@
 #include "launch/systemd.h"
 #include "launch/unit-look.h"
 
+#include <signal.h>
+
 #define UNIT_PREFIX MICROVM_VM_UNIT_PREFIX
 #define UNIT_SUFFIX ".service"
 
@@ -220,6 +222,20 @@ void unit_forget(const char *microvm, UnitLeft left)
 
     unit_name(microvm, unit);
     forget(unit, left);
+}
+
+static int call_kill(sd_bus *bus, sd_bus_error *error, void *userdata)
+{
+    return sd_bus_call_method(bus, SYSTEMD_BUS_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "KillUnit", error, NULL,
+                              "ssi", userdata, "all", SIGKILL);
+}
+
+int unit_kill(const char *microvm)
+{
+    char unit[UNIT_NAME_SIZE];
+
+    unit_name(microvm, unit);
+    return systemd_call(call_kill, unit, NULL);
 }
 
 typedef struct Others {

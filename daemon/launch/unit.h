@@ -33,6 +33,9 @@ int unit_end(const char *microvm, sd_id128_t invocation, ProcessEnd *ret_end, Un
 /* Takes away what was found to be left. */
 void unit_forget(const char *microvm, UnitLeft left);
 
+/* Sends SIGKILL to all processes of the unit. */
+int unit_kill(const char *microvm);
+
 /* Takes away all that are ours and have ended, but for those of microVMs that are `known`. */
 void unit_forget_others(bool (*known)(const char *microvm, void *userdata), void *userdata);
 

@@ -294,13 +294,27 @@ const KeyTable root_port_table = {
 
 /* --- steps of a stop --- */
 
+static Capability stop_action_needs(int value)
+{
+    static const Capability needs[STOP_ACTION_MAX] = {
+        [STOP_ACTION_AGENT] = CAP_STOP_AGENT,
+        [STOP_ACTION_COMMAND] = CAP_STOP_COMMAND,
+        [STOP_ACTION_ACPI] = CAP_STOP_BUTTON,
+        [STOP_ACTION_CTRL_ALT_DEL] = CAP_STOP_KEYS,
+    };
+
+    return needs[value];
+}
+
 static const KeyRow stop_step_rows[] = {
     {.key = "action", .type = KEY_ENUM, AT(StopStepSpec, action), .required = true,
-     WORDS(stop_action, STOP_ACTION),
-     .doc = "agent: the guest's agent; acpi: the power button; ctrl-alt-del: those keys; term, kill: signals "
-            "to the hypervisor."},
-    {.key = "timeout", .type = KEY_DURATION, AT(StopStepSpec, timeout_usec), .fallback = "30", RANGE(0, DAY),
-     .doc = "How long to wait before the next step."},
+     WORDS(stop_action, STOP_ACTION), .enum_needs = stop_action_needs,
+     .doc = "agent: the guest's agent; command: the program of command.stop; acpi: the power button; ctrl-alt-del: "
+            "those keys; term: SIGTERM, on which the hypervisor ends; kill: SIGKILL to all of its processes."},
+    {.key = "timeout", .type = KEY_DURATION, AT(StopStepSpec, timeout_usec), RANGE(1000, DAY),
+     .computed = "an equal share of what the others leave of stop.timeout; of term 5 s, of kill 30 s",
+     .doc = "How long to wait before the next step. What the guest is asked by can't take longer than stop.timeout "
+            "in all: where it would, each has less, in proportion."},
 };
 
 const KeyTable stop_step_table = {

@@ -39,8 +39,14 @@ static cJSON *dump_map(const KeyRow *row, const void *source)
 /* A value that the parser reads back as the same; *ret_none: there is none, which is no error. */
 cJSON *table_dump_row(const KeyRow *row, const void *source, bool *ret_none)
 {
+    bool numeric = row->type == KEY_NUMBER || row->type == KEY_SIZE || row->type == KEY_PERCENT ||
+                   row->type == KEY_DURATION;
     char text[64];
 
+    if (numeric && FIELD(row, source, uint64_t) == 0 && row->minimum > 0) {
+        *ret_none = true;
+        return NULL;
+    }
     switch (row->type) {
     case KEY_BOOL:
         return cJSON_CreateBool(FIELD(row, source, bool));
@@ -49,10 +55,6 @@ cJSON *table_dump_row(const KeyRow *row, const void *source, bool *ret_none)
     case KEY_NUMBER:
     case KEY_SIZE:
     case KEY_PERCENT:
-        if (FIELD(row, source, uint64_t) == 0 && row->minimum > 0) {
-            *ret_none = true;
-            return NULL;
-        }
         snprintf(text, sizeof(text), "%" PRIu64, FIELD(row, source, uint64_t));
         return cJSON_CreateRaw(text);
     case KEY_DURATION:

@@ -74,6 +74,7 @@ MICROVM_STRING_TABLE(OnPanic, on_panic, ON_PANIC, ON_PANIC_LIST)
 
 #define STOP_ACTION_LIST(X)                                                                                  \
     X(STOP_ACTION_AGENT, "agent")                                                                            \
+    X(STOP_ACTION_COMMAND, "command")                                                                        \
     X(STOP_ACTION_ACPI, "acpi")                                                                              \
     X(STOP_ACTION_CTRL_ALT_DEL, "ctrl-alt-del")                                                              \
     X(STOP_ACTION_TERM, "term")                                                                              \

@@ -88,13 +88,13 @@ static Ending classify_asked(const EndingFacts *facts)
             return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
                             say("the guest panicked while it was shutting down", NULL)};
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
-                        say("stopped: the guest shut itself down", NULL)};
+                        say("stopped: the guest shut itself down", facts->climbed)};
     case END_DESTROYED:
         if (timed_out)
             return (Ending){ENDING_STOPPED, MICROVM_RESULT_TIMEOUT, MICROVM_LAST_STOP_FORCED,
-                            say("stopped by force: the guest did not shut down within stop.timeout", NULL)};
+                            say("stopped by force: the guest did not shut down in time", facts->climbed)};
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
-                        say("stopped by force", NULL)};
+                        say("stopped by force", facts->asked == STOP_ASKED_FORCE ? facts->climbed : NULL)};
     case END_PANIC:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
                         say("the guest panicked while it was shutting down", NULL)};

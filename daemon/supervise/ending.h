@@ -40,6 +40,7 @@ typedef struct EndingFacts {
     const char *driver_text; /* how it ended, or NULL: libvirt says no more than the cause */
     StopAsked asked;
     ConsoleEvidence evidence;
+    const char *climbed; /* what a stop took: stop_ladder_tell_end(); or NULL */
 } EndingFacts;
 
 typedef struct Ending {

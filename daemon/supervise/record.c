@@ -65,6 +65,25 @@ static bool add_files(cJSON *object, const BootFiles *files)
            add_file(object, "helper", files->helper.path, &files->helper.file);
 }
 
+static bool add_ladder(cJSON *object, const StopLadder *ladder)
+{
+    cJSON *rungs, *rung;
+
+    if (ladder->n == 0)
+        return true;
+    rungs = cJSON_AddArrayToObject(object, "stopLadder");
+    for (size_t i = 0; rungs && i < ladder->n; i++) {
+        rung = cJSON_CreateObject();
+        if (!cJSON_AddItemToArray(rungs, rung) ||
+            !add_string(rung, "action", stop_action_to_string(ladder->rungs[i].action)) ||
+            !add_u64(rung, "timeout", ladder->rungs[i].timeout_usec) ||
+            !add_u64(rung, "sinceBoottime", ladder->rungs[i].since_boot_usec) ||
+            !cJSON_AddBoolToObject(rung, "asks", ladder->rungs[i].asks))
+            return false;
+    }
+    return rungs && add_u64(object, "stopRung", ladder->at);
+}
+
 static bool add_history(cJSON *object, const RestartHistory *history)
 {
     cJSON *starts = cJSON_AddArrayToObject(object, "starts");
@@ -134,7 +153,7 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_u64(object, "nextRestartBoottime", record->next_restart_boot_usec) &&
          add_u64(object, "stopDeadlineBoottime", record->stop_deadline_boot_usec) &&
          add_string(object, "stopAsked", stop_asked_to_string(record->stop_asked)) &&
-         cJSON_AddBoolToObject(object, "again", record->again) &&
+         add_ladder(object, &record->stop) && cJSON_AddBoolToObject(object, "again", record->again) &&
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
@@ -180,6 +199,26 @@ static void read_history(const cJSON *object, RestartHistory *ret_history)
     cJSON_ArrayForEach (start, cJSON_GetObjectItemCaseSensitive(object, "starts"))
         if (cJSON_IsString(start) && ret_history->n_starts < RESTART_STARTS_MAX)
             ret_history->starts_usec[ret_history->n_starts++] = strtoull(start->valuestring, NULL, 10);
+}
+
+/* One with a word of a later version is none: the stop goes on by its deadline. */
+static void read_ladder(const cJSON *object, StopLadder *ret_ladder)
+{
+    StopLadder ladder = {.at = (size_t)get_u64(object, "stopRung")};
+    const cJSON *rung;
+
+    *ret_ladder = (StopLadder){0};
+    cJSON_ArrayForEach (rung, cJSON_GetObjectItemCaseSensitive(object, "stopLadder")) {
+        int action = GET_ENUM(rung, "action", stop_action_from_string, -EINVAL);
+        if (action < 0 || ladder.n == STOP_RUNGS_MAX)
+            return;
+        ladder.rungs[ladder.n++] = (StopRung){.action = (StopAction)action,
+                                              .timeout_usec = get_u64(rung, "timeout"),
+                                              .since_boot_usec = get_u64(rung, "sinceBoottime"),
+                                              .asks = get_bool(rung, "asks")};
+    }
+    if (ladder.at < ladder.n)
+        *ret_ladder = ladder;
 }
 
 static FileStamp read_identity(const cJSON *object, const char *key)
@@ -261,6 +300,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         return -EBADMSG;
     record.state = (MicrovmState)state;
     read_history(object, &record.history);
+    read_ladder(object, &record.stop);
     if (free_and_strdup(&record.reason, get_string(object, "reason")) < 0 ||
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||

@@ -9,6 +9,7 @@
 #include "resource/boot-files.h"
 #include "supervise/readiness.h"
 #include "supervise/restart.h"
+#include "supervise/stop-ladder.h"
 
 #include <systemd/sd-id128.h>
 
@@ -34,7 +35,8 @@ typedef struct VmRecord {
     uint64_t next_restart_boot_usec;
     uint64_t stop_deadline_boot_usec;
     StopAsked stop_asked;
-    bool again; /* starts again when it has stopped */
+    StopLadder stop; /* that it climbs while it is stopping */
+    bool again;      /* starts again when it has stopped */
     uint64_t n_restarts;
     RestartHistory history;
     char *definition; /* that the run was started with, as JSON; NULL: none */

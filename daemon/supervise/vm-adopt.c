@@ -66,20 +66,6 @@ void vm_driver_online(MicroVM *vm)
     vm->host->changed(vm, vm->host->userdata);
 }
 
-/* A stop that was under way goes on: by force when its time is over. */
-static void continue_stop(MicroVM *vm)
-{
-    bool late = vm->record.stop_deadline_boot_usec <= now_boottime_usec();
-
-    if (vm->forced || vm->record.stop_asked == STOP_ASKED_FORCE || late) {
-        if (vm->record.stop_asked == STOP_ASKED)
-            vm->record.stop_asked = STOP_ASKED_TIMEOUT;
-        vm_act(vm, VM_ACTION_FORCE);
-    } else {
-        vm_act(vm, VM_ACTION_ASK);
-    }
-}
-
 /* A run of ours that the record knows nothing of: the runtime directory was lost. It is taken as it is. */
 static void adopt_unknown(MicroVM *vm, const DriverEvent *event)
 {
@@ -111,7 +97,7 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
     if (vm->record.state == MICROVM_STARTING)
         vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
     else if (vm->record.state == MICROVM_STOPPING)
-        continue_stop(vm);
+        vm_stop_continue(vm);
     else if (!vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_RESUMED, "%s", doing))
         vm_set_reason(vm, doing);
     vm_save(vm);

@@ -172,33 +172,6 @@ static int may_stop(MicroVM *vm, char **ret_error)
     return 0;
 }
 
-static void begin_stop(MicroVM *vm, const StopOptions *options, const char *why)
-{
-    const VmSpec *spec = vm_current_spec(vm);
-    uint64_t timeout = spec ? spec->stop_timeout_usec : 0, now = now_boottime_usec();
-    bool stopping = vm->record.state == MICROVM_STOPPING;
-
-    if (options->timeout_usec != UINT64_MAX)
-        timeout = options->timeout_is_budget ? MIN(timeout, options->timeout_usec) : options->timeout_usec;
-    if (!state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING) {
-        vm_event(vm, VM_EVENT_STOP, "%s", why);
-        return;
-    }
-    if (options->force) {
-        vm->record.stop_asked = STOP_ASKED_FORCE;
-        vm_event(vm, VM_EVENT_FORCE, "%s, by force", why);
-        return;
-    }
-    if (!stopping)
-        vm->record.stop_asked = STOP_ASKED;
-    if (!stopping || options->timeout_usec != UINT64_MAX)
-        vm->record.stop_deadline_boot_usec = now + MIN(timeout, UINT64_MAX - now);
-    if (!stopping)
-        vm_event(vm, VM_EVENT_STOP, "%s; the guest is asked to shut down", why);
-    else if (!vm->forced)
-        vm_act(vm, VM_ACTION_ASK);
-}
-
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
 {
     MicrovmState state = vm->record.state;
@@ -218,7 +191,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
     else
-        begin_stop(vm, options, "stop asked for");
+        vm_stop_begin(vm, options, "stop asked for");
     return 0;
 }
 
@@ -253,7 +226,8 @@ static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *opt
     vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
     vm->record.again = true;
-    begin_stop(vm, options, fallback ? "going back to the definition that it ran with" : "restart asked for");
+    vm_stop_begin(vm, options,
+                  fallback ? "going back to the definition that it ran with" : "restart asked for");
     return 0;
 }
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The life of a run: admission, preparation, launch, stop, end. */
+/* The life of a run: admission, preparation, launch, end. */
 #include "supervise/vm.h"
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/say.h"
 #include "resource/console-log.h"
-
-#define USEC_PER_SEC UINT64_C(1000000)
 
 enum {
     CONSOLE_TAIL = 64 * 1024, /* of the log, to find out how a run ended */
@@ -16,8 +14,6 @@ enum {
 /* The console log is written by another process (virtlogd): what a dying guest said may arrive after its end.
  */
 #define SETTLE_USEC (250 * UINT64_C(1000))
-/* How long an ordered end of the hypervisor may take before the job is given up and the order repeated. */
-#define FORCE_USEC (30 * USEC_PER_SEC)
 
 void vm_admit(MicroVM *vm)
 {
@@ -261,84 +257,19 @@ static void launch(MicroVM *vm)
         start_failed(vm, error ? error : strerror(-r));
 }
 
-/* --- stop --- */
-
-/* Whether there is something that the driver could be told to stop: launched, and not over. */
-static bool has_run(const MicroVM *vm)
-{
-    return !sd_id128_is_null(vm->record.generation) && !vm->settling;
-}
-
-static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    MicroVM *vm = userdata;
-
-    vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
-    if (!vm->forced && now_boottime_usec() < vm->record.stop_deadline_boot_usec) {
-        vm_act(vm, VM_ACTION_ASK);
-        return 0;
-    }
-    if (vm->forced) {
-        log_vm_error(vm->name, "The hypervisor was ordered to end 30 s ago and has not; ordering it again.");
-        vm_finish_job(vm, MICROVM_JOB_TIMEOUT, "the hypervisor does not end; see the log of its driver");
-    } else if (vm->record.stop_asked == STOP_ASKED) {
-        vm->record.stop_asked = STOP_ASKED_TIMEOUT;
-    }
-    vm_event(vm, VM_EVENT_FORCE, "the guest did not shut down in time; ending it by force");
-    return 0;
-}
-
-static void arm_stop_timer(MicroVM *vm, uint64_t deadline_boot_usec)
-{
-    int r;
-
-    vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
-    r = sd_event_add_time(vm->host->event, &vm->stop_timer, CLOCK_BOOTTIME, deadline_boot_usec, 0,
-                          on_stop_timer, vm);
-    if (r < 0)
-        log_full(LOG_ERR, vm->name, r, "Can't time its stop: %m");
-}
-
-/*
- * Asked again from time to time: a guest that is still booting does not hear the first time, and one that is
- * shutting down already does not mind.
- */
-static void ask_to_stop(MicroVM *vm)
-{
-    uint64_t again = now_boottime_usec() + vm->host->ask_again_usec;
-    int r;
-
-    arm_stop_timer(vm, MIN(again, vm->record.stop_deadline_boot_usec));
-    if (!has_run(vm))
-        return;
-    r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_GRACEFUL);
-    if (r < 0 && r != -EHOSTDOWN)
-        vm_event(vm, VM_EVENT_FORCE, "the guest can't be asked to shut down (%s); ending it by force",
-                 strerror(-r));
-}
-
-static void force_to_stop(MicroVM *vm)
-{
-    int r;
-
-    vm->forced = true;
-    arm_stop_timer(vm, now_boottime_usec() + FORCE_USEC);
-    if (!has_run(vm))
-        return;
-    r = vm->driver->ops->stop(vm->driver, vm->name, vm->record.generation, STOP_FORCE);
-    if (r < 0 && r != -EHOSTDOWN)
-        log_full(LOG_ERR, vm->name, r, "It can't be ended: %m");
-}
-
 /* --- end --- */
 
 static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
 {
     MicroVM *vm = userdata;
-    _cleanup_free_ char *tail = NULL, *detail = NULL;
+    _cleanup_free_ char *tail = NULL, *detail = NULL,
+                        *climbed = stop_ladder_tell_end(&vm->record.stop, vm->end_boot_usec);
     uint64_t now = now_boottime_usec(), ran = 0;
     size_t size = 0;
-    EndingFacts facts = {.cause = vm->end_cause, .driver_text = vm->end_text, .asked = vm->record.stop_asked};
+    EndingFacts facts = {.cause = vm->end_cause,
+                         .driver_text = vm->end_text,
+                         .asked = vm->record.stop_asked,
+                         .climbed = climbed};
     Ending ending;
 
     vm->settle_timer = sd_event_source_disable_unref(vm->settle_timer);
@@ -376,6 +307,7 @@ void vm_ended(MicroVM *vm, EndCause cause, const char *text)
         return;
     vm->settling = true;
     vm->end_cause = cause;
+    vm->end_boot_usec = now_boottime_usec();
     vm->pid = 0;
     free(vm->unit);
     vm->unit = NULL;
@@ -444,7 +376,8 @@ static void call_failed(MicroVM *vm, const DriverEvent *event)
     log_full(LOG_WARNING, vm->name, event->error, "%s",
              event->text ? event->text : "The driver failed: no reason given.");
     answer_waiter(vm, event->error, event->text);
-    if (vm->record.state == MICROVM_STARTING || (vm->record.state == MICROVM_STOPPING && !vm->forced))
+    if (vm->record.state == MICROVM_STARTING ||
+        (vm->record.state == MICROVM_STOPPING && !stop_ladder_forces(&vm->record.stop)))
         vm_set_reason(vm, event->text ? event->text : "its driver failed; waiting");
     /* It may yet come up; whoever waits for that is not to wait for ever. */
     if (vm->record.state == MICROVM_STARTING)
@@ -519,9 +452,9 @@ void vm_act(MicroVM *vm, unsigned actions)
     if (actions & VM_ACTION_RESUME)
         vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, false);
     if (actions & VM_ACTION_ASK)
-        ask_to_stop(vm);
+        vm_stop_ask(vm);
     if (actions & VM_ACTION_FORCE)
-        force_to_stop(vm);
+        vm_stop_force(vm);
     if (actions & VM_ACTION_ADMIT)
         vm_admit(vm);
     if (actions & VM_ACTION_PREPARE)

@@ -333,7 +333,7 @@ static void cancel_timers(MicroVM *vm)
         vm->stop_timer = sd_event_source_disable_unref(vm->stop_timer);
         vm->record.stop_deadline_boot_usec = 0;
         vm->record.stop_asked = STOP_NOT_ASKED;
-        vm->forced = false;
+        vm->record.stop = (StopLadder){0};
     }
     if (vm->record.state != MICROVM_BACKOFF) {
         vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);

@@ -45,6 +45,13 @@ typedef struct VmHost {
     void *userdata;
 } VmHost;
 
+/* How to stop. */
+typedef struct StopOptions {
+    bool force;
+    uint64_t timeout_usec;  /* UINT64_MAX: the definition's */
+    bool timeout_is_budget; /* it only shortens the definition's */
+} StopOptions;
+
 /* Called when what was asked for has been done or has failed (error: negative errno, text may be NULL). */
 typedef void (*vm_done_fn)(int error, const char *text, void *userdata);
 
@@ -84,9 +91,9 @@ struct MicroVM {
     bool had_kvm;
     RunUser user;    /* of the start that was prepared last */
     bool settling;   /* the run is over; its console may have more to say */
-    bool forced;     /* the driver was told to end it */
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
+    uint64_t end_boot_usec;
     char *end_text;
     uint64_t launch_usec;   /* of the start request, for the log */
     uint64_t prepared_usec; /* when its driver was asked, likewise */
@@ -163,6 +170,12 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
 void vm_run_beside(MicroVM *vm, bool adopted); /* takes up what goes on beside a run */
 
+/* vm-stop.c: its stop, of which the record has the ladder */
+void vm_stop_ask(MicroVM *vm); /* what the door asks for: try the rung that it is on, which asks the guest */
+void vm_stop_force(MicroVM *vm); /* the same: end the hypervisor */
+void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why); /* by a request */
+void vm_stop_continue(MicroVM *vm); /* after a restart of the daemon or a return of the driver */
+
 /* vm-logs.c: bounds the logs of a run that its driver does not bound, and copies its console to the journal
  */
 int vm_logs_new(MicroVM *vm, bool adopted, VmLogs **ret_logs); /* adopted: an earlier daemon has begun */
@@ -214,11 +227,6 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event);
 void vm_driver_synced(MicroVM *vm);
 
 /* vm-request.c: what people ask for. Negative errno with one sentence in *ret_error (the caller's). */
-typedef struct StopOptions {
-    bool force;
-    uint64_t timeout_usec;  /* UINT64_MAX: the definition's */
-    bool timeout_is_budget; /* it only shortens the definition's */
-} StopOptions;
 
 /* 0, or what forbids any start of it now. */
 int vm_may_start(MicroVM *vm, char **ret_error);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, dies, garbage, mute, deaf, closes, code, floods."""
+kernel's command line says: exit, dies, garbage, mute, deaf, closes, code, floods; keys, term, stone: of all that could stop it,
+it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only."""
 
 import json
 import os
@@ -51,7 +52,7 @@ if fake == "dies":
 if fake == "garbage":
     client.sendall(b"login: \n" * 100)
     time.sleep(1000)
-if fake == "deaf":
+if fake in ("deaf", "stone"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
@@ -91,7 +92,11 @@ while True:
             say(client, {"event": "STOP" if call["execute"] == "stop" else "RESUME", "timestamp": {}})
         if call["execute"] == "system_powerdown":
             say(client, {"event": "POWERDOWN", "timestamp": {}})
-            end(client, "guest-shutdown")
+            if fake not in ("keys", "term", "stone"):
+                end(client, "guest-shutdown")
+        if call["execute"] == "send-key" and fake == "keys":
+            assert [key["data"] for key in call["arguments"]["keys"]] == ["ctrl", "alt", "delete"]
+            end(client, "guest-reset")
         if call["execute"] == "quit":
             end(client, "host-qmp-quit")
         if call["execute"] == "fake-guest-says":  # whoever hears it now

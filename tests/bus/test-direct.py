@@ -198,6 +198,58 @@ def test_terminated_by_somebody(host):
     assert "ended by a signal from the host" in host.vm("web", "StateReason")
 
 
+STEPS = [{"action": "acpi", "timeout": "400ms"}, {"action": "ctrl-alt-del", "timeout": "500ms"}, {"action": "term", "timeout": "600ms"}]
+
+
+def test_a_stop_climbs_until_something_helps(host):
+    """A guest that refuses each rung in turn: what ended it is told, and how."""
+    for fake, last_stop, result, words in (
+            ("", "clean", "success", "shut itself down (the power button ended it after"),
+            ("keys", "clean", "success", "shut itself down (ctrl-alt-del ended it after"),
+            ("term", "forced", "timeout", "in time (SIGTERM ended it after"),
+            ("stone", "forced", "timeout", "in time (SIGKILL ended it after")):
+        pid = start(host, fake, stop={"steps": STEPS})
+        assert "i8042" in read(f"/proc/{pid}/cmdline"), "a keyboard for ctrl-alt-del"
+        assert host.ctl("stop", "web").returncode == 0
+        reason = host.vm("web", "StateReason")
+        assert (state(host), host.vm("web", "LastStop"), host.vm("web", "Result")) == ("inactive", last_stop, result), (fake, reason)
+        assert words in reason, reason
+        assert ("the power button had not for" in reason) == bool(fake), reason
+        assert ("nor ctrl-alt-del for" in reason) == (fake in ("term", "stone")), reason
+        assert ("nor SIGTERM for" in reason) == (fake == "stone"), reason
+        wait_for("its end", lambda: is_gone(pid))
+        assert left(host) == [], left(host)
+
+
+def test_a_stop_goes_on_after_a_death_of_the_daemon(host):
+    """On the rung that it was on; and on the next one if its time is over."""
+    start(host, "stone", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 600}], "timeout": 700})
+    host.ctl("--no-block", "stop", "web")
+    assert state(host) == "stopping"
+    host.stop(signal.SIGKILL)
+    time.sleep(1)
+    start_daemon(host)
+    wait_for("the next rung", lambda: "trying ctrl-alt-del; the power button has not helped" in host.vm("web", "StateReason"))
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    wait_for("its adoption", lambda: host.vm("web", "MainPID") != 0)
+    assert state(host) == "stopping"
+    # Who says it twice does not wait for SIGTERM to help.
+    host.ctl("--no-block", "stop", "--force", "web")
+    before = time.monotonic()
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert time.monotonic() - before < 4, "it had to wait"
+    reason = host.vm("web", "StateReason")
+    assert "stopped by force (SIGKILL ended it after" in reason and "nor ctrl-alt-del for" in reason, reason
+    assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "success"
+
+
+def test_less_time_is_shared_by_all_rungs(host):
+    start(host, "keys", stop={"steps": ["acpi", "ctrl-alt-del"], "timeout": 600})
+    assert host.ctl("stop", "--timeout=2s", "web").returncode == 0
+    assert host.vm("web", "LastStop") == "clean" and "the power button had not for 1." in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+
+
 def test_deaf_to_sigterm(host):
     pid = start(host, "deaf")
     before = time.monotonic()

@@ -76,14 +76,14 @@ static void test_start_and_force(void **state)
 
     assert_true(is_running("web"));
     assert_int_equal(harness.driver->ops->start(harness.driver, &request), -EBUSY);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
     seen = harness_expect(&harness, DRIVER_ENDED, "web");
     assert_int_equal(seen->cause, END_DESTROYED);
     assert_true(sd_id128_equal(seen->generation, request.generation));
     assert_false(is_running("web"));
     /* Nothing is left: the next one starts at once. */
     request = start(&spec);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_GRACEFUL), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_ACPI), 0);
     assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_SHUTDOWN);
 }
 
@@ -150,7 +150,7 @@ static void test_foreign_domain_is_left_alone(void **state)
     seen = harness_expect(&harness, DRIVER_START_FAILED, "test");
     assert_int_equal(seen->error, -EBUSY);
     assert_non_null(strstr(seen->text, "microvmd did not make"));
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "test", request.generation, STOP_FORCE),
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "test", request.generation, STOP_ACTION_KILL),
                      -ESRCH);
     assert_true(is_running("test"));
     /* A name is not a run: what took the place of ours is not ended in its stead. */
@@ -160,7 +160,7 @@ static void test_foreign_domain_is_left_alone(void **state)
     virDomainFree(virDomainCreateXML(
         other, "<domain type='test'><name>web</name><memory>1024</memory><os><type>hvm</type></os></domain>",
         0));
-    harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE);
+    harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
     assert_true(is_running("web"));
     /* Defined, but not running, is no less somebody's. */
@@ -192,7 +192,7 @@ static void test_adoption(void **state)
     harness.next = 0;
     assert_true(harness_wait(&harness, DRIVER_FOUND, "db")->run.paused);
     harness_wait(&harness, DRIVER_SYNCED, NULL);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 
@@ -203,8 +203,8 @@ static void test_unknown_runs(void **state)
     sd_id128_t stale = SD_ID128_MAKE(00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 01);
     int fd;
 
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", stale, STOP_FORCE), -ESRCH);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "other", request.generation, STOP_FORCE),
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", stale, STOP_ACTION_KILL), -ESRCH);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "other", request.generation, STOP_ACTION_KILL),
                      -ESRCH);
     assert_int_equal(harness.driver->ops->set_paused(harness.driver, "web", stale, true), -ESRCH);
     assert_int_equal(harness.driver->ops->kill(harness.driver, "web", stale, SIGTERM), -ESRCH);
@@ -251,7 +251,7 @@ static void test_many_at_once(void **state)
         assert_int_equal(harness.driver->ops->start(harness.driver, &requests[i]), 0);
         /* Ordered while it starts: carried out after. */
         assert_int_equal(
-            harness.driver->ops->stop(harness.driver, names[i], requests[i].generation, STOP_FORCE), 0);
+            harness.driver->ops->stop(harness.driver, names[i], requests[i].generation, STOP_ACTION_KILL), 0);
     }
     for (int i = 0; i < N; i++) {
         harness.next = 0;
@@ -279,7 +279,7 @@ static void test_unreachable(void **state)
     harness_open(&harness, "test:///nonexistent/file.xml");
     assert_true(strlen(harness_expect(&harness, DRIVER_OFFLINE, NULL)->text) > 0);
     assert_int_equal(harness.driver->ops->start(harness.driver, &request), -EHOSTDOWN);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE),
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
                      -EHOSTDOWN);
     assert_int_equal(harness.driver->ops->set_paused(harness.driver, "web", request.generation, true),
                      -EHOSTDOWN);
@@ -386,7 +386,7 @@ static void test_server_dies(void **state)
 
     server_end(SIGKILL);
     harness_expect(&harness, DRIVER_OFFLINE, NULL);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE),
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
                      -EHOSTDOWN);
     second.machine_id = (char *)"dc449f31-234a-af5f-a0e8-2c21ab644d77";
     request = harness_request(&second, "/nonexistent");
@@ -432,7 +432,7 @@ static void test_server_hangs(void **state)
     harness_wait(&harness, DRIVER_CALL_FAILED, "web");
     assert_int_equal(kill(server.pid, SIGCONT), 0);
     assert_int_equal(harness_sync(&harness), 1);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_FORCE), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
     assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 

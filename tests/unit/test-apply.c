@@ -32,9 +32,14 @@ static int fake_start(Driver *driver, const StartRequest *request)
     return 0;
 }
 
-static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopMode mode)
+static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopAction action)
 {
     return 0;
+}
+
+static CapabilitySet fake_capabilities(const VmSpec *spec)
+{
+    return CAPABILITY(CAP_STOP_BUTTON);
 }
 
 static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
@@ -48,7 +53,12 @@ static Driver *fake_free(Driver *driver)
 }
 
 static const DriverOps fake_ops = {
-    .start = fake_start, .stop = fake_stop, .accel_facts = fake_accel_facts, .free = fake_free};
+    .capabilities = fake_capabilities,
+    .start = fake_start,
+    .stop = fake_stop,
+    .accel_facts = fake_accel_facts,
+    .free = fake_free,
+};
 
 static void say_of(MicroVM *vm, DriverEventType type, EndCause cause)
 {

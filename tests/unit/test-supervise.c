@@ -20,9 +20,11 @@ typedef struct World {
     Driver driver;
     /* what the driver was told */
     unsigned starts, graceful, forced, pauses;
+    StopAction last_action;
     sd_id128_t generation;
     /* what the world says */
     int admit;
+    unsigned refuses; /* bits by StopAction */
     const char *hold;
     MicrovmJobResult last_result;
     uint64_t last_job;
@@ -41,14 +43,20 @@ static int fake_start(Driver *driver, const StartRequest *request)
     return 0;
 }
 
-static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopMode mode)
+static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopAction action)
 {
     assert_false(sd_id128_is_null(generation));
-    if (mode == STOP_FORCE)
+    world->last_action = action;
+    if (action == STOP_ACTION_TERM || action == STOP_ACTION_KILL)
         world->forced++;
     else
         world->graceful++;
-    return 0;
+    return world->refuses & 1u << action ? -EIO : 0;
+}
+
+static CapabilitySet fake_capabilities(const VmSpec *spec)
+{
+    return CAPABILITY(CAP_STOP_BUTTON) | CAPABILITY(CAP_STOP_KEYS);
 }
 
 static int fake_set_paused(Driver *driver, const char *name, sd_id128_t generation, bool paused)
@@ -63,6 +71,7 @@ static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
 }
 
 static const DriverOps fake_ops = {
+    .capabilities = fake_capabilities,
     .start = fake_start,
     .stop = fake_stop,
     .set_paused = fake_set_paused,

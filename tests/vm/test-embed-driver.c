@@ -76,9 +76,9 @@ static Seen machine_start(const char *words)
     return *harness_expect(&harness, DRIVER_STARTED, "web");
 }
 
-static int stop_machine(StopMode mode)
+static int stop_machine(StopAction action)
 {
-    return harness.driver->ops->stop(harness.driver, "web", machine.request.generation, mode);
+    return harness.driver->ops->stop(harness.driver, "web", machine.request.generation, action);
 }
 
 /* Runs the loop until the guest has said `words`. */
@@ -106,7 +106,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     /* A test that failed may have left its QEMU; it is ended by what it is, not by its name. */
-    if (harness.driver && machine.spec.name && stop_machine(STOP_FORCE) >= 0)
+    if (harness.driver && machine.spec.name && stop_machine(STOP_ACTION_KILL) >= 0)
         harness_idle(&harness, 3000000, DRIVER_ENDED);
     harness_close(&harness);
     machine_clear();
@@ -207,7 +207,7 @@ static void test_graceful_stop(void **state)
 {
     machine_start("count");
     await_console("count 1");
-    assert_int_equal(stop_machine(STOP_GRACEFUL), 0);
+    assert_int_equal(stop_machine(STOP_ACTION_ACPI), 0);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_POWEROFF);
     await_console("power button");
 }
@@ -294,9 +294,9 @@ static void test_hung_hypervisor(void **state)
     await_console("ready");
     assert_int_equal(harness.driver->ops->kill(harness.driver, "web", machine.request.generation, SIGSTOP),
                      0);
-    assert_int_equal(stop_machine(STOP_GRACEFUL), 0);
+    assert_int_equal(stop_machine(STOP_ACTION_ACPI), 0);
     assert_int_equal(harness_idle(&harness, 500000, DRIVER_ENDED), 0);
-    assert_int_equal(stop_machine(STOP_FORCE), 0);
+    assert_int_equal(stop_machine(STOP_ACTION_KILL), 0);
     assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
     assert_int_equal(kill(started.run.pid, 0), -1);
 }
@@ -364,7 +364,7 @@ static void test_forwards_and_hints(void **state)
     assert_true(recv(client, answer, 8, MSG_WAITALL) == 8);
     assert_memory_equal(answer, "HTTP/1.", 7);
     close(client);
-    assert_int_equal(stop_machine(STOP_FORCE), 0);
+    assert_int_equal(stop_machine(STOP_ACTION_KILL), 0);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 
@@ -383,7 +383,7 @@ static void test_root_ports_and_display(void **state)
     machine_launch();
     seen = harness_expect(&harness, DRIVER_STARTED, "web");
     assert_non_null(seen);
-    assert_int_equal(stop_machine(STOP_FORCE), 0);
+    assert_int_equal(stop_machine(STOP_ACTION_KILL), 0);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 

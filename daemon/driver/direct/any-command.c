@@ -47,7 +47,7 @@ static int render(const StartRequest *request, Command *command)
 static CapabilitySet capabilities(const VmSpec *spec)
 {
     return CAPABILITY(CAP_COMMAND) | CAPABILITY(CAP_HYPERVISOR_OPTIONS) | CAPABILITY(CAP_IMAGE_FORMATS) |
-           CAPABILITY(CAP_IMAGE_VHDX);
+           CAPABILITY(CAP_IMAGE_VHDX) | CAPABILITY(CAP_STOP_COMMAND);
 }
 
 static void check_program(char *const *words, size_t n, const char *pointer, const TableReader *reader)
@@ -57,8 +57,22 @@ static void check_program(char *const *words, size_t n, const char *pointer, con
                       "the program must be an absolute path, not \"%s\"", words[0]);
 }
 
+/* There is nothing else that it could be asked by. */
+static void check_steps(const VmSpec *spec, const TableReader *reader)
+{
+    for (size_t i = 0; i < spec->n_stop_steps; i++) {
+        char pointer[64];
+        snprintf(pointer, sizeof(pointer), "/stop/steps/%zu", i);
+        if (spec->stop_steps[i].action == STOP_ACTION_COMMAND && spec->n_command_stop == 0)
+            table_problem(
+                reader, PROBLEM_ERROR, pointer, false,
+                "there is no program for it; add \"command\": { \"stop\": [...] }, or remove the step");
+    }
+}
+
 static void check(const VmSpec *spec, const Runner *runner, const TableReader *reader)
 {
+    check_steps(spec, reader);
     check_program(spec->command_start, spec->n_command_start, "/command/start/0", reader);
     check_program(spec->command_stop, spec->n_command_stop, "/command/stop/0", reader);
     check_program(spec->command_ready, spec->n_command_ready, "/command/ready/0", reader);

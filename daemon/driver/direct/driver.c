@@ -165,7 +165,7 @@ static int start(Driver *base, const StartRequest *request)
     return r;
 }
 
-static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode mode)
+static int stop(Driver *base, const char *name, sd_id128_t generation, StopAction action)
 {
     Run *run = direct_run_find(of(base), name, generation);
 
@@ -173,7 +173,7 @@ static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode 
         return -EHOSTDOWN;
     if (!run)
         return -ESRCH;
-    return mode == STOP_FORCE ? direct_run_force(run) : direct_run_ask(run);
+    return direct_run_stop(run, action);
 }
 
 static int set_paused(Driver *base, const char *name, sd_id128_t generation, bool paused)

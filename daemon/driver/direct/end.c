@@ -78,7 +78,9 @@ static bool ended_by_itself(const Run *run, const ProcessEnd *end)
 /* What QEMU said itself says more than how its process ended, unless it was made to. */
 static EndCause find_cause(const Run *run, const ProcessEnd *end)
 {
-    if (run->forced)
+    bool by_guest = run->has_cause && (run->cause == END_POWEROFF || run->cause == END_REBOOT);
+
+    if (run->forced && !by_guest)
         return END_DESTROYED;
     if (run->has_cause && !end->stopped && !end->oom)
         return run->cause;

@@ -84,12 +84,11 @@ char *direct_end_describe(const ProcessEnd *end, const char *words);
 /* --- run.c: a process that lives --- */
 /* Watches the process and talks to it; `control` is connected and taken. */
 int direct_run_watch(Run *run, int control);
-/* Ends it: SIGTERM, and SIGKILL when that does not help. */
-int direct_run_force(Run *run);
 /* Ends it at once, and waits for that. */
 void direct_run_kill(Run *run);
-/* Asks the guest, by the power button. Stops or goes on with its processors. */
-int direct_run_ask(Run *run);
+/* As DriverOps.stop. */
+int direct_run_stop(Run *run, StopAction action);
+/* Stops or goes on with its processors. */
 int direct_run_set_paused(Run *run, bool paused);
 int direct_run_set_memory(Run *run, uint64_t bytes);
 int direct_run_signal(Run *run, int number);

@@ -149,6 +149,14 @@ static void put_control(Rendering *r)
     command_add(r->command, "chardev=control,mode=control");
 }
 
+static void put_keyboard(Rendering *r)
+{
+    if (!qemu_adds_keyboard(r->spec))
+        return;
+    command_add(r->command, "-device");
+    command_add(r->command, "i8042");
+}
+
 static void put_console(Rendering *r)
 {
     if (!r->spec->qemu_serial_console)
@@ -190,6 +198,7 @@ static int render(const StartRequest *request, Command *command)
     put_boot(&r);
     put_control(&r);
     put_console(&r);
+    put_keyboard(&r);
     put_credentials(&r);
     qemu_put_devices(&r);
     for (size_t i = 0; i < r.spec->n_qemu_args; i++)
@@ -232,7 +241,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
     };
     /* Devices of the host are not among them: its user, which has no rights, can't open them yet. */
     static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS, CAP_WATCHDOG};
-    CapabilitySet set = 0;
+    CapabilitySet set = qemu_stop_capabilities(spec);
 
     for (size_t i = 0; i < ELEMENTSOF(of_all); i++)
         set |= CAPABILITY(of_all[i]);

@@ -51,6 +51,13 @@ static int arm_force(Run *run)
                                       on_force_due, run);
 }
 
+/* Told to end while it was being launched. */
+static void end_at_once(Run *run)
+{
+    if (direct_run_signal(run, SIGTERM) >= 0)
+        (void)arm_force(run);
+}
+
 static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     Run *run = userdata;
@@ -218,6 +225,7 @@ static void announce(Run *run)
 static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     Run *run = userdata;
+    bool was_announced;
 
     if (reply->error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
@@ -229,13 +237,14 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
     }
     /* There are many reasons for which it may stand still. */
     run->paused = cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply->result, "running"));
-    if (!run->announced)
+    was_announced = run->announced;
+    if (!was_announced)
         announce(run);
     else if (run->paused)
         say(run, (DriverEvent){.type = DRIVER_PAUSED});
     share(run);
-    if (run->forced)
-        (void)direct_run_force(run);
+    if (run->forced && !was_announced)
+        end_at_once(run);
 }
 
 /* --- without QMP --- */
@@ -247,7 +256,7 @@ static void on_ready(Run *run, int error, const char *text)
     if (error >= 0) {
         announce(run);
         if (run->forced)
-            (void)direct_run_force(run);
+            end_at_once(run);
         return;
     }
     if (asprintf(&trouble, "\"command.ready\" says that the guest does not run: %s", text) < 0)
@@ -298,23 +307,6 @@ static int command(Run *run, const char *name)
     return run->qmp ? qmp_call(run->qmp, name, NULL, CALL_USEC, on_answer, run) : -ENOTCONN;
 }
 
-static void on_stop_ended(Run *run, int error, const char *text)
-{
-    if (error < 0)
-        say(run, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
-}
-
-int direct_run_ask(Run *run)
-{
-    run->we_asked = true;
-    if (run->recipe->qmp)
-        return command(run, "system_powerdown");
-    if (run->stop)
-        return run->helpers ? 0 : direct_helper_run(run, run->stop, on_stop_ended); /* it is asked already */
-    run->asked = true;
-    return direct_run_signal(run, SIGTERM);
-}
-
 int direct_run_set_paused(Run *run, bool paused)
 {
     if (!run->recipe->qmp)
@@ -335,13 +327,91 @@ int direct_run_set_memory(Run *run, uint64_t bytes)
     return run->qmp ? call_balloon(run, bytes, on_memory_set) : -ENOTCONN;
 }
 
-int direct_run_force(Run *run)
-{
-    int r;
+/* --- what a stop takes --- */
 
-    run->forced = true;
-    if (run->pidfd < 0 || run->over) /* it is being launched, and ended then; or is on its way */
-        return 0;
-    r = direct_run_signal(run, SIGTERM);
-    return r < 0 ? r : arm_force(run);
+static void on_stop_ended(Run *run, int error, const char *text)
+{
+    if (error < 0)
+        say(run, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+}
+
+static cJSON *make_key(const char *code)
+{
+    cJSON *key = cJSON_CreateObject();
+
+    if (cJSON_AddStringToObject(key, "type", "qcode") && cJSON_AddStringToObject(key, "data", code))
+        return key;
+    cJSON_Delete(key);
+    return NULL;
+}
+
+static int press_ctrl_alt_del(Run *run)
+{
+    static const char *const codes[] = {"ctrl", "alt", "delete"};
+    cJSON *arguments = cJSON_CreateObject(), *keys = cJSON_AddArrayToObject(arguments, "keys");
+
+    if (!run->qmp) {
+        cJSON_Delete(arguments);
+        return -ENOTCONN;
+    }
+    for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+        if (!cJSON_AddItemToArray(keys, make_key(codes[i]))) {
+            cJSON_Delete(arguments);
+            return -ENOMEM;
+        }
+    return qmp_call(run->qmp, "send-key", arguments, CALL_USEC, on_answer, run);
+}
+
+static int run_stop_program(Run *run)
+{
+    if (!run->stop)
+        return -EOPNOTSUPP;
+    return run->helpers ? 0 : direct_helper_run(run, run->stop, on_stop_ended); /* it is asked already */
+}
+
+/* The unit may have more processes than the one that is known. */
+static void kill_unit(void *name)
+{
+    int r = unit_kill(name);
+
+    if (r < 0)
+        log_full(LOG_DEBUG, name, r, "systemd did not send SIGKILL to its unit: %m");
+}
+
+static int kill_all(Run *run)
+{
+    char *name = sd_id128_is_null(run->invocation) ? NULL : strdup(run->name);
+
+    if (name && workers_submit(run->driver->workers, &(Work){kill_unit, free, free, name}) < 0)
+        free(name);
+    return direct_run_signal(run, SIGKILL);
+}
+
+int direct_run_stop(Run *run, StopAction action)
+{
+    bool ends = action == STOP_ACTION_TERM || action == STOP_ACTION_KILL;
+
+    /* One that knows nothing but SIGTERM is asked by it. */
+    if (action == STOP_ACTION_TERM && !run->recipe->qmp && !run->stop && run->announced) {
+        run->asked = true;
+        return direct_run_signal(run, SIGTERM);
+    }
+    run->forced |= ends;
+    if (ends && (run->pidfd < 0 || run->over))
+        return 0; /* it is being launched, and ended then; or is on its way */
+    switch (action) {
+    case STOP_ACTION_COMMAND:
+        return run_stop_program(run);
+    case STOP_ACTION_ACPI:
+        run->we_asked = true;
+        return run->recipe->qmp ? command(run, "system_powerdown") : -EOPNOTSUPP;
+    case STOP_ACTION_CTRL_ALT_DEL:
+        return run->recipe->qmp ? press_ctrl_alt_del(run) : -EOPNOTSUPP;
+    case STOP_ACTION_TERM:
+        return direct_run_signal(run, SIGTERM);
+    case STOP_ACTION_KILL:
+        return kill_all(run);
+    default:
+        return -EOPNOTSUPP;
+    }
 }

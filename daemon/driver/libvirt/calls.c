@@ -20,9 +20,11 @@ static const struct {
 } kinds[] = {
     [CALL_START] = {false, 60 * USEC_PER_SEC, "start it"},
     [CALL_SHUTDOWN] = {false, 15 * USEC_PER_SEC, "ask the guest to shut down"},
+    [CALL_KEYS] = {false, 15 * USEC_PER_SEC, "press ctrl-alt-del"},
     [CALL_SUSPEND] = {false, 15 * USEC_PER_SEC, "pause it"},
     [CALL_RESUME] = {false, 15 * USEC_PER_SEC, "resume it"},
     [CALL_SET_MEMORY] = {false, 15 * USEC_PER_SEC, "tell its balloon"},
+    [CALL_TERMINATE] = {true, 30 * USEC_PER_SEC, "end it by SIGTERM"},
     [CALL_DESTROY] = {true, 30 * USEC_PER_SEC, "end it"},
     [CALL_CHECK] = {true, 15 * USEC_PER_SEC, "look whether it is there"},
 };

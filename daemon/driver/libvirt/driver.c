@@ -3,9 +3,11 @@
 #include "driver/libvirt/internal.h"
 
 #include "base/log.h"
+#include "driver/qemu-common.h"
 
 #include <fcntl.h>
 #include <libvirt/virterror.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <termios.h>
 
@@ -127,7 +129,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_DISK_BOOT,       CAP_MEMORY_HOTPLUG, CAP_DEVICE_PCI,     CAP_DEVICE_USB, CAP_DEVICE_PLACEMENT,
         CAP_PCIE_ROOT_PORTS, CAP_GRAPHICS,       CAP_DEVICE_OPTIONS, CAP_WATCHDOG,
     };
-    CapabilitySet set = 0;
+    CapabilitySet set = qemu_stop_capabilities(spec);
 
     for (size_t i = 0; i < ELEMENTSOF(of_all); i++)
         set |= CAPABILITY(of_all[i]);
@@ -168,7 +170,15 @@ static int start(Driver *base, const StartRequest *request)
     return r;
 }
 
-static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode mode)
+/* SIGKILL is ours to send: libvirt gives a process time that it has had. What is left libvirt takes away. */
+static int destroy(Run *run)
+{
+    if (run->pidfd >= 0 && syscall(SYS_pidfd_send_signal, run->pidfd, SIGKILL, NULL, 0) >= 0)
+        run->killed = true;
+    return call_submit(run, CALL_DESTROY);
+}
+
+static int stop(Driver *base, const char *name, sd_id128_t generation, StopAction action)
 {
     Run *run = run_find(of(base), name, generation);
     int r;
@@ -177,10 +187,21 @@ static int stop(Driver *base, const char *name, sd_id128_t generation, StopMode 
         return -EHOSTDOWN;
     if (!run)
         return -ESRCH;
-    r = call_submit(run, mode == STOP_FORCE ? CALL_DESTROY : CALL_SHUTDOWN);
-    if (r >= 0 && mode == STOP_GRACEFUL)
-        run->we_asked = true;
-    return r;
+    switch (action) {
+    case STOP_ACTION_ACPI:
+        r = call_submit(run, CALL_SHUTDOWN);
+        if (r >= 0)
+            run->we_asked = true;
+        return r;
+    case STOP_ACTION_CTRL_ALT_DEL:
+        return call_submit(run, CALL_KEYS);
+    case STOP_ACTION_TERM:
+        return call_submit(run, run->starting ? CALL_DESTROY : CALL_TERMINATE);
+    case STOP_ACTION_KILL:
+        return destroy(run);
+    default:
+        return -EOPNOTSUPP;
+    }
 }
 
 static int set_paused(Driver *base, const char *name, sd_id128_t generation, bool paused)

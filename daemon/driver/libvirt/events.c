@@ -217,9 +217,9 @@ static EndCause cause_of(const Run *run)
         return END_DESTROYED;
     case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
     case VIR_DOMAIN_EVENT_STOPPED_FAILED:
-        return END_CRASHED;
+        return run->killed ? END_DESTROYED : END_CRASHED;
     case -1:
-        return END_LOST; /* a query found it gone, no event told why */
+        return run->killed ? END_DESTROYED : END_LOST; /* a query found it gone, no event told why */
     default:
         break;
     }

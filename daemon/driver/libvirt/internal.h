@@ -42,6 +42,7 @@ struct Run {
     int stopped_detail; /* of the STOPPED event; -1: none came */
     bool waited;        /* for the STOPPED event of a run that was found gone */
     unsigned rechecks;  /* it was found stopped, but still listed */
+    bool killed;        /* by us, past libvirt */
     bool destroy_later; /* an end by force came before libvirt knew the domain */
     bool unresponsive;  /* a call is past its deadline: only an end by force may follow */
     sd_event_source *recheck;
@@ -56,11 +57,13 @@ struct Run {
 typedef enum CallKind {
     CALL_START,
     CALL_SHUTDOWN,
+    CALL_KEYS,
     CALL_SUSPEND,
     CALL_RESUME,
     CALL_SET_MEMORY,
-    CALL_DESTROY, /* on the control connection, as the next */
-    CALL_CHECK,   /* is this run still there? */
+    CALL_TERMINATE, /* on the control connection, as the next */
+    CALL_DESTROY,
+    CALL_CHECK, /* is this run still there? */
 } CallKind;
 
 /* What a worker finds out of a domain. */

@@ -201,6 +201,13 @@ static int shut_down(virDomainPtr domain)
     return r;
 }
 
+static int press_ctrl_alt_del(virDomainPtr domain)
+{
+    unsigned codes[] = {29, 56, 111}; /* KEY_LEFTCTRL, KEY_LEFTALT, KEY_DELETE of linux/input-event-codes.h */
+
+    return virDomainSendKey(domain, VIR_KEYCODE_SET_LINUX, 100, codes, ELEMENTSOF(codes), 0);
+}
+
 /* A transient domain that has stopped stays listed for a moment; one that somebody made persistent, for ever.
  */
 static int look(Call *call, virDomainPtr domain)
@@ -226,6 +233,10 @@ static int act(Call *call)
         r = look(call, domain);
     else if (call->kind == CALL_SHUTDOWN)
         r = shut_down(domain);
+    else if (call->kind == CALL_KEYS)
+        r = press_ctrl_alt_del(domain);
+    else if (call->kind == CALL_TERMINATE)
+        r = virDomainDestroyFlags(domain, VIR_DOMAIN_DESTROY_GRACEFUL);
     else if (call->kind == CALL_SUSPEND)
         r = virDomainSuspend(domain);
     else if (call->kind == CALL_RESUME)

@@ -14,7 +14,7 @@
 static bool has_arguments(const VmSpec *spec)
 {
     return qemu_forwarding_interface(spec) || spec->n_qemu_args > 0 || spec->n_qemu_machine_opts > 0 ||
-           spec->socket;
+           spec->socket || qemu_adds_keyboard(spec);
 }
 
 static void put_argument(Writer *w, const char *text)
@@ -91,6 +91,15 @@ static void put_control_socket(Writer *w)
     put_argument(w, "chardev=own-control,mode=control");
 }
 
+/* libvirt takes it for granted that there is one where there may be. */
+static void put_keyboard(Writer *w)
+{
+    if (!qemu_adds_keyboard(w->request->spec))
+        return;
+    put_argument(w, "-device");
+    put_argument(w, "i8042");
+}
+
 static void put_arguments(Writer *w)
 {
     const VmSpec *spec = w->request->spec;
@@ -101,6 +110,7 @@ static void put_arguments(Writer *w)
     put_forwarding_interface(w);
     put_machine_options(w);
     put_control_socket(w);
+    put_keyboard(w);
     for (size_t i = 0; i < spec->n_qemu_args; i++)
         put_argument(w, spec->qemu_args[i]);
     xml_put(w, "  </qemu:commandline>\n");
