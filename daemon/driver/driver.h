@@ -32,6 +32,7 @@ typedef struct Driver Driver;
     X(END_TERMINATED, "terminated")     /* the hypervisor got SIGTERM, SIGINT or SIGHUP */                   \
     X(END_UNIT_STOPPED, "unit-stopped") /* somebody stopped its unit of systemd */                           \
     X(END_OOM, "oom")                   /* the kernel ended the hypervisor, for want of memory */            \
+    X(END_EXITED, "exited")             /* the hypervisor gave up: its exit status says so */                \
     X(END_CRASHED, "crashed")           /* the hypervisor died */                                            \
     X(END_LOST, "lost")                 /* gone while nobody watched */
 MICROVM_STRING_TABLE(EndCause, end_cause, END, END_CAUSE_LIST)

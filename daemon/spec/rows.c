@@ -11,6 +11,7 @@ ENUM_NAME(graphics_backend, GraphicsBackend)
 ENUM_NAME(qemu_machine, QemuMachine)
 ENUM_NAME(drive_io_engine, DriveIoEngine)
 ENUM_NAME(restart_policy, RestartPolicy)
+ENUM_NAME(guest_end, GuestEnd)
 ENUM_NAME(readiness_type, ReadinessType)
 ENUM_NAME(on_timeout, OnTimeout)
 ENUM_NAME(watchdog, Watchdog)
@@ -261,11 +262,19 @@ static const KeyRow vm_rows[] = {
             "ready."},
     {.key = "restart.policy", .type = KEY_ENUM, AT(VmSpec, restart_policy), .fallback = "on-failure",
      WORDS(restart_policy, RESTART_POLICY), LIVE,
-     .doc = "What to do when it ends by itself. on-failure: start it again after a crash or panic; always: "
-            "also after a power-off. A stop by a person is never undone."},
+     .doc = "What to do when it ends by itself. on-failure: start it again after a crash or panic, or when it could not be "
+            "started; on-abnormal: not when it could not be started, or the hypervisor gave up by itself with an error; "
+            "always: also after a power-off. A stop by a person is never undone."},
+    {.key = "onReboot", .type = KEY_ENUM, AT(VmSpec, on_reboot), WORDS(guest_end, GUEST_END), LIVE,
+     .computed = "restart, or stop where restart.policy is no",
+     .doc = "What to do when the guest reboots: every reboot ends the hypervisor. restart: start it again, at once."},
+    {.key = "onPoweroff", .type = KEY_ENUM, AT(VmSpec, on_poweroff), WORDS(guest_end, GUEST_END), LIVE,
+     .computed = "stop, or restart where restart.policy is always",
+     .doc = "What to do when the guest powers itself off. restart: start it again, after restart.delay."},
     {.key = "restart.delay", .type = KEY_DURATION, AT(VmSpec, restart_delay_usec), .fallback = "1",
      RANGE(0, DAY), LIVE, WITH_RESTARTS,
-     .doc = "How long to wait before it is started again, after a first failure."},
+     .doc = "How long to wait before it is started again, after a first failure. Up to a tenth is added by chance, so "
+            "that those that failed together do not start together."},
     {.key = "restart.maxDelay", .type = KEY_DURATION, AT(VmSpec, restart_max_delay_usec), .fallback = "5min",
      RANGE(0, DAY), LIVE, WITH_RESTARTS_AND("restart.delay"), .doc = "The longest delay."},
     {.key = "restart.factor", .type = KEY_NUMBER, AT(VmSpec, restart_factor), .fallback = "2", RANGE(1, 10),
@@ -421,6 +430,10 @@ static int finish_vm(void *item, const KeysGiven *given)
         spec->accel = ACCEL_TCG;
     if (!key_given(given, "hotpluggedMem"))
         spec->hotplugged_mem_mib = spec->hotplug_mem_mib;
+    if (!key_given(given, "onReboot"))
+        spec->on_reboot = spec->restart_policy == RESTART_NO ? GUEST_END_STOP : GUEST_END_RESTART;
+    if (!key_given(given, "onPoweroff"))
+        spec->on_poweroff = spec->restart_policy == RESTART_ALWAYS ? GUEST_END_RESTART : GUEST_END_STOP;
     if (!key_given(given, "qemu.machine"))
         spec->qemu_machine = default_machine(spec->boot);
     return 0;

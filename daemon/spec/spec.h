@@ -177,6 +177,7 @@ typedef struct VmSpec {
     char **after; /* "db" or "db:ready" */
     size_t n_after;
     RestartPolicy restart_policy;
+    GuestEnd on_reboot, on_poweroff;
     uint64_t restart_delay_usec, restart_max_delay_usec;
     uint64_t restart_factor;
     uint64_t restart_start_limit; /* 0: none */

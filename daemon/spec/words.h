@@ -42,8 +42,15 @@ MICROVM_STRING_TABLE(QemuMachine, qemu_machine, QEMU_MACHINE, QEMU_MACHINE_LIST)
 #define RESTART_POLICY_LIST(X)                                                                               \
     X(RESTART_NO, "no")                                                                                      \
     X(RESTART_ON_FAILURE, "on-failure")                                                                      \
+    X(RESTART_ON_ABNORMAL, "on-abnormal")                                                                    \
     X(RESTART_ALWAYS, "always")
 MICROVM_STRING_TABLE(RestartPolicy, restart_policy, RESTART_POLICY, RESTART_POLICY_LIST)
+
+/* What follows a guest's own reboot or power-off. */
+#define GUEST_END_LIST(X)                                                                                    \
+    X(GUEST_END_STOP, "stop")                                                                                \
+    X(GUEST_END_RESTART, "restart")
+MICROVM_STRING_TABLE(GuestEnd, guest_end, GUEST_END, GUEST_END_LIST)
 
 #define READINESS_TYPE_LIST(X)                                                                               \
     X(READINESS_NONE, "none")                                                                                \

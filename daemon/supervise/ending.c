@@ -197,6 +197,9 @@ Ending ending_classify(const EndingFacts *facts)
     case END_TERMINATED:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
                         say("the hypervisor was ended by a signal from the host", facts->driver_text)};
+    case END_EXITED:
+        return (Ending){ENDING_FAILURE, MICROVM_RESULT_EXIT_CODE, MICROVM_LAST_STOP_LOST,
+                        say("the hypervisor gave up", facts->driver_text)};
     case END_LOST:
         return classify_lost(facts);
     default:

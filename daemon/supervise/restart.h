@@ -12,6 +12,7 @@ enum {
 /* What its definition says under "restart". */
 typedef struct RestartRules {
     RestartPolicy policy;
+    GuestEnd on_reboot, on_poweroff;
     uint64_t delay_usec, max_delay_usec;
     uint64_t factor;
     uint64_t start_limit; /* starts by itself within the interval; 0: no limit */
@@ -41,14 +42,18 @@ typedef struct RestartVerdict {
 } RestartVerdict;
 
 /*
- * What follows an ending. `again`: a person asked for a start meanwhile. `ran_usec`: how
- * long the run lasted. `history` is brought up to date for the start that the verdict announces.
+ * What follows an ending. `again`: a person asked for a start meanwhile. `ran_usec`: how long the run lasted.
+ * `chance`: any number, see restart_jitter(). `history` is brought up to date for the start that the verdict
+ * announces.
  */
 RestartVerdict restart_decide(const Ending *ending, const RestartRules *rules, bool again, uint64_t ran_usec,
-                              uint64_t now_usec, RestartHistory *history);
+                              uint64_t now_usec, uint32_t chance, RestartHistory *history);
 
 /* The delay grown by the factor for each failure after the first, up to the longest (or itself, if longer).
  */
 uint64_t restart_delay(const RestartRules *rules, unsigned failures);
+
+/* The delay and up to a tenth of it, as `chance` has it, but not more than the longest. */
+uint64_t restart_jitter(const RestartRules *rules, uint64_t delay_usec, uint32_t chance);
 
 #endif

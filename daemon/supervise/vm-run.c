@@ -7,6 +7,8 @@
 #include "base/say.h"
 #include "resource/console-log.h"
 
+#include <sys/random.h>
+
 enum {
     CONSOLE_TAIL = 64 * 1024, /* of the log, to find out how a run ended */
 };
@@ -42,6 +44,8 @@ void vm_admit(MicroVM *vm)
 static RestartRules restart_rules(const VmSpec *spec)
 {
     return (RestartRules){.policy = spec->restart_policy,
+                          .on_reboot = spec->on_reboot,
+                          .on_poweroff = spec->on_poweroff,
                           .delay_usec = spec->restart_delay_usec,
                           .max_delay_usec = spec->restart_max_delay_usec,
                           .factor = spec->restart_factor,
@@ -80,6 +84,14 @@ static RestartVerdict give_up_for_good(const Ending *ending)
                             .text = say("%s; its definition wants it given up then", ending->text)};
 }
 
+/* For a delay; one to which chance adds nothing is no harm. */
+static uint32_t throw_dice(void)
+{
+    uint32_t chance;
+
+    return getrandom(&chance, sizeof(chance), GRND_NONBLOCK) == sizeof(chance) ? chance : 0;
+}
+
 static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
 {
     static const VmEvent events[] = {
@@ -95,12 +107,12 @@ static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
 
     /* Without a definition there is nothing to start again from. */
     if (!vm->spec)
-        rules.policy = RESTART_NO;
+        rules = (RestartRules){.policy = RESTART_NO};
     if (vm->record.condemned.for_good && !vm->record.again)
         verdict = give_up_for_good(ending);
     else
-        verdict =
-            restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, &vm->record.history);
+        verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, throw_dice(),
+                                 &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
     if (verdict.kind == RESTART_VERDICT_RETRY)

@@ -149,7 +149,7 @@ def test_ends_with_an_error(host):
     start(host, "code")
     wait_for("its end", lambda: state(host) == "failed")
     assert "exited with status 3: fake: the disk has gone" in host.vm("web", "StateReason")
-    assert host.vm("web", "Result") == "signal" and left(host) == [], left(host)
+    assert host.vm("web", "Result") == "exit-code" and left(host) == [], left(host)
 
 
 def used(directory):

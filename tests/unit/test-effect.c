@@ -49,7 +49,7 @@ static const Case cases[] = {
     {TOP("\"console\": {\"log\": \"journal\"}, \"qemu\": {\"serialConsole\": false}"), "/console/log",
      PROBLEM_WARNING, "\"log\" has no effect without \"qemu\": { \"serialConsole\": true }"},
     {NEVER("\"delay\": 5"), "/restart/delay", PROBLEM_WARNING,
-     "\"delay\" has no effect without \"policy\": \"on-failure\" or \"always\""},
+     "\"delay\" has no effect without \"policy\": \"on-failure\" or \"on-abnormal\" or \"always\""},
     {NEVER("\"maxDelay\": 5"), "/restart/maxDelay", PROBLEM_WARNING, "\"policy\": \"on-failure\""},
     {TOP("\"restart\": {\"delay\": 0, \"maxDelay\": 5}"), "/restart/maxDelay", PROBLEM_WARNING,
      "without \"delay\" above 0"},

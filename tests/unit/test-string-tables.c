@@ -65,6 +65,7 @@ static void test_definitions(void **context)
     CHECK(Hypervisor, hypervisor, HYPERVISOR_MAX);
     CHECK(DriverKind, driver_kind, DRIVER_KIND_MAX);
     CHECK(Accel, accel, ACCEL_MAX);
+    CHECK(GuestEnd, guest_end, GUEST_END_MAX);
     CHECK(RestartPolicy, restart_policy, RESTART_POLICY_MAX);
     CHECK(InterfaceType, interface_type, INTERFACE_TYPE_MAX);
     CHECK(ImageType, image_type, IMAGE_TYPE_MAX);

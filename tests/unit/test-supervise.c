@@ -424,6 +424,87 @@ static void test_manual_stop_wins_over_a_crash(void **context)
     wait_for(MICROVM_INACTIVE);
 }
 
+/* The crash came first, and its restart is due. */
+static void test_stop_during_backoff_stays(void **context)
+{
+    uint64_t job;
+
+    define(", \"restart\": {\"policy\": \"always\", \"delay\": \"50ms\"}");
+    run_it();
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_BACKOFF);
+    job = stop(false);
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    assert_null(world->vm->restart_timer);
+    for (int i = 0; i < 10; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    assert_int_equal(world->starts, 1);
+}
+
+/* The run is over, and its console is still looked at: somebody stops it at that very moment. */
+static void test_stop_while_it_settles_stays(void **context)
+{
+    uint64_t job;
+
+    world->driver.rotates_console = true;
+    define(", \"restart\": {\"policy\": \"always\"}");
+    run_it();
+    say(DRIVER_ENDED, END_REBOOT);
+    assert_true(world->vm->settling);
+    job = stop(false);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->last_job, job);
+    assert_int_equal(world->last_result, MICROVM_JOB_DONE);
+    assert_int_equal(world->graceful + world->forced, 0); /* there is nobody to ask */
+    assert_int_equal(world->starts, 1);
+}
+
+/* Accepted, and the daemon died before anything came of it; so did the hypervisor. */
+static void test_stop_then_crash_unwatched_stays(void **context)
+{
+    define(", \"restart\": {\"policy\": \"always\"}");
+    run_it();
+    stop(false);
+    restart_daemon();
+    vm_driver_online(world->vm);
+    vm_driver_synced(world->vm);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_LOST);
+}
+
+/* A stop takes back the start that was to follow another one. */
+static void test_stop_after_restart_stays(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    run_it();
+    assert_int_equal(vm_request_restart(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error),
+                     0);
+    stop(false);
+    assert_int_equal(world->last_result, MICROVM_JOB_SUPERSEDED);
+    say(DRIVER_ENDED, END_CRASHED);
+    wait_for(MICROVM_INACTIVE);
+}
+
+static void test_on_reboot_and_on_poweroff(void **context)
+{
+    define(", \"onReboot\": \"stop\", \"onPoweroff\": \"restart\", \"restart\": {\"delay\": 0}");
+    run_it();
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    write_console("[ 2.0] reboot: Restarting system\n");
+    say(DRIVER_ENDED, END_REBOOT);
+    wait_for(MICROVM_INACTIVE);
+    assert_string_equal(world->vm->record.reason, "the guest rebooted; onReboot is \"stop\"");
+}
+
 static void test_guest_reboot_and_poweroff(void **context)
 {
     run_it();
@@ -663,6 +744,104 @@ static void test_stop_goes_on_after_a_crash_of_the_daemon(void **context)
     assert_int_equal(world->graceful, 2);
     say(DRIVER_ENDED, END_POWEROFF);
     wait_for(MICROVM_INACTIVE);
+}
+
+/* --- the ladder of a stop --- */
+
+#define LADDER                                                                                               \
+    ", \"stop\": {\"steps\": [{\"action\": \"acpi\", \"timeout\": \"60ms\"}, {\"action\": "                  \
+    "\"ctrl-alt-del\", \"timeout\": \"60ms\"}, {\"action\": \"term\", \"timeout\": \"60ms\"}, \"kill\"]}"
+
+static void wait_for_action(StopAction action)
+{
+    for (int i = 0; i < 500 && world->last_action != action; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_string_equal(stop_action_to_string(world->last_action), stop_action_to_string(action));
+}
+
+static void test_climbs_all_rungs(void **context)
+{
+    define(LADDER);
+    run_it();
+    stop(false);
+    wait_for_action(STOP_ACTION_ACPI);
+    wait_for_action(STOP_ACTION_CTRL_ALT_DEL);
+    assert_non_null(
+        strstr(world->vm->record.reason, "trying ctrl-alt-del; the power button has not helped for 0."));
+    assert_true(world->graceful >= 3); /* the button was pressed more than once */
+    wait_for_action(STOP_ACTION_TERM);
+    wait_for_action(STOP_ACTION_KILL);
+    assert_int_equal(state(), MICROVM_STOPPING);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_FORCED);
+    assert_int_equal(world->vm->record.stop.n, 0);
+}
+
+/* What the driver can't do costs no time. */
+static void test_refused_rung_is_passed(void **context)
+{
+    define(", \"stop\": {\"steps\": [\"ctrl-alt-del\", \"acpi\"], \"timeout\": \"1h\"}");
+    world->refuses = 1u << STOP_ACTION_CTRL_ALT_DEL;
+    run_it();
+    stop(false);
+    assert_int_equal(world->last_action, STOP_ACTION_ACPI);
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_CLEAN);
+}
+
+static void test_ladder_survives_the_daemon(void **context)
+{
+    StopLadder before;
+
+    define(", \"stop\": {\"steps\": [{\"action\": \"acpi\", \"timeout\": \"20ms\"}, \"ctrl-alt-del\"], "
+           "\"timeout\": \"1h\"}");
+    run_it();
+    stop(false);
+    wait_for_action(STOP_ACTION_CTRL_ALT_DEL);
+    before = world->vm->record.stop;
+    assert_int_equal(before.at, 1);
+    restart_daemon();
+    assert_memory_equal(&world->vm->record.stop, &before, sizeof(before));
+    world->last_action = STOP_ACTION_AGENT;
+    found();
+    assert_int_equal(world->last_action, STOP_ACTION_CTRL_ALT_DEL);
+    assert_int_equal(world->vm->record.stop.rungs[1].since_boot_usec, before.rungs[1].since_boot_usec);
+    stop(true);
+    assert_int_equal(world->last_action, STOP_ACTION_TERM);
+    restart_daemon();
+    found();
+    assert_int_equal(world->last_action, STOP_ACTION_TERM);
+    stop(true);
+    assert_int_equal(world->last_action, STOP_ACTION_KILL);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_SUCCESS);
+}
+
+/* An earlier microvmd knew nothing of ladders. */
+static void test_stop_of_an_earlier_version_goes_on(void **context)
+{
+    run_it();
+    stop(false);
+    world->vm->record.stop = (StopLadder){0};
+    vm_save(world->vm);
+    restart_daemon();
+    world->graceful = 0;
+    found();
+    assert_int_equal(world->graceful, 1);
+    assert_int_equal(world->vm->record.stop.n, 3);
+    world->vm->record.stop = (StopLadder){0};
+    world->vm->record.stop_deadline_boot_usec = 1; /* it is over */
+    vm_save(world->vm);
+    restart_daemon();
+    found();
+    assert_int_equal(world->last_action, STOP_ACTION_TERM);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
 }
 
 static void test_broken_definition_leaves_the_run_alone(void **context)
@@ -1140,6 +1319,15 @@ int main(void)
         TEST(test_crash_restarts_after_the_delay),
         TEST(test_somebody_elses_stop_stays),
         TEST(test_manual_stop_wins_over_a_crash),
+        TEST(test_stop_during_backoff_stays),
+        TEST(test_stop_while_it_settles_stays),
+        TEST(test_stop_then_crash_unwatched_stays),
+        TEST(test_stop_after_restart_stays),
+        TEST(test_on_reboot_and_on_poweroff),
+        TEST(test_climbs_all_rungs),
+        TEST(test_refused_rung_is_passed),
+        TEST(test_ladder_survives_the_daemon),
+        TEST(test_stop_of_an_earlier_version_goes_on),
         TEST(test_guest_reboot_and_poweroff),
         TEST(test_panic_is_read_from_the_console),
         TEST(test_late_console_is_waited_for),

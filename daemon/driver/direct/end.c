@@ -63,6 +63,8 @@ EndCause direct_end_cause(const ProcessEnd *end)
         return END_OOM;
     if (end->code == CLD_KILLED && (end->status == SIGTERM || end->status == SIGINT || end->status == SIGHUP))
         return END_TERMINATED;
+    if (end->code == CLD_EXITED && end->status != 0)
+        return END_EXITED;
     return END_CRASHED;
 }
 
