@@ -205,7 +205,7 @@ void vm_condemn(MicroVM *vm, MicrovmResult result, bool for_good, bool force, co
         log_oom();
         return;
     }
-    begin_stop(vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, why);
+    vm_stop_begin(vm, &(StopOptions){.force = force, .timeout_usec = UINT64_MAX}, why);
 }
 
 static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *options, uint64_t *ret_job,
