@@ -23,6 +23,8 @@ typedef struct VmRows {
 } VmRows;
 
 void vm_rows_clear(VmRows *rows);
+/* Takes what `row` owns, also when it fails: -ENOMEM. */
+int vm_rows_add(VmRows *rows, VmRow row);
 /* Drops those from `count` on. */
 void vm_rows_cut(VmRows *rows, size_t count);
 #define _cleanup_rows_ _cleanup_(vm_rows_clear)

@@ -35,6 +35,8 @@ typedef enum OptionBit {
     OPTION_LABEL = 1 << 25,
     OPTION_READ_ONLY = 1 << 26,
     OPTION_WAIT = 1 << 27,
+    OPTION_DEPENDENTS = 1 << 28,
+    OPTION_NO_START = 1 << 29,
     OPTION_RESTART = 1 << 12,
     OPTION_MAX_PARALLEL = 1 << 13,
     OPTION_CANARY = 1 << 14,
@@ -69,6 +71,7 @@ typedef struct Ctl {
     const char **labels;                /* NAME=VALUE */
     uint64_t max_parallel, canary_usec; /* canary_usec UINT64_MAX: not given */
     const char *prune;                  /* "all", or NULL */
+    const char *dependents;             /* "stop", "ignore", or NULL */
     size_t n_labels;
     char **names; /* arguments of the verb */
     size_t n_names;
@@ -96,6 +99,8 @@ int verb_is_active(Ctl *ctl);
 int verb_start(Ctl *ctl);
 int verb_stop(Ctl *ctl);
 int verb_restart(Ctl *ctl);
+int verb_drain(Ctl *ctl);
+int verb_undrain(Ctl *ctl);
 int verb_kill(Ctl *ctl);
 int verb_pause(Ctl *ctl);
 int verb_resume(Ctl *ctl);

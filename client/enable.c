@@ -84,7 +84,7 @@ static int set_autostart(Ctl *ctl, bool autostart)
     for (size_t i = 0; i < rows.count && code == MICROVM_EXIT_OK; i++)
         code = set_autostart_of(ctl, &rows.items[i], directory, autostart);
     if (code == MICROVM_EXIT_OK && (ctl->given & OPTION_NOW))
-        code = jobs_run(ctl, autostart ? "Start" : "Stop", &rows, &jobs);
+        code = autostart ? jobs_run(ctl, "Start", &rows, &jobs) : jobs_stop(ctl, &rows, &jobs);
     return code;
 }
 

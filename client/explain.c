@@ -149,6 +149,7 @@ static const struct {
     {MICROVM_ERROR_START_LIMIT,
      "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},
     {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},
+    {MICROVM_ERROR_REQUIRED, "With them: microvmctl stop --with-dependents %s; without: --ignore-dependents"},
     {MICROVM_ERROR_SHUTTING_DOWN, "Start it when the host is up again."},
     {SD_BUS_ERROR_UNKNOWN_METHOD, "Is microvmd older than this? See: microvmctl version"},
     {SD_BUS_ERROR_LIMITS_EXCEEDED, "The bus allows no more at once; try again."},

@@ -31,6 +31,8 @@ void jobs_clear(Jobs *jobs)
         free(jobs->items[i].reason);
     }
     free(jobs->items);
+    vm_rows_clear(&jobs->rows);
+    free(jobs->required);
     *jobs = (Jobs){0};
 }
 
@@ -76,6 +78,16 @@ static void clear_progress(const Jobs *jobs)
         fputs("\r\033[K", stderr);
 }
 
+/* Whoever asked for the stops says so, or asks. */
+static bool is_required(Jobs *jobs, const sd_bus_error *error)
+{
+    if (!sd_bus_error_has_name(error, MICROVM_ERROR_REQUIRED))
+        return false;
+    free(jobs->required);
+    jobs->required = strdup(error->message);
+    return jobs->required;
+}
+
 static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
     const sd_bus_error *error = sd_bus_message_get_error(reply);
@@ -94,8 +106,11 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_er
         }
         clear_progress(jobs);
         take_end(job, "", error->message ? error->message : error->name);
-        job_over(job,
-                 ctl_explain(jobs->ctl, error, -sd_bus_error_get_errno(error), jobs->member, job->row->name));
+        if (is_required(jobs, error))
+            job_over(job, MICROVM_EXIT_FAILURE);
+        else
+            job_over(job, ctl_explain(jobs->ctl, error, -sd_bus_error_get_errno(error), jobs->member,
+                                      job->row->name));
         return 0;
     }
     r = sd_bus_message_read(reply, "t", &job->id);
@@ -122,19 +137,21 @@ static int subscribe(Jobs *jobs)
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 
-static int append_options(const Ctl *ctl, bool stops, sd_bus_message *call)
+int jobs_append_stop(const Ctl *ctl, sd_bus_message *call)
 {
     int r;
 
     r = sd_bus_message_open_container(call, 'a', "{sv}");
     if (r >= 0 && ctl->wait)
         r = sd_bus_message_append(call, "{sv}", "wait", "s", ctl->wait);
-    if (r >= 0 && stops && (ctl->given & OPTION_FORCE))
+    if (r >= 0 && (ctl->given & OPTION_FORCE))
         r = sd_bus_message_append(call, "{sv}", "force", "b", 1);
-    if (r >= 0 && stops && ctl->timeout_usec != UINT64_MAX)
+    if (r >= 0 && ctl->timeout_usec != UINT64_MAX)
         r = sd_bus_message_append(call, "{sv}", "timeout", "t", ctl->timeout_usec);
-    if (r >= 0 && stops && (ctl->given & OPTION_HOST_SHUTDOWN))
+    if (r >= 0 && (ctl->given & OPTION_HOST_SHUTDOWN))
         r = sd_bus_message_append(call, "{sv}", "host-shutdown", "b", 1);
+    if (r >= 0 && ctl->dependents)
+        r = sd_bus_message_append(call, "{sv}", "dependents", "s", ctl->dependents);
     return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
@@ -147,7 +164,8 @@ static int ask(Job *job)
     code = ctl_new_call(jobs->ctl, job->row->path, jobs->member, &call);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = append_options(jobs->ctl, strcmp(jobs->member, "Start") != 0, call);
+    r = strcmp(jobs->member, "Start") == 0 ? sd_bus_message_append(call, "a{sv}", 0)
+                                           : jobs_append_stop(jobs->ctl, call);
     if (r >= 0) /* no timeout of ours: a person may be typing a password */
         r = sd_bus_call_async(jobs->ctl->bus, &job->call, call, on_answer, job, UINT64_MAX);
     jobs->unanswered += r >= 0;
@@ -271,12 +289,16 @@ static int print_jobs(const Jobs *jobs)
     return list && add_json(jobs, list) >= 0 ? json_print(jobs->ctl->json, list) : fail_oom();
 }
 
-int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
+/* A job for each row; none is asked for yet, nor is anything listened to. */
+static int set_up(Jobs *jobs, Ctl *ctl, const char *member)
 {
-    Jobs *jobs = ret_jobs; /* callbacks point into it */
-    int code = MICROVM_EXIT_OK;
-
     *jobs = (Jobs){.ctl = ctl, .member = member, .wait = !ctl->no_block};
+    /* Before the first call, so that no end is missed. */
+    return subscribe(jobs);
+}
+
+static int add_jobs(Jobs *jobs, const VmRows *rows)
+{
     jobs->items = calloc(rows->count + 1, sizeof(*jobs->items));
     if (!jobs->items)
         return fail_oom();
@@ -285,10 +307,11 @@ int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
         jobs->items[i].jobs = jobs;
         jobs->items[i].row = &rows->items[i];
     }
-    /* Before the first call, so that no end is missed. */
-    code = subscribe(jobs);
-    if (code == MICROVM_EXIT_OK)
-        ctl_ask_password(ctl);
+    return MICROVM_EXIT_OK;
+}
+
+static int finish(Jobs *jobs, int code)
+{
     if (code == MICROVM_EXIT_OK)
         code = wait_for_all(jobs);
     for (size_t i = 0; i < jobs->count; i++) {
@@ -296,7 +319,79 @@ int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
         if (code == MICROVM_EXIT_OK)
             code = jobs->items[i].code;
     }
-    if (ctl->json != JSON_OFF)
+    if (jobs->ctl->json != JSON_OFF && !jobs->required)
         print_jobs(jobs);
     return code;
+}
+
+int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs)
+{
+    Jobs *jobs = ret_jobs; /* callbacks point into it */
+    int code = set_up(jobs, ctl, member);
+
+    if (code == MICROVM_EXIT_OK)
+        code = add_jobs(jobs, rows);
+    if (code == MICROVM_EXIT_OK)
+        ctl_ask_password(ctl);
+    return finish(jobs, code);
+}
+
+/* --- by one call --- */
+
+/* A job that was not accepted is over, with the reason. */
+static void take_answer(Job *job, uint64_t id, const char *error)
+{
+    job->id = id;
+    if (id == 0) {
+        take_end(job, "failed", error);
+        job_over(job, MICROVM_EXIT_FAILURE);
+    } else if (!job->jobs->wait) {
+        job_over(job, MICROVM_EXIT_OK);
+    }
+}
+
+/* Twice: the rows must stay where they are before jobs point to them. */
+static int read_answer(Jobs *jobs, sd_bus_message *reply)
+{
+    const char *name, *path, *state, *error;
+    uint64_t id;
+    int r = sd_bus_message_enter_container(reply, 'a', "(sosts)");
+
+    while (r >= 0 && (r = sd_bus_message_read(reply, "(sosts)", &name, &path, &state, &id, &error)) > 0)
+        r = vm_rows_add(&jobs->rows, (VmRow){strdup(name), strdup(path), strdup(state), strdup(""),
+                                             strdup(""), strdup(""), 0});
+    if (r >= 0 && add_jobs(jobs, &jobs->rows) != MICROVM_EXIT_OK)
+        r = -ENOMEM;
+    jobs->asked = jobs->count;
+    if (r >= 0)
+        r = sd_bus_message_rewind(reply, true);
+    if (r >= 0)
+        r = sd_bus_message_enter_container(reply, 'a', "(sosts)");
+    for (size_t i = 0; r >= 0 && i < jobs->count; i++) {
+        r = sd_bus_message_read(reply, "(sosts)", &name, &path, &state, &id, &error);
+        if (r > 0)
+            take_answer(&jobs->items[i], id, error);
+    }
+    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
+}
+
+int jobs_run_call(Ctl *ctl, const char *member, sd_bus_message *call, Jobs *ret_jobs)
+{
+    _cleanup_message_ sd_bus_message *reply = NULL;
+    _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+    Jobs *jobs = ret_jobs;
+    int code = set_up(jobs, ctl, member), r;
+
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    ctl_ask_password(ctl);
+    r = sd_bus_call(ctl->bus, call, UINT64_MAX, &error, &reply); /* as ctl_send() */
+    ctl_stop_asking(ctl);
+    if (r < 0 && is_required(jobs, &error))
+        code = MICROVM_EXIT_FAILURE;
+    else if (r < 0)
+        code = ctl_explain(ctl, &error, r, sd_bus_message_get_member(call), NULL);
+    else
+        code = read_answer(jobs, reply);
+    return finish(jobs, code);
 }

@@ -25,11 +25,26 @@ typedef struct Jobs {
     size_t count, open;       /* open: those that are not over */
     size_t asked, unanswered; /* how many of them were asked for, from the first on */
     bool daemon_gone;
+    VmRows rows;    /* of jobs_run_call() */
+    char *required; /* why it was refused: others that run require one of them; NULL: it was not */
 } Jobs;
 
 /* Runs `member` for all rows, and tells what failed; an exit code. `ret_jobs` is the caller's to clear,
  * always. */
 int jobs_run(Ctl *ctl, const char *member, const VmRows *rows, Jobs *ret_jobs);
+/*
+ * The same for one call of the manager, which answers with jobs of its choice, a(sosts). `member` is what
+ * they do: Start or Stop.
+ */
+int jobs_run_call(Ctl *ctl, const char *member, sd_bus_message *call, Jobs *ret_jobs);
 void jobs_clear(Jobs *jobs);
+
+/*
+ * stop.c: stops them, in order, as the options of the command line say. Where others that run require one of
+ * them, a person at a terminal is asked whether these are to be stopped, too.
+ */
+int jobs_stop(Ctl *ctl, const VmRows *rows, Jobs *ret_jobs);
+/* The options of a stop, a{sv}. */
+int jobs_append_stop(const Ctl *ctl, sd_bus_message *call);
 
 #endif

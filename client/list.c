@@ -116,6 +116,16 @@ static int choose(Ctl *ctl, VmRows *rows)
     return MICROVM_EXIT_OK;
 }
 
+static void tell_drained(Ctl *ctl)
+{
+    int drained = 0;
+
+    if (sd_bus_get_property_trivial(ctl->bus, MICROVM_BUS_NAME, MICROVM_MANAGER_PATH,
+                                    MICROVM_MANAGER_INTERFACE, "Draining", NULL, 'b', &drained) >= 0 &&
+        drained)
+        puts("This host is drained for maintenance: nothing starts until: microvmctl undrain");
+}
+
 int verb_list(Ctl *ctl)
 {
     static const char *const headers[] = {"NAME", "STATE", "READY", "PID", "DRIVER", "HYPERVISOR"};
@@ -142,6 +152,8 @@ int verb_list(Ctl *ctl)
         table_print(table, !ctl->no_legend);
     if (!ctl->no_legend)
         print_count(&rows, total);
+    if (!ctl->no_legend)
+        tell_drained(ctl);
     pager_close();
     return MICROVM_EXIT_OK;
 }

@@ -31,6 +31,7 @@ static const char help[] =
     "  resume NAME...          let them go on\n"
     "  set-memory NAME SIZE    how much of its memory it has until it is started again\n"
     "  reset-failed NAME...    forget its failures, so that it can be started again\n"
+    "  drain, undrain          stop all and keep this host empty; start them again\n"
     "  qmp NAME [COMMAND]      a command for its QEMU (driver \"direct\"): a name, or JSON\n"
     "\n"
     "Definitions:\n"
@@ -54,7 +55,10 @@ static const char help[] =
     "  --json[=MODE]           off, short, pretty: for programs\n"
     "  -a, --all               every microVM\n"
     "  --force                 stop, restart: now, without asking the guest; console: write, whoever does\n"
-    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); qmp: QEMU\n"
+    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); drain: all; qmp: QEMU\n"
+    "  --with-dependents, --ignore-dependents\n"
+    "                          stop, remove: those that require it are stopped first, or go on without it\n"
+    "  --no-start              undrain: what was stopped stays off\n"
     "  -s, --signal=SIGNAL     kill: TERM by default\n"
     "  -n, --lines=N           logs: only the last ones; console: so many that came before (10)\n"
     "  --read-only             console: only look\n"
@@ -123,6 +127,9 @@ enum {
     OPT_FAILED,
     OPT_OUTDATED,
     OPT_READ_ONLY,
+    OPT_WITH_DEPENDENTS,
+    OPT_IGNORE_DEPENDENTS,
+    OPT_NO_START,
 };
 
 static const struct option long_options[] = {
@@ -161,6 +168,9 @@ static const struct option long_options[] = {
     {"failed", no_argument, NULL, OPT_FAILED},
     {"outdated", no_argument, NULL, OPT_OUTDATED},
     {"read-only", no_argument, NULL, OPT_READ_ONLY},
+    {"with-dependents", no_argument, NULL, OPT_WITH_DEPENDENTS},
+    {"ignore-dependents", no_argument, NULL, OPT_IGNORE_DEPENDENTS},
+    {"no-start", no_argument, NULL, OPT_NO_START},
     {"label", required_argument, NULL, 'l'},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
@@ -256,6 +266,9 @@ static const struct {
     {OPT_FAILED, OPTION_FAILED, "--failed"},
     {OPT_OUTDATED, OPTION_OUTDATED, "--outdated"},
     {OPT_READ_ONLY, OPTION_READ_ONLY, "--read-only"},
+    {OPT_WITH_DEPENDENTS, OPTION_DEPENDENTS, "--with-dependents"},
+    {OPT_IGNORE_DEPENDENTS, OPTION_DEPENDENTS, "--ignore-dependents"},
+    {OPT_NO_START, OPTION_NO_START, "--no-start"},
     {'l', OPTION_LABEL, "--label"},
     {OPT_RESTART, OPTION_RESTART, "--restart"},
     {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},
@@ -377,6 +390,10 @@ static int take_verb_option(Ctl *ctl, int option)
         return add_setting(ctl, SETTING_VOLUME, NULL, optarg);
     case OPT_INTERFACE:
         return add_setting(ctl, SETTING_INTERFACE, NULL, optarg);
+    case OPT_WITH_DEPENDENTS:
+    case OPT_IGNORE_DEPENDENTS:
+        ctl->dependents = option == OPT_WITH_DEPENDENTS ? "stop" : "ignore";
+        break;
     case OPT_SET:
         return take_set(ctl);
     case 'l':

@@ -90,7 +90,7 @@ static int stop(Ctl *ctl, const VmRows *rows)
         if (!is_idle(&rows->items[i]))
             running[some.count++] = rows->items[i];
     ctl->no_block = false; /* what runs can't be removed */
-    return some.count > 0 ? jobs_run(ctl, "Stop", &some, &jobs) : MICROVM_EXIT_OK;
+    return some.count > 0 ? jobs_stop(ctl, &some, &jobs) : MICROVM_EXIT_OK;
 }
 
 /* A file of a lower directory, which the removed one hid, counts from now on. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* start, stop, restart, and the stop of all at the host's shutdown. */
+/* start, stop, restart; the stop of all, at the host's shutdown and for its maintenance. */
 #include "jobs.h"
 
 #include <stdio.h>
@@ -93,7 +93,7 @@ static int stop_for_shutdown(Ctl *ctl)
     code = ctl_targets(ctl, false, &rows);
     if (code != MICROVM_EXIT_OK)
         return code;
-    code = jobs_run(ctl, "Stop", &rows, &jobs);
+    code = jobs_stop(ctl, &rows, &jobs);
     if (!jobs.daemon_gone)
         tell_forced(ctl, &jobs);
     return code;
@@ -101,5 +101,60 @@ static int stop_for_shutdown(Ctl *ctl)
 
 int verb_stop(Ctl *ctl)
 {
-    return ctl->given & OPTION_HOST_SHUTDOWN ? stop_for_shutdown(ctl) : run_verb(ctl, "Stop");
+    _cleanup_(jobs_clear)
+    Jobs jobs = {0};
+    _cleanup_rows_ VmRows rows = {0};
+    int code;
+
+    if (ctl->given & OPTION_HOST_SHUTDOWN)
+        return stop_for_shutdown(ctl);
+    code = ctl_targets(ctl, false, &rows);
+    return code != MICROVM_EXIT_OK ? code : jobs_stop(ctl, &rows, &jobs);
+}
+
+/* --- a host that is emptied for maintenance --- */
+
+static int say_drained(Ctl *ctl, const Jobs *jobs, int code)
+{
+    if (!jobs->daemon_gone)
+        tell_forced(ctl, jobs);
+    if (code == MICROVM_EXIT_OK && !ctl->quiet && ctl->json == JSON_OFF)
+        puts(ctl->no_block ? "This host is being drained. Nothing starts on it until: microvmctl undrain"
+                           : "This host is drained. Nothing starts on it until: microvmctl undrain");
+    return code;
+}
+
+int verb_drain(Ctl *ctl)
+{
+    _cleanup_(jobs_clear)
+    Jobs jobs = {0};
+    _cleanup_message_ sd_bus_message *call = NULL;
+    int code = ctl_connect(ctl), r;
+
+    if (code == MICROVM_EXIT_OK)
+        code = ctl_new_call(ctl, NULL, "Drain", &call);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = ctl->timeout_usec != UINT64_MAX
+            ? sd_bus_message_append(call, "a{sv}", 1, "timeout", "t", ctl->timeout_usec)
+            : sd_bus_message_append(call, "a{sv}", 0);
+    if (r < 0)
+        return fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r));
+    return say_drained(ctl, &jobs, jobs_run_call(ctl, "Stop", call, &jobs));
+}
+
+int verb_undrain(Ctl *ctl)
+{
+    _cleanup_(jobs_clear)
+    Jobs jobs = {0};
+    _cleanup_message_ sd_bus_message *call = NULL;
+    int code = ctl_connect(ctl), r;
+
+    if (code == MICROVM_EXIT_OK)
+        code = ctl_new_call(ctl, NULL, "Undrain", &call);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    r = sd_bus_message_append(call, "a{sv}", 1, "start", "b", !(ctl->given & OPTION_NO_START));
+    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r))
+                 : jobs_run_call(ctl, "Start", call, &jobs);
 }

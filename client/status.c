@@ -239,6 +239,8 @@ static int host_status(Ctl *ctl)
                conflict ? ": its configuration enables guest mode or disables host mode, so nothing starts; "
                           "where: microvmd --check"
                         : "");
+    if (json_flag(p, "Draining"))
+        print_line("Drained", "for maintenance: nothing starts until: microvmctl undrain");
     print_drivers(cJSON_GetObjectItemCaseSensitive(p, "Drivers"));
     print_counts(cJSON_GetObjectItemCaseSensitive(p, "Counts"));
     pager_close();

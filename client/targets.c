@@ -30,8 +30,7 @@ void vm_rows_cut(VmRows *rows, size_t count)
         row_clear(&rows->items[--rows->count]);
 }
 
-/* Takes what `row` owns, also when it fails. */
-static int rows_add(VmRows *rows, VmRow row)
+int vm_rows_add(VmRows *rows, VmRow row)
 {
     VmRow *grown = NULL;
 
@@ -57,8 +56,8 @@ static int read_rows(sd_bus_message *reply, VmRows *rows)
         return r;
     while ((r = sd_bus_message_read(reply, "(sossssu)", &name, &path, &state, &readiness, &hypervisor,
                                     &driver, &pid)) > 0) {
-        r = rows_add(rows, (VmRow){strdup(name), strdup(path), strdup(state), strdup(readiness),
-                                   strdup(hypervisor), strdup(driver), pid});
+        r = vm_rows_add(rows, (VmRow){strdup(name), strdup(path), strdup(state), strdup(readiness),
+                                      strdup(hypervisor), strdup(driver), pid});
         if (r < 0)
             return r;
     }
@@ -151,7 +150,7 @@ int ctl_targets(Ctl *ctl, bool all_by_default, VmRows *ret_rows)
             code = ctl_unknown(ctl, NULL, ctl->names[i]);
             continue;
         }
-        if (rows_add(&chosen, rows.items[k]) < 0)
+        if (vm_rows_add(&chosen, rows.items[k]) < 0)
             return fail_oom();
         rows.items[k] = (VmRow){0};
     }
@@ -177,8 +176,8 @@ int ctl_named(Ctl *ctl, VmRows *ret_rows)
         if (is_repeated(ctl->names, i))
             continue;
         if (sd_bus_path_encode(MICROVM_VM_PATH, ctl->names[i], &path) < 0 ||
-            rows_add(&rows, (VmRow){strdup(ctl->names[i]), path, strdup(""), strdup(""), strdup(""),
-                                    strdup(""), 0}) < 0)
+            vm_rows_add(&rows, (VmRow){strdup(ctl->names[i]), path, strdup(""), strdup(""), strdup(""),
+                                       strdup(""), 0}) < 0)
             return fail_oom();
     }
     *ret_rows = rows;

@@ -35,6 +35,9 @@ int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
         (void)host_state_known(manager);
         return say_why(ret_error, -ESHUTDOWN, "the host is shutting down: nothing starts any more");
     }
+    if (manager->drain.on)
+        return say_why(ret_error, -EUSERS,
+                       "this host is drained for maintenance: nothing starts until: microvmctl undrain");
     if (slot && slot->answered && !slot->online && !slot->ever_online)
         return say_why(ret_error, -EHOSTDOWN, "%s",
                        slot->reason ? slot->reason : "its driver can't be reached");
@@ -174,6 +177,9 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
                        "held: the host's configuration enables guest mode, or disables host mode");
     if (manager->host_stopping)
         return say_why(ret_reason, 0, "held: the host is shutting down");
+    if (manager->drain.on)
+        return say_why(ret_reason, 0,
+                       "held: this host is drained for maintenance, until: microvmctl undrain");
     slot = &manager->drivers[vm->spec->driver];
     vm->driver = slot->driver;
     vm->driver_online = slot->online;
@@ -189,11 +195,10 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
         r = check_order(manager, vm, ret_reason);
     if (r > 0 && concurrent_starts(manager) >= max_concurrent_starts(manager))
         return say_why(ret_reason, 0, "held: enough others are starting");
-    return r;
+    return r > 0 ? manager_check_memory(manager, vm, ret_reason) : r;
 }
 
-/* The highest priority first; those with the same in the order of their names. */
-static int by_priority(const void *left, const void *right)
+int manager_by_priority(const void *left, const void *right)
 {
     const MicroVM *a = *(MicroVM *const *)left, *b = *(MicroVM *const *)right;
     uint64_t first = a->spec ? a->spec->priority : 0, second = b->spec ? b->spec->priority : 0;
@@ -210,10 +215,12 @@ void manager_admit_waiting(Manager *manager)
         log_oom();
         return;
     }
+    /* Who is held for want of memory now sets it anew. */
+    manager->memory_timer = sd_event_source_disable_unref(manager->memory_timer);
     for (size_t i = 0; i < manager->n_vms; i++)
         if (manager->vms[i]->record.state == MICROVM_WAITING)
             waiting[n++] = manager->vms[i];
-    qsort(waiting, n, sizeof(MicroVM *), by_priority);
+    qsort(waiting, n, sizeof(MicroVM *), manager_by_priority);
     for (size_t i = 0; i < n; i++)
         vm_admit(waiting[i]);
 }

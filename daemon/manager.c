@@ -4,6 +4,7 @@
 #include "base/file-watch.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strv.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -104,6 +105,8 @@ static int on_later(sd_event_source *source, void *userdata)
             forget(manager, i);
     manager_judge_definitions(manager);
     manager_admit_waiting(manager);
+    manager_continue_drain(manager);
+    manager_release_stops(manager);
     return 0;
 }
 
@@ -269,8 +272,7 @@ static int load_records(Manager *manager)
     return r;
 }
 
-/* A file of the daemon's own; its directory is made. */
-static int daemon_file(Manager *manager, const char *name, char **ret_path)
+int manager_file(Manager *manager, const char *name, char **ret_path)
 {
     _cleanup_free_ char *directory = NULL;
     int r;
@@ -292,7 +294,7 @@ static int lock_runtime_dir(Manager *manager)
     _cleanup_free_ char *path = NULL;
     int r;
 
-    r = daemon_file(manager, "lock", &path);
+    r = manager_file(manager, "lock", &path);
     if (r >= 0) {
         manager->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         r = manager->lock_fd < 0 || flock(manager->lock_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
@@ -308,7 +310,7 @@ static void autostart(Manager *manager)
     _cleanup_free_ char *flag = NULL;
     int r;
 
-    r = daemon_file(manager, "autostarted", &flag);
+    r = manager_file(manager, "autostarted", &flag);
     if (r >= 0 && access(flag, F_OK) == 0)
         return;
     for (size_t i = 0; i < manager->n_vms; i++) {
@@ -332,6 +334,7 @@ int manager_new(sd_event *event, const ManagerSettings *settings, HostConfig *co
     if (!manager)
         return -ENOMEM;
     manager->lock_fd = -EBADF;
+    manager->memory = host_memory;
     manager->event = sd_event_ref(event);
     manager->settings = *settings;
     manager->observer = *observer;
@@ -381,7 +384,9 @@ int manager_start(Manager *manager)
     if (r < 0)
         return r;
     manager_listen(manager);
-    r = load_records(manager);
+    r = manager_load_drain(manager);
+    if (r >= 0)
+        r = load_records(manager);
     manager_watch(manager);
     if (r >= 0)
         r = manager_load_definitions(manager, &changes);
@@ -401,6 +406,8 @@ Manager *manager_free(Manager *manager)
     manager->later = sd_event_source_disable_unref(manager->later);
     manager->apply = apply_free(manager->apply);
     sd_event_source_disable_unref(manager->ready_timer);
+    sd_event_source_disable_unref(manager->memory_timer);
+    strv_free(manager->drain.names);
     sd_event_source_disable_unref(manager->watch.timer);
     manager_unwatch(manager);
     sd_event_source_disable_unref(manager->watch_hold);

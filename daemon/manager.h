@@ -4,6 +4,7 @@
 #define MANAGER_H
 
 #include "definitions.h"
+#include "host/memory.h"
 #include "supervise/notify-listener.h"
 #include "supervise/vm.h"
 
@@ -64,6 +65,12 @@ struct Manager {
     uint64_t host_state_usec; /* CLOCK_BOOTTIME of the last answer; 0: none */
     bool host_state_asked;
     bool ready;
+    HostMemory (*memory)(void);    /* host_memory(), but for tests */
+    sd_event_source *memory_timer; /* runs while a start waits for memory */
+    struct {
+        bool on;
+        char **names; /* of those that it has stopped, for undrain */
+    } drain;
     sd_event_source *later; /* once, after the present event: held starts, microVMs that are gone */
     sd_event_source *ready_timer;
     sd_event_source *watch_hold; /* see file_watch_hold() */
@@ -142,11 +149,54 @@ void manager_admit_waiting(Manager *manager);
 /* manager-notify.c: hears guests by AF_VSOCK, where the host can. */
 void manager_listen(Manager *manager);
 
+/* The highest priority first; those with the same in the order of their names. For qsort(3), of MicroVM *. */
+int manager_by_priority(const void *left, const void *right);
+
+/* manager-stop.c: what stops, and in which order */
+typedef struct StopJob {
+    MicroVM *vm;
+    MicrovmState before; /* the state in which it was asked */
+    uint64_t job;        /* 0: it could not be accepted, for `error` says why */
+    char *error;
+} StopJob;
+
+typedef struct StopJobs {
+    StopJob *items;
+    size_t count;
+} StopJobs;
+
+void stop_jobs_clear(StopJobs *jobs);
+
+/*
+ * Stops these, and with MICROVM_DEPENDENTS_STOP those that require them and run, who come after these in
+ * *ret_jobs. Who is "after" another one stops before it. -EMLINK: others require them, *ret_error names
+ * these; nothing is stopped then. With options->force nobody waits for anybody, and none is refused.
+ */
+int manager_stop(Manager *manager, MicroVM *const *vms, size_t n, const StopOptions *options,
+                 MicrovmDependents dependents, StopJobs *ret_jobs, char **ret_error);
+/* Goes on with stops that waited for others. */
+void manager_release_stops(Manager *manager);
+
+/* manager-memory.c: whether there is memory for its start now, as host_memory_admits() */
+int manager_check_memory(Manager *manager, const MicroVM *vm, char **ret_reason);
+
+/* manager-drain.c: a host that is emptied for maintenance; a file in the runtime directory says so */
+/* Stops all within budget_usec (UINT64_MAX: each as its definition says); nothing starts from now on. */
+int manager_drain(Manager *manager, uint64_t budget_usec, StopJobs *ret_jobs, char **ret_error);
+/* Starts are possible again; `start`: what was stopped by the drain starts, with a job each. */
+int manager_undrain(Manager *manager, bool start, StopJobs *ret_jobs);
+/* Whether an earlier daemon was told to drain. */
+int manager_load_drain(Manager *manager);
+/* Stops what still runs, if the host is drained. */
+void manager_continue_drain(Manager *manager);
+
 /* manager-watch.c: watches what there is now, if the configuration says so; before it is read. */
 void manager_watch(Manager *manager);
 void manager_unwatch(Manager *manager);
 
 /* manager.c, for the above */
+/* The path of a file of the daemon's own, the caller's; its directory is made. */
+int manager_file(Manager *manager, const char *name, char **ret_path);
 MicroVM *manager_get(Manager *manager, const char *name); /* found or made; NULL: out of memory */
 void manager_run_later(Manager *manager);
 void manager_check_ready(Manager *manager);

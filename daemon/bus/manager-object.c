@@ -65,21 +65,29 @@ static int get_directories(sd_bus *bus, const char *path, const char *interface,
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+MicroVM *bus_find_named(BusServer *server, const char *name, sd_bus_error *error)
+{
+    MicroVM *vm = manager_find(server->manager, name);
+    char text[MICROVM_NAME_MAX + 64];
+
+    snprintf(text, sizeof(text), "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, name);
+    if (!vm)
+        bus_error_set(error, -ENOENT, text);
+    return vm;
+}
+
 static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
 {
     const char *name, *path;
-    char text[MICROVM_NAME_MAX + 64];
     MicroVM *vm;
     int r;
 
     r = sd_bus_message_read(message, "s", &name);
     if (r < 0)
         return r;
-    vm = manager_find(server->manager, name);
-    if (!vm) {
-        snprintf(text, sizeof(text), "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, name);
-        return bus_error_set(error, -ENOENT, text);
-    }
+    vm = bus_find_named(server, name, error);
+    if (!vm)
+        return -ENOENT;
     path = bus_vm_path(vm);
     return path ? sd_bus_reply_method_return(message, "o", path) : -ENOMEM;
 }
@@ -147,10 +155,21 @@ static int method_validate(BusServer *server, sd_bus_message *message, MicroVM *
     return bus_reply_problems(message, &problems);
 }
 
+static int get_draining(sd_bus *bus, const char *path, const char *interface, const char *property,
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    BusServer *server = userdata;
+
+    return sd_bus_message_append(reply, "b", server->manager->drain.on);
+}
+
 static const BusMethod methods[] = {
     {"GetMicroVM", NULL, method_get},
     {"ListMicroVMs", NULL, method_list},
     {"Reload", MICROVM_POLKIT_MANAGE, method_reload},
+    {"StopMicroVMs", MICROVM_POLKIT_MANAGE, bus_method_stop_microvms},
+    {"Drain", MICROVM_POLKIT_MANAGE, bus_method_drain},
+    {"Undrain", MICROVM_POLKIT_MANAGE, bus_method_undrain},
     {"Plan", MICROVM_POLKIT_INSPECT, bus_method_plan},
     {"Apply", MICROVM_POLKIT_MANAGE, bus_method_apply},
     {"ApplyAndPurge", MICROVM_POLKIT_DEFINE, bus_method_apply_and_purge},
@@ -173,6 +192,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("HostRole", "s", get_host_role, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Drivers", "a(sbs)", get_drivers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Draining", "b", get_draining, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Counts", "a{su}", get_counts, 0, 0),
     SD_BUS_PROPERTY("DefinitionDirectories", "as", get_directories, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_METHOD_WITH_ARGS("GetMicroVM", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", microvm), on_method,
@@ -180,6 +200,12 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("ListMicroVMs", SD_BUS_ARGS("a{sv}", options),
                             SD_BUS_RESULT("a(sossssu)", microvms), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(ss)", changes),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("StopMicroVMs", SD_BUS_ARGS("as", names, "a{sv}", options),
+                            SD_BUS_RESULT("a(sosts)", jobs), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Drain", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sosts)", jobs),
+                            on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Undrain", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sosts)", jobs),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("as", names, "a{sv}", options),
                             SD_BUS_RESULT("a(sssa(ssss))", plan), on_method, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -96,7 +96,7 @@ void bus_server_flush(BusServer *server)
     tell_status(server);
     if (server->manager_changed)
         sd_bus_emit_properties_changed(server->bus, MICROVM_MANAGER_PATH, MICROVM_MANAGER_INTERFACE,
-                                       "HostRole", "Drivers", NULL);
+                                       "HostRole", "Drivers", "Draining", NULL);
     server->manager_changed = false;
     send_jobs(server);
 }

@@ -98,6 +98,8 @@ extern const size_t bus_n_define_methods;
 int bus_publish_manager(BusServer *server);
 int bus_publish_vms(BusServer *server);
 MicroVM *bus_find_vm(BusServer *server, const char *path);
+/* NULL: none is called so, which is put into `error`. */
+MicroVM *bus_find_named(BusServer *server, const char *name, sd_bus_error *error);
 const char *bus_vm_path(MicroVM *vm); /* NULL: out of memory */
 int bus_emit_vm_changed(BusServer *server, MicroVM *vm);
 
@@ -112,6 +114,14 @@ int bus_method_list_files(BusServer *server, sd_bus_message *message, MicroVM *v
 void bus_apply_progress(uint64_t id, const char *name, MicrovmStep step, MicrovmApply how, const char *text,
                         void *userdata);
 void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason, void *userdata);
+
+/* order-methods.c */
+int bus_method_stop_microvms(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+int bus_method_drain(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+int bus_method_undrain(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+/* The options of a stop. */
+int bus_read_stop(sd_bus_message *message, StopOptions *ret_stop, MicrovmDependents *ret_dependents,
+                  bool *ret_host_shutdown, sd_bus_error *error);
 
 /* qmp-method.c */
 int bus_method_qmp(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);

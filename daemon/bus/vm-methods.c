@@ -42,7 +42,9 @@ static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm,
         r = read_wait(vm, wait, MICROVM_JOB_START, &ready, error);
     if (r < 0)
         return r;
-    r = state_is_up(vm->record.state) ? 0 : manager_may_start(server->manager, vm, &text);
+    r = state_is_up(vm->record.state) && !vm->record.stop_held
+            ? 0
+            : manager_may_start(server->manager, vm, &text);
     if (r >= 0)
         r = vm_request_start(vm, &job, &text);
     if (r >= 0 && ready)
@@ -52,25 +54,27 @@ static int method_start(BusServer *server, sd_bus_message *message, MicroVM *vm,
 
 static int method_stop(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
+    _cleanup_(stop_jobs_clear)
+    StopJobs jobs = {0};
     _cleanup_free_ char *text = NULL;
-    StopOptions stop = {.timeout_usec = UINT64_MAX};
-    bool host_shutdown = false;
-    const BusOption options[] = {
-        {"force", 'b', &stop.force},
-        {"timeout", 't', &stop.timeout_usec},
-        {"host-shutdown", 'b', &host_shutdown},
-    };
-    uint64_t job = 0;
+    MicrovmDependents dependents;
+    StopOptions stop;
+    bool host_shutdown;
     int r;
 
-    r = bus_read_options(message, options, ELEMENTSOF(options), error);
+    r = bus_read_stop(message, &stop, &dependents, &host_shutdown, error);
     if (r < 0)
         return r;
-    stop.timeout_is_budget = host_shutdown;
     if (host_shutdown)
         manager_host_state(server->manager, true);
-    r = vm_request_stop(vm, &stop, &job, &text);
-    return reply_job(message, r, job, text, error);
+    r = manager_stop(server->manager, &vm, 1, &stop, dependents, &jobs, &text);
+    if (r >= 0 && jobs.items[0].job == 0)
+        r = -EHOSTDOWN;
+    return reply_job(message, r, r < 0 ? 0 : jobs.items[0].job,
+                     text         ? text
+                     : jobs.items ? jobs.items[0].error
+                                  : NULL,
+                     error);
 }
 
 static int method_restart(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)

@@ -63,8 +63,9 @@ static const KeyRow config_rows[] = {
      AT(config.memory_reserve_mib),
      .fallback = "0",
      .maximum = UINT64_C(16) << 20,
-     .doc = "Memory that is kept for the host itself: there is a warning when all microVMs together ask for "
-            "more than the rest."},
+     .doc = "Memory that is kept for the host itself: a start waits while less than that would stay "
+            "available, and "
+            "there is a warning when all microVMs together ask for more than the rest."},
     {.key = "guest.enable",
      .type = KEY_BOOL,
      AT(guest_enable),

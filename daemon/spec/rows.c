@@ -250,16 +250,18 @@ static const KeyRow vm_rows[] = {
      .doc = "Start it once when the host boots."},
     {.key = "priority", .type = KEY_NUMBER, AT(VmSpec, priority), .fallback = "100", .maximum = 1000,
      NEXT_START, .needs = CAP_ORDER,
-     .doc = "Of those that could start, the one with the highest priority does so first."},
+     .doc = "Of those that could start, the one with the highest priority does so first; of those that could "
+            "stop, the one with the lowest."},
     {.key = "requires", .type = KEY_STRINGS, LIST(VmSpec, requires), .maximum = 64, .take = take_vm_name,
      NEXT_START, .needs = CAP_ORDER,
-     .doc = "microVMs that are started with it, and without which it does not."},
+     .doc = "microVMs that are started with it, and without which it does not. A stop of one of these is refused while it "
+            "runs, unless it is to be stopped as well."},
     {.key = "wants", .type = KEY_STRINGS, LIST(VmSpec, wants), .maximum = 64, .take = take_vm_name,
      NEXT_START, .needs = CAP_ORDER, .doc = "microVMs that are started with it, if they can be."},
     {.key = "after", .type = KEY_STRINGS, LIST(VmSpec, after), .maximum = 64, .take = take_dependency,
      NEXT_START, .needs = CAP_ORDER,
      .doc = "Where these are starting, too, it waits until they run, or with NAME:ready until they are "
-            "ready."},
+            "ready. Where these are to stop, too, they wait until it has stopped."},
     {.key = "restart.policy", .type = KEY_ENUM, AT(VmSpec, restart_policy), .fallback = "on-failure",
      WORDS(restart_policy, RESTART_POLICY), LIVE,
      .doc = "What to do when it ends by itself. on-failure: start it again after a crash or panic, or when it could not be "

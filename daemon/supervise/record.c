@@ -154,6 +154,7 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_u64(object, "stopDeadlineBoottime", record->stop_deadline_boot_usec) &&
          add_string(object, "stopAsked", stop_asked_to_string(record->stop_asked)) &&
          add_ladder(object, &record->stop) && cJSON_AddBoolToObject(object, "again", record->again) &&
+         cJSON_AddBoolToObject(object, "stopHeld", record->stop_held) &&
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
@@ -281,6 +282,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .stop_deadline_boot_usec = get_u64(object, "stopDeadlineBoottime"),
         .stop_asked = (StopAsked)GET_ENUM(object, "stopAsked", stop_asked_from_string, STOP_NOT_ASKED),
         .again = get_bool(object, "again"),
+        .stop_held = get_bool(object, "stopHeld"),
         .n_restarts = get_u64(object, "restarts"),
         .files = {.kernel = read_identity(object, "kernel"),
                   .initrd = read_identity(object, "initrd"),

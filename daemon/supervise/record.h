@@ -37,6 +37,7 @@ typedef struct VmRecord {
     StopAsked stop_asked;
     StopLadder stop; /* that it climbs while it is stopping */
     bool again;      /* starts again when it has stopped */
+    bool stop_held;  /* a stop was accepted; its guest is asked when those before it have stopped */
     uint64_t n_restarts;
     RestartHistory history;
     char *definition; /* that the run was started with, as JSON; NULL: none */

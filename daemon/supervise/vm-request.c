@@ -99,10 +99,21 @@ static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t
     return 0;
 }
 
+/* Its guest knows nothing of that stop yet, so it can still be taken back. */
+static void drop_held_stop(MicroVM *vm)
+{
+    vm->record.stop_held = false;
+    vm->record.wanted = true;
+    vm_set_reason(vm, vm->record.state == MICROVM_PAUSED ? "the guest is paused" : "the guest is running");
+    vm_save(vm);
+}
+
 static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char **ret_error)
 {
     if (state_is_up(vm->record.state) && !vm->settling) {
         *ret_job = take_job(vm, MICROVM_JOB_START);
+        if (vm->record.stop_held)
+            drop_held_stop(vm);
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
         return 0;
     }
@@ -172,6 +183,25 @@ static int may_stop(MicroVM *vm, char **ret_error)
     return 0;
 }
 
+static void hold_stop(MicroVM *vm, const StopOptions *options)
+{
+    vm->held_stop = *options;
+    vm->held_boot_usec = now_boottime_usec();
+    vm->record.stop_held = true;
+    vm_save(vm);
+}
+
+void vm_release_stop(MicroVM *vm)
+{
+    StopOptions options = vm->held_stop;
+    uint64_t waited = now_boottime_usec() - vm->held_boot_usec;
+
+    vm->record.stop_held = false;
+    if (options.timeout_is_budget && options.timeout_usec != UINT64_MAX)
+        options.timeout_usec -= MIN(waited, options.timeout_usec);
+    vm_stop_begin(vm, &options, "stop asked for");
+}
+
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
 {
     MicrovmState state = vm->record.state;
@@ -190,6 +220,8 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     }
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
+    else if (options->held && !options->force && state_is_up(state) && !vm->settling)
+        hold_stop(vm, options);
     else
         vm_stop_begin(vm, options, "stop asked for");
     return 0;

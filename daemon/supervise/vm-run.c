@@ -280,7 +280,7 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
     size_t size = 0;
     EndingFacts facts = {.cause = vm->end_cause,
                          .driver_text = vm->end_text,
-                         .asked = vm->record.stop_asked,
+                         .asked = vm->record.stop_held ? STOP_ASKED : vm->record.stop_asked,
                          .climbed = climbed};
     Ending ending;
 

@@ -67,6 +67,7 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
         return -ENOMEM;
     if (asprintf(&vm->record_path, "%s/record.json", vm->runtime_dir) < 0)
         return -ENOMEM;
+    vm->held_stop.timeout_usec = UINT64_MAX;
     load_record(vm);
     if (!vm->record.reason && free_and_strdup(&vm->record.reason, "not started since the host booted") < 0)
         return -ENOMEM;
@@ -335,6 +336,8 @@ static void cancel_timers(MicroVM *vm)
         vm->record.stop_asked = STOP_NOT_ASKED;
         vm->record.stop = (StopLadder){0};
     }
+    if (!state_is_up(vm->record.state))
+        vm->record.stop_held = false;
     if (vm->record.state != MICROVM_BACKOFF) {
         vm->restart_timer = sd_event_source_disable_unref(vm->restart_timer);
         vm->record.next_restart_boot_usec = 0;

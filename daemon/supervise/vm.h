@@ -45,15 +45,15 @@ typedef struct VmHost {
     void *userdata;
 } VmHost;
 
-/* How to stop. */
+/* Called when what was asked for has been done or has failed (error: negative errno, text may be NULL). */
+typedef void (*vm_done_fn)(int error, const char *text, void *userdata);
+
 typedef struct StopOptions {
     bool force;
+    bool held;              /* while it runs, its guest is not asked before vm_release_stop() */
     uint64_t timeout_usec;  /* UINT64_MAX: the definition's */
     bool timeout_is_budget; /* it only shortens the definition's */
 } StopOptions;
-
-/* Called when what was asked for has been done or has failed (error: negative errno, text may be NULL). */
-typedef void (*vm_done_fn)(int error, const char *text, void *userdata);
 
 struct MicroVM {
     VmHost *host;
@@ -89,8 +89,10 @@ struct MicroVM {
     char *readiness_reason; /* one sentence for people; NULL or empty: nothing is claimed */
     char *status_text;      /* what the guest says of itself, or NULL */
     bool had_kvm;
-    RunUser user;    /* of the start that was prepared last */
-    bool settling;   /* the run is over; its console may have more to say */
+    RunUser user;          /* of the start that was prepared last */
+    bool settling;         /* the run is over; its console may have more to say */
+    StopOptions held_stop; /* that record.stop_held is about; its budget counts from held_boot_usec on */
+    uint64_t held_boot_usec;
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
     uint64_t end_boot_usec;
@@ -242,6 +244,8 @@ int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error);
 /* Whether it is on its way to running, of which a delayed restart is no part. */
 bool vm_is_coming(const MicroVM *vm);
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
+/* Carries out a stop that was held. */
+void vm_release_stop(MicroVM *vm);
 int vm_request_restart(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error);
 /*
  * Ends a run that is up, as a failure: with the result `result`, because of `why` (a sentence without its

@@ -19,7 +19,9 @@
 #define MICROVM_ERROR_UNSUPPORTED        MICROVM_ERROR_PREFIX "Unsupported"
 #define MICROVM_ERROR_SHUTTING_DOWN      MICROVM_ERROR_PREFIX "ShuttingDown"
 #define MICROVM_ERROR_PRUNE_REFUSED      MICROVM_ERROR_PREFIX "PruneRefused" /* it looks like a mistake */
-#define MICROVM_ERROR_HYPERVISOR         MICROVM_ERROR_PREFIX "Hypervisor"   /* it refused: its own words */
+#define MICROVM_ERROR_REQUIRED           MICROVM_ERROR_PREFIX "Required"     /* others that run require it */
+#define MICROVM_ERROR_DRAINED            MICROVM_ERROR_PREFIX "Drained"    /* nothing starts until undrain */
+#define MICROVM_ERROR_HYPERVISOR         MICROVM_ERROR_PREFIX "Hypervisor" /* it refused: its own words */
 
 /* name, errno below bus/; the daemon's sd-bus error map is made from these rows. */
 #define MICROVM_ERROR_LIST(X)                                                                                \
@@ -35,6 +37,8 @@
     X(MICROVM_ERROR_UNSUPPORTED, EOPNOTSUPP)                                                                 \
     X(MICROVM_ERROR_SHUTTING_DOWN, ESHUTDOWN)                                                                \
     X(MICROVM_ERROR_PRUNE_REFUSED, EDOM)                                                                     \
+    X(MICROVM_ERROR_REQUIRED, EMLINK)                                                                        \
+    X(MICROVM_ERROR_DRAINED, EUSERS)                                                                         \
     X(MICROVM_ERROR_HYPERVISOR, EREMOTEIO)
 
 #endif

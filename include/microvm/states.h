@@ -61,6 +61,13 @@ MICROVM_STRING_TABLE(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB, MICROVM
     X(MICROVM_JOB_SUPERSEDED, "superseded")
 MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, MICROVM_JOB_RESULT_LIST)
 
+/* What becomes of those that run and require one that is to be stopped. */
+#define MICROVM_DEPENDENTS_LIST(X)                                                                           \
+    X(MICROVM_DEPENDENTS_REFUSE, "refuse") /* nothing is stopped, they are named */                          \
+    X(MICROVM_DEPENDENTS_STOP, "stop")     /* they are stopped, too */                                       \
+    X(MICROVM_DEPENDENTS_IGNORE, "ignore") /* they go on without it */
+MICROVM_STRING_TABLE(MicrovmDependents, microvm_dependents, MICROVM_DEPENDENTS, MICROVM_DEPENDENTS_LIST)
+
 /* Why a run is not what its files say: another file than the one it was started with. */
 #define MICROVM_OUTDATED_LIST(X)                                                                             \
     X(MICROVM_OUTDATED_DEFINITION, "definition")                                                             \

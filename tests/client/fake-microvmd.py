@@ -34,6 +34,8 @@ arguments.add_argument("--log")
 arguments.add_argument("--only")
 arguments.add_argument("--definitions")
 arguments.add_argument("--undeclared", help="this one has no definition any more")
+arguments.add_argument("--required", help="web requires this one")
+arguments.add_argument("--drained", action="store_true")
 arguments.add_argument("--plans", help="ACTION,ACTION...: of microVMs a, b, c...")
 arguments.add_argument("--no-microvmd", action="store_true")
 arguments = arguments.parse_args()
@@ -97,6 +99,8 @@ class MicroVM(dbus.service.Object):
             raise Error("StartLimit", "it failed 5 times in 10min")
         if self.name == "guest" and verb == "Start":
             raise Error("GuestMode", "nothing starts here.\n/etc/microvmd/host.json says true\nand then: microvmctl reload")
+        if verb == "Stop" and self.name == arguments.required and options.get("dependents", "refuse") == "refuse":
+            raise Error("Required", f"web requires {self.name} and is not to be stopped")
         self.manager.jobs += 1
         number = self.manager.jobs
         if self.name == "stuck":
@@ -307,6 +311,40 @@ class Manager(dbus.service.Object):
         return dbus.Array([(vm.name, dbus.ObjectPath(vm.path), *(vm.properties[key] for key in keys)) for vm in self.vms],
                           signature="(sossssu)")
 
+    def answer(self, verb, state, options, vms):
+        """What those calls return that make jobs of the manager's choice: one could not be accepted."""
+        jobs = []
+        for vm in vms:
+            before, number, error = vm.properties["State"], 0, ""
+            try:
+                number = vm.job(verb, state, options)
+            except Error as refusal:
+                if refusal.get_dbus_name().endswith(".Required"):
+                    raise
+                error = str(refusal.get_dbus_message())
+            jobs.append((vm.name, dbus.ObjectPath(vm.path), before, dbus.UInt64(number), error))
+        return dbus.Array(jobs, signature="(sosts)")
+
+    @dbus.service.method(MANAGER, "asa{sv}", "a(sosts)")
+    def StopMicroVMs(self, names, options):
+        log("", "StopMicroVMs", [str(name) for name in names], plain(options))
+        if "locked" in names and not options.get("host-shutdown"):
+            raise denied("StopMicroVMs", "manage")
+        vms = [vm for vm in self.vms if not names or vm.name in names]
+        if options.get("dependents") == "stop":
+            vms = vms + [vm for vm in self.vms if vm.name == "web" and vm not in vms]
+        return self.answer("Stop", "inactive", options, vms)
+
+    @dbus.service.method(MANAGER, "a{sv}", "a(sosts)")
+    def Drain(self, options):
+        log("", "Drain", plain(options))
+        return self.answer("Stop", "inactive", {"host-shutdown": True}, [vm for vm in self.vms if vm.name in ("web", "db")])
+
+    @dbus.service.method(MANAGER, "a{sv}", "a(sosts)")
+    def Undrain(self, options):
+        log("", "Undrain", plain(options))
+        return self.answer("Start", "running", {}, [vm for vm in self.vms if vm.name == "web" and options["start"]])
+
     @dbus.service.method(MANAGER, "a{sv}", "a(ss)")
     def Reload(self, options):
         return dbus.Array([("web", "changed"), ("new", "invalid")], signature="(ss)")
@@ -492,7 +530,7 @@ class Manager(dbus.service.Object):
     @dbus.service.method(PROPERTIES, "s", "a{sv}")
     def GetAll(self, interface):
         return dbus.Dictionary({
-            "Version": "9.8.7", "HostRole": "host",
+            "Version": "9.8.7", "HostRole": "host", "Draining": arguments.drained,
             "DefinitionDirectories": dbus.Array(self.directories, signature="s"),
             "Drivers": dbus.Array([("libvirt", True, "qemu:///system")], signature="(sbs)"),
             "Counts": dbus.Dictionary({"total": dbus.UInt32(len(self.vms)), "running": dbus.UInt32(3)}, signature="su"),
@@ -500,7 +538,7 @@ class Manager(dbus.service.Object):
 
     @dbus.service.method(PROPERTIES, "ss", "v")
     def Get(self, interface, name):
-        return "9.8.7"
+        return {"Version": "9.8.7", "Draining": arguments.drained}[name]
 
     @dbus.service.method("test.Control", "", "")
     def Die(self):

@@ -274,6 +274,59 @@ def test_jobs(it):
     assert "\x1b" not in result.stderr
 
 
+def test_stop_several(it):
+    """By one call, so that they stop in order; one that can't be stopped does not keep the others on."""
+    expect(it, 0, "stop", "web", "db", "--timeout=3")
+    assert it.calls("StopMicroVMs") == [["", "StopMicroVMs", ["web", "db"], {"timeout": 3000000}]]
+    expect(it, 77, "stop", "locked", "db", err=["org.microvm1.manage", "sudo"])
+    assert [call[0] for call in it.calls("Stop")] == ["web", "db"], it.calls()
+    result = expect(it, 1, "--json", "stop", "slow", "bad", err="The stop of bad failed: the \\x1b[2Jguest")
+    assert [(job["Name"], job["Result"]) for job in json.loads(result.stdout)] == [("slow", "done"), ("bad", "failed")]
+    expect(it, 0, "--no-block", "stop", "stuck", "web")
+
+
+def test_required(it):
+    it.stop()
+    it.start("--required", "db")
+    result = expect(it, 1, "stop", "db", err=["Nothing is stopped: web requires db and is not to be stopped.",
+                                              "microvmctl stop --with-dependents db; without: --ignore-dependents"])
+    assert "[y/N]" not in result.stderr
+    expect(it, 1, "stop", "db", "slow", err="--with-dependents NAME")
+    expect(it, 0, "stop", "db", "--ignore-dependents")
+    assert it.calls("Stop")[-1] == ["db", "Stop", {"dependents": "ignore"}]
+    expect(it, 0, "stop", "db", "slow", "--with-dependents")
+    assert [call[0] for call in it.calls("Stop")][-3:] == ["db", "slow", "web"], it.calls("Stop")
+    terminal = Terminal(it, "stop", "db")
+    terminal.wait_for(b"[y/N]")
+    terminal.send(b"n\n")
+    assert terminal.end() == 1 and b"--with-dependents" in terminal.seen
+    terminal = Terminal(it, "stop", "db")
+    terminal.wait_for(b"Stop them as well, before it? [y/N]")
+    terminal.send(b"y\n")
+    assert terminal.end() == 0
+    assert it.calls("Stop")[-1] == ["db", "Stop", {"dependents": "stop"}]
+    expect(it, 2, "start", "db", "--with-dependents", err="start takes no --with-dependents")
+
+
+def test_drain(it):
+    result = expect(it, 0, "drain", "--timeout=2min", out=["db did not shut down in time and was ended by force.\n",
+                                                          "This host is drained. Nothing starts on it until: microvmctl undrain"])
+    assert "web did not" not in result.stdout
+    assert it.calls("Drain") == [["", "Drain", {"timeout": 120000000}]]
+    assert expect(it, 0, "undrain").stdout == ""
+    assert it.calls("Start") == [["web", "Start", {}]], it.calls()
+    expect(it, 0, "undrain", "--no-start")
+    assert it.calls("Undrain")[-1] == ["", "Undrain", {"start": False}]
+    expect(it, 2, "drain", "web", err="drain takes no names")
+    for verb in ("list", "status"):
+        assert "drained" not in expect(it, 0, verb).stdout.lower()
+    it.stop()
+    it.start("--drained")
+    for verb in ("list", "status"):
+        expect(it, 0, verb, out="nothing starts until: microvmctl undrain")
+    assert "undrain" not in expect(it, 0, "list", "--no-legend").stdout
+
+
 def test_job_errors(it):
     expect(it, 1, "start", "bad", err=["5 times", "reset-failed bad"])
     expect(it, 1, "start", "guest", err="nothing starts here.\n/etc/microvmd/host.json says true\nand then: microvmctl reload\n")

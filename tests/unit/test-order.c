@@ -17,7 +17,25 @@ typedef struct World {
     Manager *manager;
     char started[128]; /* names, in the order in which they began to prepare */
     char jobs[512];    /* "NAME VERB RESULT," */
+    char stopped[128]; /* names, in the order in which their guests were asked to shut down */
+    size_t most;       /* that were preparing or starting at the same time */
 } World;
+
+static HostMemory memory; /* what the host has; all zero: not known */
+static HostMemory get_memory(void)
+{
+    return memory;
+}
+
+static void count_starting(World *world)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < world->manager->n_vms; i++)
+        n += world->manager->vms[i]->record.state == MICROVM_PREPARING ||
+             world->manager->vms[i]->record.state == MICROVM_STARTING;
+    world->most = MAX(world->most, n);
+}
 
 static void on_vm_changed(MicroVM *vm, void *userdata)
 {
@@ -27,6 +45,9 @@ static void on_vm_changed(MicroVM *vm, void *userdata)
     snprintf(name, sizeof(name), "%s,", vm->name);
     if (vm->record.state == MICROVM_PREPARING && !strstr(world->started, name))
         strncat(world->started, name, sizeof(world->started) - strlen(world->started) - 1);
+    if (vm->record.state == MICROVM_STOPPING && !strstr(world->stopped, name))
+        strncat(world->stopped, name, sizeof(world->stopped) - strlen(world->stopped) - 1);
+    count_starting(world);
 }
 
 static void on_job_removed(const char *name, Job job, MicrovmJobResult result, const char *reason,
@@ -60,6 +81,8 @@ static int setup(void **context)
     settings.state_dir = settings.runtime_dir = world->directory;
     config.libvirt_uri = strdup("test:///default");
     assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    memory = (HostMemory){0};
+    world->manager->memory = get_memory;
     *context = world;
     return 0;
 }
@@ -295,6 +318,268 @@ static void test_priority(void **context)
         stop(world, one);
 }
 
+/* --- stops --- */
+
+static StopJobs stop_some(World *world, const char *const *names, size_t n, MicrovmDependents dependents)
+{
+    _cleanup_free_ char *error = NULL;
+    MicroVM *vms[8];
+    StopJobs jobs = {0};
+
+    for (size_t i = 0; i < n; i++)
+        vms[i] = find(world, names[i]);
+    if (manager_stop(world->manager, vms, n, &(StopOptions){.timeout_usec = UINT64_MAX}, dependents, &jobs,
+                     &error) < 0)
+        fail_msg("%s", error);
+    return jobs;
+}
+
+#define STOP_ALL(world, dependents, ...)                                                                     \
+    stop_some(world, (const char *const[]){__VA_ARGS__},                                                     \
+              sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), dependents)
+
+/* Three, one after the other, and one beside them. */
+static void begin_chain(World *world)
+{
+    define(world, "db", "\"priority\": 900");
+    define(world, "app", "\"requires\": [\"db\"], \"after\": [\"db\"]");
+    define(world, "web", "\"requires\": [\"app\"], \"after\": [\"app\"]");
+    define(world, "log", "\"priority\": 1");
+    begin(world);
+    start(world, "web");
+    start(world, "log");
+    wait_for(world, "web", MICROVM_RUNNING);
+    wait_for(world, "log", MICROVM_RUNNING);
+}
+
+static void test_stops_in_reverse(void **context)
+{
+    World *world = *context;
+    StopJobs jobs;
+
+    begin_chain(world);
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_REFUSE, "app", "db", "log", "web");
+    assert_int_equal(jobs.count, 4);
+    assert_int_equal(jobs.items[1].before, MICROVM_RUNNING);
+    stop_jobs_clear(&jobs);
+    /* It runs on, and says why. */
+    assert_int_equal(state(world, "db"), MICROVM_RUNNING);
+    assert_true(find(world, "db")->record.stop_held);
+    assert_string_equal(find(world, "db")->record.reason, "running; its stop waits for app to stop");
+    assert_int_equal(find(world, "db")->job.verb, MICROVM_JOB_STOP);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    wait_for(world, "log", MICROVM_INACTIVE);
+    assert_string_equal(world->stopped, "log,web,app,db,");
+    assert_non_null(strstr(world->jobs, "db stop done,"));
+    assert_false(find(world, "db")->record.stop_held);
+}
+
+static void test_stop_of_what_others_require(void **context)
+{
+    World *world = *context;
+    _cleanup_free_ char *error = NULL;
+    MicroVM *db;
+    StopJobs jobs = {0};
+
+    begin_chain(world);
+    db = find(world, "db");
+    assert_int_equal(manager_stop(world->manager, &db, 1, &(StopOptions){.timeout_usec = UINT64_MAX},
+                                  MICROVM_DEPENDENTS_REFUSE, &jobs, &error),
+                     -EMLINK);
+    assert_string_equal(error, "app requires db and is not to be stopped");
+    assert_int_equal(state(world, "db"), MICROVM_RUNNING);
+    assert_null(strstr(world->jobs, "stop"));
+    /* with those that require it, and those that require these */
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_STOP, "db");
+    assert_int_equal(jobs.count, 3);
+    assert_string_equal(jobs.items[0].vm->name, "db");
+    stop_jobs_clear(&jobs);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    assert_string_equal(world->stopped, "web,app,db,");
+    assert_int_equal(state(world, "log"), MICROVM_RUNNING);
+    /* who does not run requires nothing */
+    start(world, "db");
+    wait_for(world, "db", MICROVM_RUNNING);
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_REFUSE, "db");
+    stop_jobs_clear(&jobs);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    stop(world, "log");
+}
+
+static void test_stop_without_those_that_require_it(void **context)
+{
+    World *world = *context;
+    StopJobs jobs;
+
+    begin_chain(world);
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_IGNORE, "db");
+    stop_jobs_clear(&jobs);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    assert_string_equal(world->stopped, "db,");
+    assert_int_equal(state(world, "app"), MICROVM_RUNNING);
+    stop(world, "web");
+    stop(world, "app");
+    stop(world, "log");
+}
+
+/* A stop that waits is taken back by a start; an end meanwhile is a stop, not a failure. */
+static void test_held_stop(void **context)
+{
+    World *world = *context;
+    _cleanup_free_ char *error = NULL;
+    StopJobs jobs;
+    uint64_t job;
+
+    begin_chain(world);
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_REFUSE, "db", "app", "web");
+    stop_jobs_clear(&jobs);
+    start(world, "db");
+    assert_non_null(strstr(world->jobs, "db stop superseded,"));
+    assert_string_equal(find(world, "db")->record.reason, "the guest is running");
+    assert_true(find(world, "db")->record.wanted);
+    vm_ended(find(world, "app"), END_CRASHED, "the hypervisor was killed");
+    wait_for(world, "app", MICROVM_INACTIVE);
+    assert_false(find(world, "app")->record.stop_held);
+    wait_for(world, "web", MICROVM_INACTIVE);
+    assert_int_equal(state(world, "db"), MICROVM_RUNNING);
+    /* by force nobody waits for anybody */
+    assert_int_equal(
+        vm_request_stop(find(world, "db"), &(StopOptions){.force = true, .held = true}, &job, &error), 0);
+    assert_int_equal(state(world, "db"), MICROVM_STOPPING);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    stop(world, "log");
+}
+
+/* What its definition said when each was started counts, and that may be a circle. */
+static void test_stops_in_a_circle(void **context)
+{
+    World *world = *context;
+    _cleanup_(reload_changes_clear)
+    ReloadChanges changes = {0};
+    _cleanup_free_ char *error = NULL;
+    StopJobs jobs;
+
+    define(world, "a", "\"after\": [\"b\"], \"priority\": 1");
+    define(world, "b", "\"mem\": 64");
+    begin(world);
+    start(world, "a");
+    wait_for(world, "a", MICROVM_RUNNING);
+    define(world, "a", "\"mem\": 64, \"priority\": 1");
+    define(world, "b", "\"after\": [\"a\"]");
+    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
+    start(world, "b");
+    wait_for(world, "b", MICROVM_RUNNING);
+    jobs = STOP_ALL(world, MICROVM_DEPENDENTS_REFUSE, "a", "b");
+    stop_jobs_clear(&jobs);
+    wait_for(world, "a", MICROVM_INACTIVE);
+    wait_for(world, "b", MICROVM_INACTIVE);
+    assert_string_equal(world->stopped, "a,b,");
+}
+
+/* --- the herd --- */
+
+static void test_never_more_at_once(void **context)
+{
+    World *world = *context;
+    char name[8];
+
+    world->manager->config.max_concurrent_starts = 2;
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "n%02d", i);
+        define_with(world, name, world->kernel, "\"mem\": 16");
+    }
+    begin(world);
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "n%02d", i);
+        wait_for(world, name, MICROVM_RUNNING);
+    }
+    assert_int_equal(world->most, 2);
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "n%02d", i);
+        stop(world, name);
+    }
+}
+
+static void test_memory(void **context)
+{
+    World *world = *context;
+
+    memory = (HostMemory){.total_mib = 1000, .available_mib = 600};
+    world->manager->config.memory_reserve_mib = 100;
+    define(world, "big", "\"mem\": 901");
+    define(world, "one", "\"mem\": 300");
+    define(world, "two", "\"mem\": 300");
+    begin(world);
+    start(world, "big");
+    assert_int_equal(state(world, "big"), MICROVM_FAILED);
+    assert_int_equal(find(world, "big")->record.result, MICROVM_RESULT_RESOURCES);
+    assert_string_equal(
+        find(world, "big")->record.reason,
+        "it needs 901 MiB of memory, and this host has 900 MiB for microVMs, whatever else runs");
+    start(world, "one");
+    wait_for(world, "one", MICROVM_RUNNING);
+    /* Its guest has not taken yet what it was promised. */
+    start(world, "two");
+    assert_int_equal(state(world, "two"), MICROVM_WAITING);
+    assert_string_equal(
+        find(world, "two")->record.reason,
+        "held: it needs 300 MiB of memory; 600 MiB are available, of which 300 MiB are for those "
+        "that have just started, and the host.memoryReserve stays free");
+    assert_non_null(world->manager->memory_timer);
+    /* Nothing tells when memory becomes available: it is looked at again. */
+    memory.available_mib = 701;
+    wait_for(world, "two", MICROVM_RUNNING);
+    stop(world, "one");
+    stop(world, "two");
+    /* Where nobody waits nobody looks. */
+    assert_null(world->manager->memory_timer);
+}
+
+/* --- a host that is emptied --- */
+
+static void test_drain(void **context)
+{
+    World *world = *context;
+    _cleanup_free_ char *error = NULL, *path = NULL;
+    StopJobs jobs = {0};
+
+    define(world, "off", "\"mem\": 64");
+    begin_chain(world);
+    assert_int_equal(manager_drain(world->manager, UINT64_MAX, &jobs, &error), 0);
+    assert_int_equal(jobs.count, 4);
+    stop_jobs_clear(&jobs);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    wait_for(world, "log", MICROVM_INACTIVE);
+    assert_string_equal(world->stopped, "log,web,app,db,");
+    assert_int_equal(manager_may_start(world->manager, find(world, "off"), &error), -EUSERS);
+    /* Whoever asks past that is held. */
+    start(world, "off");
+    assert_int_equal(state(world, "off"), MICROVM_WAITING);
+    assert_non_null(strstr(find(world, "off")->record.reason, "microvmctl undrain"));
+    assert_true(asprintf(&path, "%s/daemon/drained", world->directory) > 0);
+    assert_int_equal(access(path, F_OK), 0);
+    world->started[0] = '\0';
+    assert_int_equal(manager_undrain(world->manager, true, &jobs), 0);
+    assert_int_equal(jobs.count, 4);
+    stop_jobs_clear(&jobs);
+    assert_int_not_equal(access(path, F_OK), 0);
+    wait_for(world, "web", MICROVM_RUNNING);
+    wait_for(world, "log", MICROVM_RUNNING);
+    wait_for(world, "off", MICROVM_RUNNING);
+    assert_true(strstr(world->started, "db,") < strstr(world->started, "app,"));
+    /* and stays empty */
+    assert_int_equal(manager_drain(world->manager, UINT64_MAX, &jobs, &error), 0);
+    stop_jobs_clear(&jobs);
+    wait_for(world, "db", MICROVM_INACTIVE);
+    wait_for(world, "off", MICROVM_INACTIVE);
+    wait_for(world, "log", MICROVM_INACTIVE);
+    assert_int_equal(manager_undrain(world->manager, false, &jobs), 0);
+    assert_int_equal(jobs.count, 0);
+    stop_jobs_clear(&jobs);
+    assert_int_equal(state(world, "db"), MICROVM_INACTIVE);
+    assert_int_equal(manager_may_start(world->manager, find(world, "off"), &error), 0);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -306,6 +591,14 @@ int main(void)
         TEST(test_what_is_required_is_stopped),
         TEST(test_mutual),
         TEST(test_priority),
+        TEST(test_stops_in_reverse),
+        TEST(test_stop_of_what_others_require),
+        TEST(test_stop_without_those_that_require_it),
+        TEST(test_held_stop),
+        TEST(test_stops_in_a_circle),
+        TEST(test_never_more_at_once),
+        TEST(test_memory),
+        TEST(test_drain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

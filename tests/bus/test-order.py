@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Stops in order, and hosts that are drained: the driver "direct" with fake-qemu.py. Prints TAP."""
+
+import importlib.util
+import os
+import re
+import signal
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+from harness import MANAGER, VM, run_tests, tests_of, wait_for  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "test-direct.py"))
+test_direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_direct)
+make_host = test_direct.make_host
+
+NAMES = ("app", "db", "web")
+
+
+def define_all(host, db="", web=""):
+    """Two, of which one requires the other, and one that requires that."""
+    more = {"accel": "tcg", "mem": 16, "restart": {"policy": "always"}}
+    host.define("db", kernelParams=["fake=" + db], **more)
+    host.define("app", requires=["db"], after=["db"], **more)
+    host.define("web", requires=["app"], after=["app"], kernelParams=["fake=" + web], stop={"timeout": 2}, **more)
+    host.reload()
+
+
+def start_all(host, **fakes):
+    define_all(host, **fakes)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    return {name: host.vm(name, "MainPID") for name in NAMES}
+
+
+def states(host):
+    return [host.vm(name, "State") for name in NAMES]
+
+
+def order_of_ends(host):
+    return re.findall(r"^(?:<\d>)?(\w+): stopping → inactive", host.read_log(), re.M)
+
+
+def test_stops_in_reverse(host):
+    start_all(host, web="mute")  # its guest ignores the power button, and those below wait for its end by force
+    run = host.ctl("stop", "--all")
+    assert run.returncode == 0 and states(host) == ["inactive"] * 3, run.stderr
+    assert order_of_ends(host) == ["web", "app", "db"], host.read_log()
+    assert [host.vm(name, "LastStop") for name in ("db", "app", "web")] == ["clean", "clean", "forced"]
+
+
+def test_required(host):
+    start_all(host)
+    path = "/org/microvm1/vm/db"
+    error = host.error(path, VM, "Stop", "a{sv}", "0")
+    assert "app requires db and is not to be stopped" in error, error
+    assert "dependents" in host.error(path, VM, "Stop", "a{sv}", "1", "dependents", "s", "eat")
+    run = host.ctl("stop", "db")
+    assert run.returncode == 1 and "app requires db" in run.stderr, run.stderr
+    assert states(host) == ["running"] * 3
+    run = host.ctl("stop", "--with-dependents", "db")
+    assert run.returncode == 0, run.stderr
+    assert order_of_ends(host) == ["web", "app", "db"], host.read_log()
+    start_all(host)
+    assert host.ctl("stop", "--force", "db").returncode == 0, "off now is off now"
+    assert states(host) == ["running", "inactive", "running"]
+    assert host.ctl("start", "db").returncode == 0
+    assert host.ctl("stop", "--ignore-dependents", "db").returncode == 0
+    assert states(host) == ["running", "inactive", "running"]
+    assert host.call("/org/microvm1", MANAGER, "StopMicroVMs", "asa{sv}", "1", "db", "0")[0][0][2] == "inactive"
+    assert "No microVM" in host.error("/org/microvm1", MANAGER, "StopMicroVMs", "asa{sv}", "1", "nobody", "0")
+
+
+def test_a_stop_that_waits_outlives_the_daemon(host):
+    pids = start_all(host, web="mute")
+    assert host.ctl("--no-block", "stop", "--all").returncode == 0
+    assert host.vm("db", "State") == "running" and host.vm("db", "StateReason") == "running; its stop waits for app to stop"
+    host.stop(signal.SIGKILL)
+    os.kill(pids["app"], signal.SIGKILL)  # while nobody watches: what was to be stopped is not started again
+    test_direct.start_daemon(host)
+    wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
+    for pid in pids.values():
+        assert test_direct.is_gone(pid)
+
+
+def drained(host):
+    return host.get("/org/microvm1", MANAGER, "Draining")
+
+
+def test_drain(host):
+    start_all(host)
+    host.define("off", accel="tcg", mem=16)
+    host.reload()
+    assert not drained(host)
+    run = host.ctl("drain")
+    assert run.returncode == 0 and "This host is drained" in run.stdout, run
+    assert drained(host) and states(host) == ["inactive"] * 3
+    assert order_of_ends(host) == ["web", "app", "db"], host.read_log()
+    for name in ("off", "web"):
+        run = host.ctl("start", name)
+        assert run.returncode == 1 and "drained for maintenance" in run.stderr and "microvmctl undrain" in run.stderr, run
+    assert "nothing starts until: microvmctl undrain" in host.ctl("list").stdout
+    assert host.ctl("drain").returncode == 0, "twice is no harm"
+    host.stop(signal.SIGKILL)
+    test_direct.start_daemon(host)
+    assert drained(host)
+    host.define("late", accel="tcg", mem=16, autostart=True)
+    host.reload()
+    run = host.ctl("apply", "--yes")
+    assert run.returncode == 1 and "drained" in run.stdout + run.stderr, run
+    run = host.ctl("undrain")
+    assert run.returncode == 0, run.stderr
+    assert not drained(host) and states(host) == ["running"] * 3
+    assert host.vm("off", "State") == "inactive"
+
+
+def test_a_drain_outlives_the_daemon(host):
+    start_all(host, web="mute")
+    assert host.ctl("--no-block", "drain").returncode == 0
+    host.stop(signal.SIGKILL)
+    test_direct.start_daemon(host)
+    assert drained(host)
+    wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
+    assert host.ctl("undrain", "--no-start").returncode == 0
+    assert states(host) == ["inactive"] * 3
+    run = host.ctl("start", "web")
+    assert run.returncode == 0 and states(host) == ["running"] * 3, run.stderr
+
+
+def test_a_drain_in_time(host):
+    """Who does not stop in the time that all have is told."""
+    start_all(host, db="mute")
+    run = host.ctl("drain", "--timeout=1")
+    assert run.returncode == 0 and "db did not shut down in time and was ended by force." in run.stdout, run
+    assert "web did" not in run.stdout
+
+
+if __name__ == "__main__":
+    chosen = [test for test in tests_of(sys.modules[__name__]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
+    sys.exit(run_tests([test_direct.with_clean_end(test) for test in chosen], make_host))
