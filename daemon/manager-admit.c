@@ -131,11 +131,31 @@ static bool is_not_ready_yet(const MicroVM *other)
            readiness != MICROVM_READINESS_NONE;
 }
 
+const MicroVM *manager_waits_for(Manager *manager, const MicroVM *vm, bool *ret_ready)
+{
+    const VmSpec *spec = vm->spec;
+
+    for (size_t i = 0; spec && i < spec->n_after; i++) {
+        _cleanup_free_ char *name = strndup(spec->after[i], strcspn(spec->after[i], ":"));
+        const MicroVM *other = name ? manager_find(manager, name) : NULL;
+        /* Who was tried once and failed is not waited for, but by those that can't do without. */
+        bool comes = other && (vm_is_coming(other) ||
+                               (other->record.state == MICROVM_BACKOFF && requires(spec, other->name)));
+        if (comes || (other && strchr(spec->after[i], ':') && is_not_ready_yet(other))) {
+            *ret_ready = !comes;
+            return other;
+        }
+    }
+    return NULL;
+}
+
 /* As systemd: "requires" is about whether it starts, "after" about when, if the other one is starting, too.
  */
 static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
 {
     const VmSpec *spec = vm->spec;
+    const MicroVM *first;
+    bool to_be_ready;
 
     for (size_t i = 0; i < spec->n_requires; i++) {
         const MicroVM *other = manager_find(manager, spec->requires[i]);
@@ -147,18 +167,13 @@ static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
             return say_why(ret_reason, -ECANCELED, "it requires %s, which is %s: %s", other->name,
                            microvm_state_to_string(state), other->record.reason);
     }
-    for (size_t i = 0; i < spec->n_after; i++) {
-        _cleanup_free_ char *name = strndup(spec->after[i], strcspn(spec->after[i], ":"));
-        const MicroVM *other = name ? manager_find(manager, name) : NULL;
-        /* Who was tried once and failed is not waited for, but by those that can't do without. */
-        if (other &&
-            (vm_is_coming(other) || (other->record.state == MICROVM_BACKOFF && requires(spec, other->name))))
-            return say_why(ret_reason, 0, "waits for %s to run", other->name);
-        if (other && strchr(spec->after[i], ':') && is_not_ready_yet(other))
-            return say_why(ret_reason, 0, "waits for %s to be ready: %s", other->name,
-                           other->readiness_reason ? other->readiness_reason : "");
-    }
-    return 1;
+    first = manager_waits_for(manager, vm, &to_be_ready);
+    if (!first)
+        return 1;
+    if (!to_be_ready)
+        return say_why(ret_reason, 0, "waits for %s to run", first->name);
+    return say_why(ret_reason, 0, "waits for %s to be ready: %s", first->name,
+                   first->readiness_reason ? first->readiness_reason : "");
 }
 
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)

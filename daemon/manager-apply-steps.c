@@ -36,6 +36,7 @@ static int request(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
     uint64_t job = 0;
     int r;
 
+    vm->host->caller = &apply->caller;
     if (step->kind == MICROVM_STEP_STOP) {
         vm->unlearns = true; /* what is pruned is new when its definition is back */
         r = vm_request_stop(vm, &stop, &job, ret_error);
@@ -46,6 +47,7 @@ static int request(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
         else if (r >= 0)
             r = vm_request_restart(vm, &stop, &job, ret_error);
     }
+    vm->host->caller = NULL;
     if (r >= 0)
         apply_take_job(apply, step, job);
     return r;

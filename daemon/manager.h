@@ -57,8 +57,8 @@ struct Manager {
     VmHost host;
     char *spare_dir, *uid_dir; /* of `host` */
     NotifyListener *notify;    /* NULL: guests are not heard by AF_VSOCK */
-    Workers *writer; /* one thread: of definitions */
-    MicroVM **vms;   /* sorted by name */
+    Workers *writer;           /* one thread: of definitions */
+    MicroVM **vms;             /* sorted by name */
     size_t n_vms;
     DriverSlot drivers[DRIVER_KIND_MAX];
     bool host_stopping;
@@ -145,6 +145,9 @@ void manager_close_drivers(Manager *manager);
 /* manager-admit.c: what may start now, and what next */
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata);
 void manager_admit_waiting(Manager *manager);
+/* The one that its start is held by now, for its definition comes "after" it; NULL: none. *ret_ready: it
+ * runs, and is to be ready. */
+const MicroVM *manager_waits_for(Manager *manager, const MicroVM *vm, bool *ret_ready);
 
 /* manager-notify.c: hears guests by AF_VSOCK, where the host can. */
 void manager_listen(Manager *manager);

@@ -67,7 +67,7 @@ static void write_stderr(const char *name, const char *message)
 static void write_journal(int level, const char *name, const char *const *fields, const char *message)
 {
     enum {
-        MAX_FIELDS = 16
+        MAX_FIELDS = 24
     };
     struct iovec parts[MAX_FIELDS];
     char *made[4] = {NULL};

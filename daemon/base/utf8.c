@@ -52,3 +52,15 @@ void utf8_make_printable(char *text)
         left -= MAX(length, (size_t)1);
     }
 }
+
+void utf8_make_valid(char *text, size_t size)
+{
+    while (size > 0) {
+        size_t length = *text ? utf8_sequence(text, size) : 0;
+        if (length == 0)
+            *text = '?';
+        length = MAX(length, (size_t)1);
+        text += length;
+        size -= length;
+    }
+}

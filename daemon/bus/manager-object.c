@@ -76,9 +76,9 @@ MicroVM *bus_find_named(BusServer *server, const char *name, sd_bus_error *error
     return vm;
 }
 
-static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+int bus_read_microvm(BusServer *server, sd_bus_message *message, MicroVM **ret_vm, sd_bus_error *error)
 {
-    const char *name, *path;
+    const char *name;
     MicroVM *vm;
     int r;
 
@@ -88,6 +88,19 @@ static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none,
     vm = bus_find_named(server, name, error);
     if (!vm)
         return -ENOENT;
+    *ret_vm = vm;
+    return 0;
+}
+
+static int method_get(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    const char *path;
+    MicroVM *vm;
+    int r;
+
+    r = bus_read_microvm(server, message, &vm, error);
+    if (r < 0)
+        return r;
     path = bus_vm_path(vm);
     return path ? sd_bus_reply_method_return(message, "o", path) : -ENOMEM;
 }
@@ -175,6 +188,7 @@ static const BusMethod methods[] = {
     {"ApplyAndPurge", MICROVM_POLKIT_DEFINE, bus_method_apply_and_purge},
     {"CancelApply", MICROVM_POLKIT_MANAGE, bus_method_cancel_apply},
     {"Validate", NULL, method_validate},
+    {"Explain", NULL, bus_method_explain},
 };
 
 static int on_method(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -217,6 +231,8 @@ static const sd_bus_vtable vtable[] = {
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Validate", SD_BUS_ARGS("s", json), SD_BUS_RESULT("a(sssuu)", problems),
                             on_method, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("s", name, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", facts), on_method, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Define", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),
                             SD_BUS_RESULT("a(sssuu)", problems), on_define, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("CreateTransient", SD_BUS_ARGS("s", name, "s", content, "a{sv}", options),

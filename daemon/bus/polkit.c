@@ -7,6 +7,7 @@
 #include "bus/server.h"
 
 #include "base/log.h"
+#include "resource/process-look.h"
 
 #include <stdarg.h>
 
@@ -23,6 +24,7 @@ struct Authorization {
     char *vm_name;          /* NULL: the call is not about one */
     sd_bus_slot *call;
     sd_bus_track *caller;
+    Caller who;
     bool answered, allowed;
     char *refusal_name, *refusal_text;
     Authorization *next;
@@ -146,17 +148,55 @@ static int ask_polkit(Authorization *authorization)
     return r;
 }
 
-static int on_caller_uid(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+/* The bus may tell more, or less: -ENODATA without a user. */
+static int read_caller(sd_bus_message *reply, Caller *ret_caller)
+{
+    Caller caller = {0};
+    uint32_t number;
+    const char *key;
+    int r;
+
+    r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+    while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+        bool is_uid, is_pid;
+        r = sd_bus_message_read(reply, "s", &key);
+        if (r < 0)
+            return r;
+        is_uid = streq(key, "UnixUserID");
+        is_pid = streq(key, "ProcessID");
+        r = is_uid || is_pid ? sd_bus_message_read(reply, "v", "u", &number)
+                             : sd_bus_message_skip(reply, "v");
+        if (r < 0)
+            return r;
+        if (is_uid) {
+            caller.known = true;
+            caller.uid = number;
+        } else if (is_pid) {
+            caller.pid = (pid_t)number;
+        }
+        r = sd_bus_message_exit_container(reply);
+    }
+    if (r >= 0 && !caller.known)
+        r = -ENODATA;
+    if (r < 0)
+        return r;
+    process_name(caller.pid, caller.process, sizeof(caller.process));
+    *ret_caller = caller;
+    return 0;
+}
+
+static int on_caller(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
     Authorization *authorization = userdata;
-    uint32_t uid;
+    uid_t uid;
     int r;
 
     authorization->call = sd_bus_slot_unref(authorization->call);
-    if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0) {
+    if (sd_bus_message_is_method_error(reply, NULL) || read_caller(reply, &authorization->who) < 0) {
         refuse(authorization, false, "the bus does not say who asks");
         return 0;
     }
+    uid = authorization->who.uid;
     if (uid == 0 || uid == geteuid()) {
         answer(authorization, true, NULL, NULL);
         return 0;
@@ -184,8 +224,8 @@ static int begin(Authorization *authorization, const char *action)
 
     authorization->action = action;
     r = sd_bus_call_method_async(authorization->server->bus, &slot, "org.freedesktop.DBus",
-                                 "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser",
-                                 on_caller_uid, authorization, "s",
+                                 "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionCredentials",
+                                 on_caller, authorization, "s",
                                  sd_bus_message_get_sender(authorization->message));
     if (r < 0)
         return r;
@@ -229,6 +269,13 @@ static int note_name(Authorization *authorization, const MicroVM *vm)
 static bool is_granted(const Authorization *authorization, const char *action)
 {
     return streq(authorization->granted[0], action) || streq(authorization->granted[1], action);
+}
+
+Caller bus_caller(BusServer *server, sd_bus_message *message)
+{
+    const Authorization *authorization = find_authorization(server, message);
+
+    return authorization ? authorization->who : (Caller){0};
 }
 
 int bus_authorize_also(BusServer *server, sd_bus_message *message, const char *action, sd_bus_error *error)

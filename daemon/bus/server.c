@@ -29,6 +29,7 @@ int bus_dispatch(BusServer *server, const BusMethod *table, size_t n, sd_bus_mes
 {
     const char *member = sd_bus_message_get_member(message);
     MicroVM *vm = is_vm ? bus_find_vm(server, sd_bus_message_get_path(message)) : NULL;
+    Caller caller;
     int r;
 
     if (is_vm && !vm)
@@ -40,7 +41,13 @@ int bus_dispatch(BusServer *server, const BusMethod *table, size_t n, sd_bus_mes
         if (r <= 0)
             return r < 0 ? r : 1;
         r = sd_bus_message_rewind(message, true);
-        return r < 0 ? r : table[i].run(server, message, vm, error);
+        if (r < 0)
+            return r;
+        caller = bus_caller(server, message);
+        server->manager->host.caller = &caller;
+        r = table[i].run(server, message, vm, error);
+        server->manager->host.caller = NULL;
+        return r;
     }
     return sd_bus_error_set(error, SD_BUS_ERROR_UNKNOWN_METHOD, "There is no such method.");
 }

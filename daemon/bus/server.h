@@ -65,6 +65,9 @@ int bus_authorize(BusServer *server, const BusMethod *table, size_t n, sd_bus_me
 int bus_authorize_also(BusServer *server, sd_bus_message *message, const char *action, sd_bus_error *error);
 void bus_authorizations_drop(BusServer *server);
 
+/* Who calls, of a method that asks for an action. */
+Caller bus_caller(BusServer *server, sd_bus_message *message);
+
 /* error.c: the error for a negative errno, with `text` (may be NULL) as its message. Returns a negative
  * value. */
 int bus_error_set(sd_bus_error *error, int number, const char *text);
@@ -122,6 +125,16 @@ int bus_method_undrain(BusServer *server, sd_bus_message *message, MicroVM *none
 /* The options of a stop. */
 int bus_read_stop(sd_bus_message *message, StopOptions *ret_stop, MicrovmDependents *ret_dependents,
                   bool *ret_host_shutdown, sd_bus_error *error);
+
+/* manager-object.c: the microVM of that name, which the message has next; an error, if there is none. */
+int bus_read_microvm(BusServer *server, sd_bus_message *message, MicroVM **ret_vm, sd_bus_error *error);
+
+/* explain-method.c */
+int bus_method_explain(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+
+/* crash-methods.c */
+int bus_method_list_crashes(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
+int bus_method_get_crash(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
 
 /* qmp-method.c */
 int bus_method_qmp(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);

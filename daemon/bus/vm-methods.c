@@ -341,6 +341,8 @@ const BusMethod bus_vm_methods[] = {
     {"ForgetVolume", MICROVM_POLKIT_MANAGE, bus_method_forget_volume},
     {"ListFiles", MICROVM_POLKIT_INSPECT, bus_method_list_files},
     {"Qmp", MICROVM_POLKIT_INSPECT, bus_method_qmp},
+    {"ListCrashes", MICROVM_POLKIT_CONSOLE, bus_method_list_crashes},
+    {"GetCrash", MICROVM_POLKIT_CONSOLE, bus_method_get_crash},
 };
 
 const size_t bus_n_vm_methods = ELEMENTSOF(bus_vm_methods);

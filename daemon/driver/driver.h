@@ -49,9 +49,17 @@ typedef enum DriverEventType {
     DRIVER_RESUMED,
     DRIVER_MEMORY_SET,  /* the balloon was told; the guest follows as it can */
     DRIVER_ENDED,       /* `cause`, `text`; nothing of the run is left */
+    DRIVER_HEARD,       /* the hypervisor said something, in `text`: for who asks later what happened */
     DRIVER_CALL_FAILED, /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
                            goes on */
 } DriverEventType;
+
+/* How its process ended, as far as the driver knows; for those who look into it. */
+typedef struct EndDetails {
+    int code, status;     /* as in siginfo_t: CLD_EXITED and others; code 0: not known */
+    uint64_t memory_peak; /* bytes that it had at most; 0: not known */
+    char unit_result[24]; /* of its unit, systemd.service(5), $SERVICE_RESULT; "": it had none */
+} EndDetails;
 
 /* A living run as the driver sees it. */
 typedef struct DriverRun {
@@ -69,6 +77,8 @@ typedef struct DriverEvent {
     int error;        /* negative errno */
     const char *text; /* one human sentence, or NULL */
     EndCause cause;
+    EndDetails details; /* ENDED, START_FAILED */
+    char *const *argv;  /* START_FAILED: what was to be executed, if it came that far; NULL: not known */
     DriverRun run;
     uint64_t
         call_usec; /* STARTED: how long the hypervisor layer's own start call took (virDomainCreateXML) */

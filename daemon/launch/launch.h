@@ -47,10 +47,12 @@ void process_kill(int pidfd);
 
 /* How a process ended, as far as can be known. */
 typedef struct ProcessEnd {
-    int code;     /* as in siginfo_t: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: not known */
-    int status;   /* exit status or signal */
-    bool stopped; /* because somebody stopped its unit */
-    bool oom;     /* the kernel ended it, for want of memory */
+    int code;             /* as in siginfo_t: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: not known */
+    int status;           /* exit status or signal */
+    bool stopped;         /* because somebody stopped its unit */
+    bool oom;             /* the kernel ended it, for want of memory */
+    uint64_t memory_peak; /* bytes that it had at most; 0: not known */
+    char unit_result[24]; /* of its unit, systemd.service(5), $SERVICE_RESULT; "": it had none */
 } ProcessEnd;
 
 typedef struct LaunchRequest {

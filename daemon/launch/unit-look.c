@@ -27,6 +27,8 @@ ProcessEnd unit_end_of(const UnitLook *look, sd_id128_t invocation)
     end.code = look->code;
     end.status = look->status;
     end.oom = streq(look->result, "oom-kill");
+    end.memory_peak = look->memory_peak == UINT64_MAX ? 0 : look->memory_peak;
+    snprintf(end.unit_result, sizeof(end.unit_result), "%s", look->result);
     /* Was it on its way out before its process ended, it is not that which ended it. */
     end.stopped = look->leave_usec != 0 && (look->exit_usec == 0 || look->leave_usec < look->exit_usec);
     return end;
@@ -63,6 +65,7 @@ static const struct {
     TEXT("FragmentPath", fragment),
     NUMBER("ExecMainCode", "i", code),
     NUMBER("ExecMainStatus", "i", status),
+    NUMBER("MemoryPeak", "t", memory_peak),
     NUMBER("ActiveExitTimestampMonotonic", "t", leave_usec),
     NUMBER("ExecMainExitTimestampMonotonic", "t", exit_usec),
 };

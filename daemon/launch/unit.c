@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "launch/unit.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
 #include "launch/internal.h"
@@ -214,6 +215,17 @@ int unit_end(const char *microvm, sd_id128_t invocation, ProcessEnd *ret_end, Un
     *ret_end = unit_end_of(&look, invocation);
     *ret_left = unit_left_of(&look);
     return 0;
+}
+
+uint64_t unit_memory_peak(const char *microvm)
+{
+    _cleanup_free_ char *text = NULL;
+    char unit[UNIT_NAME_SIZE], path[UNIT_NAME_SIZE + 64];
+    size_t size;
+
+    unit_name(microvm, unit);
+    snprintf(path, sizeof(path), "/sys/fs/cgroup/microvmd.slice/%s/memory.peak", unit);
+    return read_file(path, 64, &text, &size) < 0 ? 0 : strtoull(text, NULL, 10);
 }
 
 void unit_forget(const char *microvm, UnitLeft left)

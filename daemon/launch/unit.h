@@ -30,6 +30,8 @@ typedef enum UnitLeft {
  * -ETIMEDOUT: it does not get to know it; -EHOSTDOWN and others: it can't be asked.
  */
 int unit_end(const char *microvm, sd_id128_t invocation, ProcessEnd *ret_end, UnitLeft *ret_left);
+/* The most memory that its control group has had so far, in bytes, while that is there; 0: not known. */
+uint64_t unit_memory_peak(const char *microvm);
 /* Takes away what was found to be left. */
 void unit_forget(const char *microvm, UnitLeft left);
 
@@ -48,9 +50,10 @@ typedef struct UnitLook {
     char load[24], active[24], sub[24], result[24];
     char fragment[256]; /* its file */
     int32_t code, status;
-    uint32_t job;        /* that waits for it; 0: none */
-    uint64_t leave_usec; /* when it was last no longer active; 0: it has always been */
-    uint64_t exit_usec;  /* when its process ended */
+    uint32_t job;         /* that waits for it; 0: none */
+    uint64_t leave_usec;  /* when it was last no longer active; 0: it has always been */
+    uint64_t exit_usec;   /* when its process ended */
+    uint64_t memory_peak; /* bytes; 0 or UINT64_MAX: not known, as with a systemd before 254 */
 } UnitLook;
 
 /* Whether its process has ended and nothing follows. */

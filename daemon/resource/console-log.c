@@ -104,14 +104,14 @@ int log_bound(const char *path, unsigned parts)
     return r < 0 ? r : 1;
 }
 
-int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t *ret_size)
+int log_tail(const char *path, size_t max, char **ret_text, size_t *ret_size)
 {
-    _cleanup_free_ char *path = console_log_path(state_dir, 0, -1), *text = malloc(max);
+    _cleanup_free_ char *text = malloc(max);
     _cleanup_close_ int fd = -EBADF;
     struct stat st;
     ssize_t n = 0;
 
-    if (!path || !text)
+    if (!text)
         return -ENOMEM;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
     if (fd < 0 && errno != ENOENT)
@@ -126,4 +126,11 @@ int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t 
     *ret_text = TAKE_PTR(text);
     *ret_size = (size_t)n;
     return 0;
+}
+
+int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t *ret_size)
+{
+    _cleanup_free_ char *path = console_log_path(state_dir, 0, -1);
+
+    return path ? log_tail(path, max, ret_text, ret_size) : -ENOMEM;
 }

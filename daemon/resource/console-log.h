@@ -31,7 +31,9 @@ int console_log_new_boot(const char *state_dir);
  */
 int log_bound(const char *path, unsigned parts);
 
-/* The last `max` bytes of this boot's log; empty where there is none. */
+/* The last `max` bytes of a log; empty where there is none. */
+int log_tail(const char *path, size_t max, char **ret_text, size_t *ret_size);
+/* The same of this boot's console. */
 int console_log_tail(const char *state_dir, size_t max, char **ret_text, size_t *ret_size);
 
 #endif

@@ -160,7 +160,7 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
          add_readiness(object, &record->readiness) && add_condemned(object, &record->condemned) &&
          cJSON_AddBoolToObject(object, "keepsAlive", record->keeps_alive) &&
-         cJSON_AddBoolToObject(object, "decided", record->decided) &&
+         past_write(object, &record->past) && cJSON_AddBoolToObject(object, "decided", record->decided) &&
          cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
     if (!text)
@@ -303,6 +303,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
     record.state = (MicrovmState)state;
     read_history(object, &record.history);
     read_ladder(object, &record.stop);
+    past_read(object, &record.past);
     if (free_and_strdup(&record.reason, get_string(object, "reason")) < 0 ||
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||

@@ -7,6 +7,7 @@
 #define SUPERVISE_RECORD_H
 
 #include "resource/boot-files.h"
+#include "supervise/past.h"
 #include "supervise/readiness.h"
 #include "supervise/restart.h"
 #include "supervise/stop-ladder.h"
@@ -44,6 +45,7 @@ typedef struct VmRecord {
     char *fallback;   /* that starts go by instead of the definition, after a roll-back; NULL: none */
     BootFiles files;  /* that the run was started with */
     bool decided;     /* somebody has started or stopped it in this boot: to apply it is not new */
+    VmPast past;      /* who asked, how it ended, what happened */
     bool wanted;      /* it was started last, by whomever, and neither stopped since nor off by itself */
 
     /* of the run */

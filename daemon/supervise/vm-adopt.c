@@ -3,6 +3,7 @@
 #include "supervise/vm.h"
 
 #include "base/log.h"
+#include "supervise/vm-past.h"
 
 #include <time.h>
 
@@ -87,6 +88,7 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
     vm->pid = event->run.pid;
     if (free_and_strdup(&vm->unit, event->run.unit) < 0)
         log_oom();
+    vm_note_process(vm);
     if (event->run.accel != ACCEL_AUTO)
         vm->record.accel = event->run.accel;
     if (file_stamp_is_null(&vm->record.files.hypervisor.file))

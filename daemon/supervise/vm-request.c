@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/say.h"
+#include "supervise/vm-past.h"
 
 #include <inttypes.h>
 
@@ -74,8 +75,9 @@ static int take_fallback(MicroVM *vm, VmSpec *fallback)
     return 0;
 }
 
-/* Accepts a start of what does not run; `why` is for people. */
-static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t *ret_job, char **ret_error)
+/* Accepts a start of what does not run; `why` is for people; `by`: the microVM that needs it, or NULL. */
+static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, const MicroVM *by, uint64_t *ret_job,
+                        char **ret_error)
 {
     int r;
 
@@ -85,6 +87,8 @@ static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, uint64_t
     if (r < 0)
         return r;
     vm->record.decided = vm->record.wanted = true;
+    vm_note_asked(vm, MICROVM_JOB_START, by ? MICROVM_ASKED_BY_DEPENDENCY : MICROVM_ASKED_BY_CALLER,
+                  by ? by->name : NULL);
     if (vm->job.id != 0 && vm->job.verb == MICROVM_JOB_RESTART)
         *ret_job = vm->job.id; /* a restart starts it, too */
     else
@@ -117,7 +121,7 @@ static int request_start(MicroVM *vm, VmSpec *fallback, uint64_t *ret_job, char 
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was running already");
         return 0;
     }
-    return accept_start(vm, fallback, "start asked for", ret_job, ret_error);
+    return accept_start(vm, fallback, "start asked for", NULL, ret_job, ret_error);
 }
 
 int vm_request_start(MicroVM *vm, uint64_t *ret_job, char **ret_error)
@@ -167,7 +171,7 @@ int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
         vm->record.state == MICROVM_BACKOFF)
         return 0;
     snprintf(why, sizeof(why), "started for %s", by->name);
-    return accept_start(vm, vm->fallback, why, &job, ret_error);
+    return accept_start(vm, vm->fallback, why, by, &job, ret_error);
 }
 
 bool vm_is_coming(const MicroVM *vm)
@@ -213,6 +217,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     *ret_job = take_job(vm, MICROVM_JOB_STOP);
     vm->record.again = vm->pulls_in = false;
     condemned_clear(&vm->record.condemned);
+    vm_note_asked(vm, MICROVM_JOB_STOP, MICROVM_ASKED_BY_CALLER, NULL);
     if (!vm->record.decided || vm->record.wanted) {
         vm->record.decided = true;
         vm->record.wanted = false;
@@ -255,6 +260,7 @@ static int request_restart(MicroVM *vm, VmSpec *fallback, const StopOptions *opt
     if (r < 0)
         return r;
     *ret_job = take_job(vm, MICROVM_JOB_RESTART);
+    vm_note_asked(vm, MICROVM_JOB_RESTART, MICROVM_ASKED_BY_CALLER, NULL);
     vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
     vm->record.again = true;
@@ -392,6 +398,7 @@ void vm_autostart(MicroVM *vm)
         return;
     vm->record.decided = vm->record.wanted = true;
     vm->pulls_in = true;
+    vm_note_asked(vm, MICROVM_JOB_START, MICROVM_ASKED_BY_AUTOSTART, NULL);
     vm_event(vm, VM_EVENT_START, "autostart at boot");
 }
 

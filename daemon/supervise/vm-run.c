@@ -5,7 +5,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/say.h"
+#include "microvm/messages.h"
 #include "resource/console-log.h"
+#include "supervise/vm-past.h"
 
 #include <sys/random.h>
 
@@ -68,12 +70,15 @@ static void apply_condemned(const Condemned *condemned, Ending *ending)
 static void judge(MicroVM *vm, const Ending *ending)
 {
     Condemned *condemned = &vm->record.condemned;
-    bool panic = ending->result == MICROVM_RESULT_GUEST_PANIC && vm->booted && vm->booted->on_panic == ON_PANIC_FAIL;
-    bool hung = ending->result == MICROVM_RESULT_WATCHDOG && vm->booted && vm->booted->watchdog_action == ON_TIMEOUT_FAIL;
+    bool panic =
+        ending->result == MICROVM_RESULT_GUEST_PANIC && vm->booted && vm->booted->on_panic == ON_PANIC_FAIL;
+    bool hung = ending->result == MICROVM_RESULT_WATCHDOG && vm->booted &&
+                vm->booted->watchdog_action == ON_TIMEOUT_FAIL;
 
     if (ending->kind != ENDING_FAILURE || condemned->text || !(panic || hung))
         return;
-    *condemned = (Condemned){.result = ending->result, .for_good = true, .text = strdup(ending->text ? ending->text : "")};
+    *condemned = (Condemned){
+        .result = ending->result, .for_good = true, .text = strdup(ending->text ? ending->text : "")};
 }
 
 /* Whatever the policy says, but not against a person who wants it started. */
@@ -92,7 +97,7 @@ static uint32_t throw_dice(void)
     return getrandom(&chance, sizeof(chance), GRND_NONBLOCK) == sizeof(chance) ? chance : 0;
 }
 
-static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
+static void decide(MicroVM *vm, const Ending *ending, EndCause cause, uint64_t ran_usec)
 {
     static const VmEvent events[] = {
         [RESTART_VERDICT_OFF] = VM_EVENT_ENDED_OFF,
@@ -115,6 +120,7 @@ static void decide(MicroVM *vm, const Ending *ending, uint64_t ran_usec)
                                  &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
+    vm_note_end(vm, ending, cause);
     if (verdict.kind == RESTART_VERDICT_RETRY)
         vm->record.next_restart_boot_usec = now + verdict.delay_usec;
     if (ending->kind == ENDING_REBOOT && verdict.kind == RESTART_VERDICT_AGAIN)
@@ -249,7 +255,7 @@ static void start_failed(MicroVM *vm, const char *text)
                      .last_stop = vm->record.last_stop,
                      .text = (char *)(text ? text : "the hypervisor could not be started")};
 
-    decide(vm, &ending, 0);
+    decide(vm, &ending, END_MAX, 0);
 }
 
 static void launch(MicroVM *vm)
@@ -292,13 +298,14 @@ static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
     /* A guest's own words are not for everyone, whom the reason of a state is for: the journal has readers of
      * its own. */
     if (detail)
-        log_vm_warning(vm->name, "The guest's kernel panicked: %s", detail);
+        log_fields(LOG_WARNING, vm->name, 0, (const char *[]){"MESSAGE_ID=" MICROVM_MESSAGE_PANIC, NULL},
+                   "The guest's kernel panicked: %s", detail);
     ending = ending_classify(&facts);
     judge(vm, &ending);
     apply_condemned(&vm->record.condemned, &ending);
     if (vm->record.start_boot_usec > 0 && now > vm->record.start_boot_usec)
         ran = now - vm->record.start_boot_usec;
-    decide(vm, &ending, ran);
+    decide(vm, &ending, vm->end_cause, ran);
     free(ending.text);
     return 0;
 }
@@ -358,6 +365,7 @@ static void started(MicroVM *vm, const DriverEvent *event)
         log_oom();
     program_file_take(&vm->record.files.hypervisor, vm->pid);
     program_file_take(&vm->record.files.helper, event->run.helper);
+    vm_note_process(vm);
     vm_run_beside(vm, false);
     log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
                  (double)(now_boottime_usec() - vm->launch_usec) / 1000,
@@ -402,6 +410,7 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event)
         log_vm_debug(vm->name, "Dropped an event of a former run.");
         return;
     }
+    vm_note_driver_event(vm, event);
     switch (event->type) {
     case DRIVER_STARTED:
         started(vm, event);

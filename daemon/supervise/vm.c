@@ -5,8 +5,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
-#include "microvm/names.h"
+#include "microvm/messages.h"
 #include "spec/diff.h"
+#include "supervise/vm-past.h"
 
 #include <stdarg.h>
 #include <time.h>
@@ -98,6 +99,8 @@ MicroVM *vm_free(MicroVM *vm)
     free(vm->driver_reason);
     free(vm->unit);
     free(vm->end_text);
+    free(vm->seen.unit);
+    free(vm->seen.command);
     free(vm->state_dir);
     free(vm->runtime_dir);
     free(vm->record_path);
@@ -314,11 +317,16 @@ static void log_change(MicroVM *vm, MicrovmState before)
 {
     MicrovmState after = vm->record.state;
     int level = after == MICROVM_FAILED || after == MICROVM_BACKOFF ? LOG_WARNING : LOG_INFO;
-    char state_field[64], generation_field[64], generation[SD_ID128_STRING_MAX];
-    const char *fields[] = {state_field, generation_field, NULL};
-    const char *state = microvm_state_to_string(after);
+    char state_field[64], old_field[64], generation_field[64], generation[SD_ID128_STRING_MAX];
+    _cleanup_free_ char *reason = say(MICROVM_LOG_REASON "=%s", vm->record.reason);
+    const char *id = after == MICROVM_FAILED    ? "MESSAGE_ID=" MICROVM_MESSAGE_FAILED
+                     : after == MICROVM_BACKOFF ? "MESSAGE_ID=" MICROVM_MESSAGE_BACKOFF
+                                                : "MESSAGE_ID=" MICROVM_MESSAGE_STATE;
+    const char *fields[] = {id, state_field, old_field, generation_field, reason, NULL};
+    const char *state = microvm_state_to_string(after), *old = microvm_state_to_string(before);
 
     snprintf(state_field, sizeof(state_field), MICROVM_LOG_STATE "=%s", state ? state : "");
+    snprintf(old_field, sizeof(old_field), MICROVM_LOG_OLD_STATE "=%s", old ? old : "");
     snprintf(generation_field, sizeof(generation_field), MICROVM_LOG_GENERATION "=%s",
              sd_id128_to_string(vm->record.generation, generation));
     /* What is wrong with a definition was told, all of it, when it was read. */
@@ -391,6 +399,7 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
     update_outdated(vm);
     if (transition.next != before)
         log_change(vm, before);
+    vm_note_change(vm, before);
     vm_save(vm);
     settle_job(vm, transition.next);
     vm_act(vm, transition.actions);

@@ -35,6 +35,7 @@ typedef struct VmHost {
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     unsigned notify_vsock_port; /* at which guests are heard by AF_VSOCK; 0: they are not */
     uint64_t last_job_id;
+    const Caller *caller; /* on whose behalf something is asked for now; NULL: nobody's */
     /*
      * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when
      * that may have changed. Negative errno: it can't be, *ret_reason says why.
@@ -54,6 +55,15 @@ typedef struct StopOptions {
     uint64_t timeout_usec;  /* UINT64_MAX: the definition's */
     bool timeout_is_budget; /* it only shortens the definition's */
 } StopOptions;
+
+/* What is seen of a hypervisor while it lives, for the report of its end. */
+typedef struct ProcessSeen {
+    pid_t pid;
+    char *unit, *command; /* arguments, each ended by NUL */
+    size_t command_size;
+    uint64_t memory; /* the most, so far, in bytes; 0: not known */
+    EndDetails end;
+} ProcessSeen;
 
 struct MicroVM {
     VmHost *host;
@@ -93,6 +103,7 @@ struct MicroVM {
     bool settling;         /* the run is over; its console may have more to say */
     StopOptions held_stop; /* that record.stop_held is about; its budget counts from held_boot_usec on */
     uint64_t held_boot_usec;
+    ProcessSeen seen;
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
     uint64_t end_boot_usec;

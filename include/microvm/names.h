@@ -34,6 +34,20 @@
 #define MICROVM_LOG_NAME       "MICROVM_NAME"
 #define MICROVM_LOG_STATE      "MICROVM_STATE"
 #define MICROVM_LOG_GENERATION "MICROVM_GENERATION"
+/* Of entries that have one of the MESSAGE_ID= in messages.h. */
+#define MICROVM_LOG_OLD_STATE   "MICROVM_OLD_STATE"
+#define MICROVM_LOG_REASON      "MICROVM_REASON"   /* the sentence alone */
+#define MICROVM_LOG_RESULT      "MICROVM_RESULT"   /* how the run ended */
+#define MICROVM_LOG_VERB        "MICROVM_VERB"     /* what was asked for */
+#define MICROVM_LOG_ASKED_BY    "MICROVM_ASKED_BY" /* see states.h */
+#define MICROVM_LOG_CALLER_UID  "MICROVM_CALLER_UID"
+#define MICROVM_LOG_CALLER_PID  "MICROVM_CALLER_PID"
+#define MICROVM_LOG_CRASH       "MICROVM_CRASH" /* the report's number, see ListCrashes of org.microvm1(5) */
+#define MICROVM_LOG_COMMAND     "MICROVM_COMMAND"      /* of the hypervisor, its arguments in lines */
+#define MICROVM_LOG_UNIT_RESULT "MICROVM_UNIT_RESULT"  /* of its unit, as systemd has it */
+#define MICROVM_LOG_MEMORY_PEAK "MICROVM_MEMORY_PEAK"  /* bytes */
+#define MICROVM_LOG_EVENTS      "MICROVM_EVENTS"       /* what happened last, in lines */
+#define MICROVM_LOG_TAIL        "MICROVM_CONSOLE_TAIL" /* what the guest said last */
 
 /* A line of a guest's console in the journal: its SYSLOG_IDENTIFIER= is this and the microVM's name. */
 #define MICROVM_LOG_CONSOLE     "microvm-"

@@ -68,6 +68,23 @@ MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, M
     X(MICROVM_DEPENDENTS_IGNORE, "ignore") /* they go on without it */
 MICROVM_STRING_TABLE(MicrovmDependents, microvm_dependents, MICROVM_DEPENDENTS, MICROVM_DEPENDENTS_LIST)
 
+/* Who or what asked last that a microVM start or stop. */
+#define MICROVM_ASKED_BY_LIST(X)                                                                             \
+    X(MICROVM_ASKED_BY_NOBODY, "nobody")         /* nothing was asked for since the host booted */           \
+    X(MICROVM_ASKED_BY_CALLER, "caller")         /* of a method of D-Bus */                                  \
+    X(MICROVM_ASKED_BY_APPLY, "apply")           /* an apply, which a caller asked for */                    \
+    X(MICROVM_ASKED_BY_AUTOSTART, "autostart")   /* its definition */                                        \
+    X(MICROVM_ASKED_BY_DEPENDENCY, "dependency") /* another microVM requires or wants it */                  \
+    X(MICROVM_ASKED_BY_OUTSIDE, "outside")       /* somebody went past microvmd: virsh, systemctl stop */
+MICROVM_STRING_TABLE(MicrovmAskedBy, microvm_asked_by, MICROVM_ASKED_BY, MICROVM_ASKED_BY_LIST)
+
+/* What happened to a microVM. */
+#define MICROVM_EVENT_LIST(X)                                                                                \
+    X(MICROVM_EVENT_STATE, "state")                                                                          \
+    X(MICROVM_EVENT_REQUEST, "request")       /* somebody asked for something */                             \
+    X(MICROVM_EVENT_HYPERVISOR, "hypervisor") /* it said something: an event of QMP, or of libvirt */
+MICROVM_STRING_TABLE(MicrovmEvent, microvm_event, MICROVM_EVENT, MICROVM_EVENT_LIST)
+
 /* Why a run is not what its files say: another file than the one it was started with. */
 #define MICROVM_OUTDATED_LIST(X)                                                                             \
     X(MICROVM_OUTDATED_DEFINITION, "definition")                                                             \

@@ -154,6 +154,7 @@ static void tell_end(DirectDriver *driver, const Found *found)
                                       .name = found->name,
                                       .generation = found->record.generation,
                                       .cause = direct_end_cause(&found->end),
+                                      .details = direct_end_details(&found->end),
                                       .text = text});
 }
 

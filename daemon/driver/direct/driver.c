@@ -79,6 +79,7 @@ void direct_run_free(Run *run)
     qmp_free(run->qmp);
     direct_run_unshare(run);
     direct_start_free(run->retry);
+    strv_free(run->argv);
     strv_free(run->stop);
     strv_free(run->ready);
     sd_event_source_disable_unref(run->ended);

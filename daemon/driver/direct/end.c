@@ -8,6 +8,8 @@
 #include "base/say.h"
 
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum {
@@ -95,13 +97,22 @@ static bool was_given_up(const Run *run, const ProcessEnd *end)
     return run->trouble && end->code == CLD_KILLED && end->status == SIGKILL;
 }
 
-static void tell_end(Run *run, EndCause cause, const char *text)
+EndDetails direct_end_details(const ProcessEnd *end)
+{
+    EndDetails details = {.code = end->code, .status = end->status, .memory_peak = end->memory_peak};
+
+    snprintf(details.unit_result, sizeof(details.unit_result), "%s", end->unit_result);
+    return details;
+}
+
+static void tell_end(Run *run, EndCause cause, const ProcessEnd *end, const char *text)
 {
     if (cause == END_ASKED)
         text = "QMP's system_powerdown";
     else if (cause == END_DESTROYED && !run->forced)
         text = "QMP's quit";
-    tell(run, (DriverEvent){.type = DRIVER_ENDED, .cause = cause, .text = text});
+    tell(run, (DriverEvent){
+                  .type = DRIVER_ENDED, .cause = cause, .text = text, .details = direct_end_details(end)});
 }
 
 static void finish(Run *run, const ProcessEnd *end)
@@ -118,10 +129,12 @@ static void finish(Run *run, const ProcessEnd *end)
             return;
     }
     if (run->announced)
-        tell_end(run, find_cause(run, end), text);
+        tell_end(run, find_cause(run, end), end, text);
     else
         tell(run, (DriverEvent){.type = DRIVER_START_FAILED,
                                 .error = -EIO,
+                                .details = direct_end_details(end),
+                                .argv = run->argv,
                                 .text = was_given_up(run, end) ? run->trouble : text});
     direct_run_free(run);
 }
@@ -132,6 +145,7 @@ typedef struct UnitEnd {
     DirectDriver *driver; /* touched by the loop only */
     char *name, *directory;
     sd_id128_t generation, invocation;
+    uint64_t memory_peak;
     ProcessEnd end;
 } UnitEnd;
 
@@ -156,6 +170,7 @@ static void read_end(void *argument)
 
     if (r < 0)
         log_full(LOG_WARNING, ended->name, r, "systemd does not tell how its hypervisor ended: %m");
+    ended->end.memory_peak = MAX(ended->end.memory_peak, ended->memory_peak);
     direct_run_files_remove(ended->directory);
     unit_forget(ended->name, left);
 }
@@ -181,7 +196,8 @@ static int ask_systemd(const Run *run)
                        .name = strdup(run->name),
                        .directory = strdup(run->directory),
                        .generation = run->generation,
-                       .invocation = run->invocation};
+                       .invocation = run->invocation,
+                       .memory_peak = unit_memory_peak(run->name)}; /* while systemd has not taken it away */
     if (ended->name && ended->directory)
         r = workers_submit(run->driver->workers, &(Work){read_end, end_read, unit_end_free, ended});
     if (r < 0)
@@ -193,6 +209,7 @@ void direct_run_ended(Run *run)
 {
     ProcessEnd end = {0};
     siginfo_t info = {0};
+    struct rusage usage = {0};
 
     fault_point("before its end is looked into");
     run->over = true;
@@ -203,9 +220,10 @@ void direct_run_ended(Run *run)
     if (!sd_id128_is_null(run->invocation) && ask_systemd(run) >= 0)
         return;
     /* Not a child of ours if an earlier daemon started it: then nobody can know. */
-    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
+    (void)syscall(SYS_waitid, P_PIDFD, run->pidfd, &info, WEXITED | WNOHANG, &usage);
     end.code = info.si_code;
     end.status = info.si_status;
+    end.memory_peak = (uint64_t)usage.ru_maxrss * 1024;
     direct_run_files_remove(run->directory);
     finish(run, &end);
 }

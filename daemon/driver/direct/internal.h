@@ -46,6 +46,7 @@ typedef struct Run {
     bool panicked;               /* and went on */
     bool hung;                   /* its watchdog has expired, and ends it */
     char *trouble;               /* why we gave up on its start */
+    char **argv;                 /* of its start, until it is announced */
     struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec;         /* when its start was asked for */
     struct Run *next;
@@ -79,6 +80,7 @@ DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE]);
 void direct_run_ended(Run *run);
 /* What that was, and in words, the caller's; `words` are the hypervisor's last ones, or NULL. */
 EndCause direct_end_cause(const ProcessEnd *end);
+EndDetails direct_end_details(const ProcessEnd *end);
 char *direct_end_describe(const ProcessEnd *end, const char *words);
 
 /* --- run.c: a process that lives --- */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "driver/qemu-event.h"
 
 #include <signal.h>
 #include <sys/epoll.h>
@@ -119,12 +120,21 @@ static void on_watchdog(Run *run, const cJSON *data)
         run->hung = true; /* SHUTDOWN follows */
 }
 
+static void hear(Run *run, const char *name, const cJSON *data)
+{
+    _cleanup_free_ char *text = qemu_event_text(name, data);
+
+    if (text)
+        say(run, (DriverEvent){.type = DRIVER_HEARD, .text = text});
+}
+
 static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
 {
     Run *run = userdata;
 
     if (run->share)
         qmp_share_event(run->share, line);
+    hear(run, name, data);
     if (streq(name, "SHUTDOWN")) {
         on_shutdown(run, data);
     } else if (streq(name, "POWERDOWN")) {
@@ -214,6 +224,7 @@ static void announce(Run *run)
     run->announced = true;
     direct_start_free(run->retry);
     run->retry = NULL;
+    run->argv = strv_free(run->argv);
     set_first_balloon(run);
     told = direct_run_tell(run, unit);
     say(run, (DriverEvent){.type = DRIVER_STARTED,

@@ -356,6 +356,9 @@ static void start_done(void *argument)
     run->invocation = start->launched.invocation;
     run->pidfd = TAKE_FD(start->pidfd);
     run->own_socket = TAKE_FD(start->own_socket);
+    strv_free(run->argv);
+    run->argv = TAKE_PTR(start->command.argv);
+    start->command.n_arguments = 0;
     if (r >= 0) {
         r = direct_run_watch(run, TAKE_FD(start->control));
         if (r >= 0 && run->forced) /* it was to end before it had begun */
@@ -366,6 +369,7 @@ static void start_done(void *argument)
                              .name = start->name,
                              .generation = start->generation,
                              .error = r,
+                             .argv = run->argv,
                              .text = start->text ? start->text : strerror(-r)};
         direct_run_kill(run);
         direct_say(start->driver, &event);

@@ -6,6 +6,7 @@
 #include "driver/libvirt/internal.h"
 
 #include "base/log.h"
+#include "driver/qemu-event.h"
 
 #include <cjson/cJSON.h>
 #include <libvirt/libvirt-qemu.h>
@@ -327,11 +328,24 @@ static ShutdownCause shutdown_cause(const char *data)
     return cause;
 }
 
+static void hear(const Run *run, const Letter *letter)
+{
+    cJSON *data = letter->qmp_data ? cJSON_Parse(letter->qmp_data) : NULL;
+    _cleanup_free_ char *text = qemu_event_text(letter->qmp_event, data);
+
+    if (text && run->announced)
+        driver_say(run->driver,
+                   &(DriverEvent){
+                       .type = DRIVER_HEARD, .name = run->name, .generation = run->generation, .text = text});
+    cJSON_Delete(data);
+}
+
 static void take_qmp(Run *run, const Letter *letter)
 {
     ShutdownCause cause;
 
     log_vm_debug(run->name, "QEMU: %s %s", letter->qmp_event, letter->qmp_data ? letter->qmp_data : "");
+    hear(run, letter);
     if (streq(letter->qmp_event, "POWERDOWN")) {
         if (!run->we_asked)
             run->others_asked = true;
