@@ -37,6 +37,7 @@ typedef enum OptionBit {
     OPTION_WAIT = 1 << 27,
     OPTION_DEPENDENTS = 1 << 28,
     OPTION_NO_START = 1 << 29,
+    OPTION_FOR = 1 << 30,
     OPTION_RESTART = 1 << 12,
     OPTION_MAX_PARALLEL = 1 << 13,
     OPTION_CANARY = 1 << 14,
@@ -64,8 +65,9 @@ typedef struct Ctl {
     uint64_t lines;        /* UINT64_MAX: not given */
     int boot, signal;
     const char *property;
-    const char *wait; /* start, restart: "running" or "ready"; NULL: not given */
-    const char *from; /* create --from */
+    const char *wait;     /* start, restart: "running" or "ready"; NULL: not given */
+    const char *wait_for; /* wait --for */
+    const char *from;     /* create --from */
     Setting *settings;
     size_t n_settings;
     const char **labels;                /* NAME=VALUE */
@@ -96,6 +98,12 @@ void options_clear(Ctl *ctl);
 int verb_list(Ctl *ctl);
 int verb_status(Ctl *ctl);
 int verb_is_active(Ctl *ctl);
+int verb_is_failed(Ctl *ctl);
+int verb_why(Ctl *ctl);
+int verb_crashes(Ctl *ctl);
+int verb_monitor(Ctl *ctl);
+int verb_wait(Ctl *ctl);
+int verb_history(Ctl *ctl);
 int verb_start(Ctl *ctl);
 int verb_stop(Ctl *ctl);
 int verb_restart(Ctl *ctl);
@@ -126,7 +134,8 @@ int verb_cat(Ctl *ctl);
 int verb_qmp(Ctl *ctl);
 int verb_version(Ctl *ctl);
 
-/* logs.c: the last lines of a console, for status; NULL: not allowed, or none. */
-char *log_tail(Ctl *ctl, const char *path, uint64_t lines);
+/* logs.c: the last lines of a console, for a look; NULL: not allowed (*ret_refused, which may be NULL), or
+ * none. */
+char *log_tail(Ctl *ctl, const char *path, uint64_t lines, bool *ret_refused);
 
 #endif

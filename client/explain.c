@@ -112,8 +112,11 @@ static const char *action_of(const char *member)
                                            "Mask",   "Unmask",          "ApplyAndPurge"};
     static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles", "Qmp"};
 
-    if (strcmp(member, "OpenConsole") == 0 || strcmp(member, "OpenLog") == 0)
-        return MICROVM_POLKIT_CONSOLE;
+    static const char *const consoles[] = {"OpenConsole", "OpenLog", "ListCrashes", "GetCrash"};
+
+    for (size_t i = 0; i < ELEMENTSOF(consoles); i++)
+        if (strcmp(member, consoles[i]) == 0)
+            return MICROVM_POLKIT_CONSOLE;
     for (size_t i = 0; i < ELEMENTSOF(defining); i++)
         if (strcmp(member, defining[i]) == 0)
             return MICROVM_POLKIT_DEFINE;

@@ -71,9 +71,10 @@ static int open_log(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, int 
     return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
 }
 
-char *log_tail(Ctl *ctl, const char *path, uint64_t lines)
+char *log_tail(Ctl *ctl, const char *path, uint64_t lines, bool *ret_refused)
 {
     _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
+    _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
     _cleanup_close_ int fd = -EBADF;
     char *text;
     size_t used = 0;
@@ -83,8 +84,12 @@ char *log_tail(Ctl *ctl, const char *path, uint64_t lines)
     if (ctl_new_call(ctl, path, "OpenLog", &call) != MICROVM_EXIT_OK ||
         sd_bus_message_set_allow_interactive_authorization(call, 0) < 0 ||
         sd_bus_message_append(call, "a{sv}", 1, "lines", "t", lines) < 0 ||
-        sd_bus_call(ctl->bus, call, PATIENCE_USEC, NULL, &reply) < 0 || take_fd(reply, &fd) < 0)
+        sd_bus_call(ctl->bus, call, PATIENCE_USEC, &error, &reply) < 0 || take_fd(reply, &fd) < 0) {
+        if (ret_refused)
+            *ret_refused = sd_bus_error_has_names(&error, SD_BUS_ERROR_ACCESS_DENIED,
+                                                  SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
         return NULL;
+    }
     text = malloc(TAIL_MAX + 1);
     if (!text)
         return NULL;

@@ -17,6 +17,12 @@ static const char help[] =
     "  status [NAME...]        one microVM in full, or the host\n"
     "  is-enabled NAME...      whether it starts at boot; exit code 0 when it does\n"
     "  is-active NAME...       its state; exit code 0 when it runs or is paused\n"
+    "  is-failed NAME...       its state; exit code 0 when one of them has failed\n"
+    "  why NAME...             why it is as it is, and what to do\n"
+    "  crashes [NAME [N]]      reports of runs that ended badly; the Nth newest in full\n"
+    "  history NAME            what happened to it, from the journal\n"
+    "  monitor [NAME...]       what happens, as it happens\n"
+    "  wait NAME...            until it is as --for says\n"
     "  show NAME...            its properties, or its definition\n"
     "  cat NAME...             the files of its definition; --json: what they say together, and where\n"
     "  logs NAME               what its console said\n"
@@ -55,12 +61,13 @@ static const char help[] =
     "  --json[=MODE]           off, short, pretty: for programs\n"
     "  -a, --all               every microVM\n"
     "  --force                 stop, restart: now, without asking the guest; console: write, whoever does\n"
-    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); drain: all; qmp: QEMU\n"
+    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); drain, wait: all; qmp: QEMU\n"
     "  --with-dependents, --ignore-dependents\n"
     "                          stop, remove: those that require it are stopped first, or go on without it\n"
     "  --no-start              undrain: what was stopped stays off\n"
+    "  --for=STATE             wait: running (default), ready, stopped or failed\n"
     "  -s, --signal=SIGNAL     kill: TERM by default\n"
-    "  -n, --lines=N           logs: only the last ones; console: so many that came before (10)\n"
+    "  -n, --lines=N           logs, history: only the last ones; console, why: so many lines of it (10)\n"
     "  --read-only             console: only look\n"
     "  -f, --follow            logs: go on\n"
     "  -b, --boot=N            logs: -1 is the boot before\n"
@@ -130,6 +137,7 @@ enum {
     OPT_WITH_DEPENDENTS,
     OPT_IGNORE_DEPENDENTS,
     OPT_NO_START,
+    OPT_FOR,
 };
 
 static const struct option long_options[] = {
@@ -171,6 +179,7 @@ static const struct option long_options[] = {
     {"with-dependents", no_argument, NULL, OPT_WITH_DEPENDENTS},
     {"ignore-dependents", no_argument, NULL, OPT_IGNORE_DEPENDENTS},
     {"no-start", no_argument, NULL, OPT_NO_START},
+    {"for", required_argument, NULL, OPT_FOR},
     {"label", required_argument, NULL, 'l'},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"max-parallel", required_argument, NULL, OPT_MAX_PARALLEL},
@@ -269,6 +278,7 @@ static const struct {
     {OPT_WITH_DEPENDENTS, OPTION_DEPENDENTS, "--with-dependents"},
     {OPT_IGNORE_DEPENDENTS, OPTION_DEPENDENTS, "--ignore-dependents"},
     {OPT_NO_START, OPTION_NO_START, "--no-start"},
+    {OPT_FOR, OPTION_FOR, "--for"},
     {'l', OPTION_LABEL, "--label"},
     {OPT_RESTART, OPTION_RESTART, "--restart"},
     {OPT_MAX_PARALLEL, OPTION_MAX_PARALLEL, "--max-parallel"},
@@ -374,6 +384,9 @@ static int take_verb_option(Ctl *ctl, int option)
         break;
     case 'p':
         ctl->property = optarg;
+        break;
+    case OPT_FOR:
+        ctl->wait_for = optarg;
         break;
     case OPT_FROM:
         ctl->from = optarg;

@@ -32,6 +32,8 @@ static char *remote_line(const Ctl *ctl, const char *verb)
         fputs(" --no-pager", line);
     if (ctl->quiet)
         fputs(" --quiet", line);
+    if (ctl->json != JSON_OFF)
+        fputs(ctl->json == JSON_PRETTY ? " --json=pretty" : " --json=short", line);
     if (ctl->no_ask_password)
         fputs(" --no-ask-password", line);
     if (ctl->given & OPTION_FOLLOW)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The host at a glance, or one microVM in full. */
+#include "card.h"
 #include "plan.h"
 #include "term.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,30 +17,9 @@ static bool is_active(const char *state)
     return strcmp(state, "running") == 0 || strcmp(state, "paused") == 0;
 }
 
-/* "      Label: text", the text made harmless. */
-static void print_line(const char *label, const char *format, ...) _printf_(2, 3);
-static void print_line(const char *label, const char *format, ...)
-{
-    _cleanup_free_ char *text = NULL, *shown = NULL;
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
-    va_end(arguments);
-    shown = text ? escape(text, ESCAPE_LINE) : NULL;
-    printf("%12s: %s\n", label, shown ? shown : "");
-}
-
 static void print_head(const cJSON *p, const char *name, const char *state)
 {
-    _cleanup_free_ char *since = NULL, *shown = escape(name, ESCAPE_LINE);
-    uint64_t when = json_number(p, "StateTimestamp");
-
-    if (when > 0)
-        since = format_since(when);
-    printf("%s●%s %s%s%s - %s%s%s%s%s\n", paint(state), paint_off(), paint_bold(), shown ? shown : "?",
-           paint_off(), paint(state), state, paint_off(), since ? " since " : "", since ? since : "");
+    print_title(name, state, "since", json_number(p, "StateTimestamp"));
     if (*json_text(p, "StateReason"))
         print_line("Reason", "%s", json_text(p, "StateReason"));
 }
@@ -169,7 +148,7 @@ static void print_past(const cJSON *p)
 static void print_log(Ctl *ctl, const VmRow *row)
 {
     uint64_t lines = ctl->lines == UINT64_MAX ? LOG_LINES : ctl->lines;
-    _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines) : NULL, *shown = NULL;
+    _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines, NULL) : NULL, *shown = NULL;
     size_t length;
 
     shown = tail ? escape(tail, ESCAPE_COLOUR) : NULL;
@@ -280,7 +259,14 @@ int verb_status(Ctl *ctl)
     return worst;
 }
 
-int verb_is_active(Ctl *ctl)
+static bool is_failed(const char *state)
+{
+    return strcmp(state, "failed") == 0;
+}
+
+/* Prints the states of those that are named. `ret_hits`: how many are so, of `*ret_n`. An exit code. */
+static int print_states(Ctl *ctl, const char *verb, bool (*is)(const char *state), size_t *ret_n,
+                        size_t *ret_hits)
 {
     _cleanup_json_ cJSON *list = cJSON_CreateArray();
     _cleanup_rows_ VmRows rows = {0};
@@ -288,11 +274,13 @@ int verb_is_active(Ctl *ctl)
     bool all = ctl->given & OPTION_ALL;
 
     if (all == (ctl->n_names > 0))
-        return fail(MICROVM_EXIT_USAGE, "is-active takes names, or --all. See: microvmctl list");
+        return fail(MICROVM_EXIT_USAGE, "%s takes names, or --all. See: microvmctl list", verb);
     code = ctl_list(ctl, &rows);
     if (code != MICROVM_EXIT_OK)
         return code;
-    for (size_t i = 0; i < (all ? rows.count : ctl->n_names); i++) {
+    *ret_n = all ? rows.count : ctl->n_names;
+    *ret_hits = 0;
+    for (size_t i = 0; i < *ret_n; i++) {
         const char *name = all ? rows.items[i].name : ctl->names[i], *state = "unknown";
         cJSON *object = cJSON_CreateObject();
         for (size_t k = 0; k < rows.count; k++)
@@ -300,8 +288,7 @@ int verb_is_active(Ctl *ctl)
                 state = rows.items[k].state;
         if (strcmp(state, "unknown") == 0)
             worst = MICROVM_EXIT_NO_SUCH_VM;
-        else if (!is_active(state) && worst == MICROVM_EXIT_OK)
-            worst = MICROVM_EXIT_NOT_RUNNING;
+        *ret_hits += is(state);
         if (ctl->json == JSON_OFF && !ctl->quiet)
             puts(state);
         cJSON_AddStringToObject(object, "Name", name);
@@ -310,4 +297,21 @@ int verb_is_active(Ctl *ctl)
     }
     code = ctl->json != JSON_OFF ? json_print(ctl->json, list) : MICROVM_EXIT_OK;
     return code != MICROVM_EXIT_OK ? code : worst;
+}
+
+int verb_is_active(Ctl *ctl)
+{
+    size_t n, hits;
+    int code = print_states(ctl, "is-active", is_active, &n, &hits);
+
+    return code == MICROVM_EXIT_OK && hits < n ? MICROVM_EXIT_NOT_RUNNING : code;
+}
+
+/* As systemctl: whether one of them is. */
+int verb_is_failed(Ctl *ctl)
+{
+    size_t n, hits;
+    int code = print_states(ctl, "is-failed", is_failed, &n, &hits);
+
+    return code == MICROVM_EXIT_OK && hits == 0 ? MICROVM_EXIT_FAILURE : code;
 }

@@ -164,6 +164,23 @@ uint64_t now_monotonic_usec(void)
     return now_usec(CLOCK_MONOTONIC);
 }
 
+uint64_t now_realtime_usec(void)
+{
+    return now_usec(CLOCK_REALTIME);
+}
+
+char *format_time(uint64_t realtime_usec)
+{
+    time_t when = (time_t)(realtime_usec / USEC_PER_SEC);
+    char text[64];
+    struct tm broken_down;
+
+    if (!localtime_r(&when, &broken_down) ||
+        strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &broken_down) == 0)
+        return strdup("");
+    return strdup(text);
+}
+
 char *format_since(uint64_t realtime_usec)
 {
     time_t when = (time_t)(realtime_usec / USEC_PER_SEC);

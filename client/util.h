@@ -42,6 +42,9 @@ int parse_duration(const char *text, uint64_t *ret_usec);
 void format_span(uint64_t usec, char *buffer, size_t size);
 /* "Tue 2026-11-24 12:00:00 UTC; 2min 3s ago", or "...; in 3s". NULL: out of memory. */
 char *format_since(uint64_t realtime_usec);
+/* "2026-11-26 01:30:12", local time, always as long. NULL: out of memory. */
+char *format_time(uint64_t realtime_usec);
+uint64_t now_realtime_usec(void);
 uint64_t now_monotonic_usec(void);
 
 /* Length of the UTF-8 character at `text`; 0: not UTF-8; -EAGAIN: cut off by the end. */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A card about one microVM: a title, and lines with labels. */
+#ifndef CLIENT_CARD_H
+#define CLIENT_CARD_H
+
+#include "json.h"
+
+enum {
+    CARD_LABEL = 12, /* columns of a label */
+};
+
+/* "● NAME - WORD RELATION TIME", coloured as the state or result `word`; `usec` 0: without the time. */
+void print_title(const char *name, const char *word, const char *relation, uint64_t usec);
+/* "      Label: text", the text made harmless; an empty label continues the line before. */
+void print_line(const char *label, const char *format, ...) _printf_(2, 3);
+
+/*
+ * What the daemon tells of a run's past, by Explain or in a crash report; of both, the names of members
+ * differ in their first letter only.
+ */
+const cJSON *past_get(const cJSON *object, const char *key);
+const char *past_text(const cJSON *object, const char *key);
+uint64_t past_number(const cJSON *object, const char *key);
+
+/* How long it ran, the process's end, its unit's result, its memory. */
+void print_process(const cJSON *end);
+/* The last `most` of a list of { Timestamp, Kind, Text }. */
+void print_events(const cJSON *events, int most);
+/* Lines of somebody else's, below a heading; nothing if there are none. `most` lines. */
+void print_quoted(const char *heading, const char *text, uint64_t most);
+/* "20.3M" */
+void format_bytes(uint64_t bytes, char *buffer, size_t size);
+
+#endif
