@@ -191,12 +191,26 @@ static void print_facts(Ctl *ctl, const VmRow *row, const cJSON *facts)
 
 /* --- as JSON --- */
 
+/* A guest may say anything; JSON is UTF-8. */
+static void make_valid(char *text)
+{
+    for (size_t left = text ? strlen(text) : 0; left > 0;) {
+        int length = utf8_length(text, left);
+        if (length <= 0)
+            *text = '?';
+        length = MAX(length, 1);
+        text += length;
+        left -= (size_t)length;
+    }
+}
+
 static void add_console(Ctl *ctl, const VmRow *row, cJSON *facts)
 {
     uint64_t lines = ctl->lines == UINT64_MAX ? CONSOLE_LINES : ctl->lines;
     bool refused = false;
     _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines, &refused) : NULL;
 
+    make_valid(tail);
     if (tail)
         cJSON_AddStringToObject(facts, "Console", tail);
     if (refused)

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/say.h"
+#include "microvm/messages.h"
 
 #define HOST_STATE_FRESH_USEC UINT64_C(1000000)
 
@@ -49,7 +50,8 @@ void manager_host_state(Manager *manager, bool stopping)
     manager->host_state_asked = false;
     manager->host_state_usec = now_boottime_usec();
     if (stopping && !manager->host_stopping)
-        log_notice("The host is shutting down: nothing starts any more.");
+        log_fields(LOG_NOTICE, NULL, 0, (const char *[]){"MESSAGE_ID=" MICROVM_MESSAGE_STOPPING, NULL},
+                   "The host is shutting down: nothing starts any more.");
     manager->host_stopping = stopping;
     manager_run_later(manager);
 }

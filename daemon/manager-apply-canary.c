@@ -30,7 +30,7 @@ void canary_fall_back(Apply *apply, ApplyStep *step, const char *why)
     step->falling_back = true;
     step->job = step->ended = 0;
     apply_tell(apply, step->name, MICROVM_STEP_ROLLBACK, MICROVM_APPLY_BEGUN, why);
-    vm->host->caller = &apply->caller;
+    vm->host->caller = &apply->options.caller;
     r = vm_request_fallback(vm, step->before, &job, &error);
     vm->host->caller = NULL;
     if (r >= 0)

@@ -36,7 +36,7 @@ static int request(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
     uint64_t job = 0;
     int r;
 
-    vm->host->caller = &apply->caller;
+    vm->host->caller = &apply->options.caller;
     if (step->kind == MICROVM_STEP_STOP) {
         vm->unlearns = true; /* what is pruned is new when its definition is back */
         r = vm_request_stop(vm, &stop, &job, ret_error);

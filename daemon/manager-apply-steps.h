@@ -37,7 +37,6 @@ struct Apply {
     Manager *manager;
     uint64_t id;
     ApplyOptions options;
-    Caller caller; /* who asked for it */
     ApplyStep *steps;
     size_t n_steps, failures, left; /* left: for the cancellation */
     const char *halt;               /* why no step is begun any more; NULL: go on */

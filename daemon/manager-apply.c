@@ -286,9 +286,7 @@ int manager_apply(Manager *manager, const Selection *selection, const ApplyOptio
         return -ENOMEM;
     apply->manager = manager;
     apply->options = *options;
-    if (manager->host.caller)
-        apply->caller = *manager->host.caller;
-    apply->caller.apply = true;
+    apply->options.caller.apply = true;
     apply->id = ++manager->last_apply_id;
     r = add_steps(apply, &plan);
     apply->options.purge = NULL; /* the caller's; the steps have theirs */

@@ -18,7 +18,8 @@ typedef struct ApplyOptions {
     uint64_t canary_usec;
     uint64_t max_parallel; /* restarts at once */
     ApplyPrune prune;
-    char **purge; /* files of state directories, which go with the microVMs that are stopped; may be NULL */
+    Caller caller; /* who asks for it */
+    char **purge;  /* files of state directories, which go with the microVMs that are stopped; may be NULL */
 } ApplyOptions;
 
 enum {

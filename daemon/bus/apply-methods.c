@@ -181,6 +181,7 @@ static int apply(BusServer *server, sd_bus_message *message, bool purge, sd_bus_
         r = take_prune(&request->options, prune, error);
     if (r < 0)
         return r;
+    request->options.caller = bus_caller(server, message);
     if (purge && request->options.prune == PRUNE_NO)
         return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Files only go with what is pruned.");
     return look_first(TAKE_PTR(request), apply_looked);

@@ -2,7 +2,7 @@
 #include "bus/server.h"
 
 #include "base/log.h"
-#include "microvm/names.h"
+#include "microvm/messages.h"
 
 #include <systemd/sd-daemon.h>
 
@@ -195,7 +195,8 @@ static void on_ready(Manager *manager, void *userdata)
 
     tell_status(server);
     sd_notify(0, "READY=1");
-    log_info("Ready: %zu microVMs known.", manager->n_vms);
+    log_fields(LOG_INFO, NULL, 0, (const char *[]){"MESSAGE_ID=" MICROVM_MESSAGE_READY, NULL},
+               "Ready: %zu microVMs known.", manager->n_vms);
 }
 
 ManagerObserver bus_server_observer(BusServer *server)

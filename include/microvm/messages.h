@@ -8,29 +8,13 @@
 
 #include "microvm/names.h"
 
-#define MICROVM_MESSAGE_STATE "e40356cbc6e74affb684fa349bb8cb40" /* a microVM has another state */
-#define MICROVM_MESSAGE_FAILED                                                                               \
-    "f3c08b171a4d498280c7a4aeaf31eb02" /* a microVM has failed, and nothing is tried any more */
-#define MICROVM_MESSAGE_BACKOFF                                                                              \
-    "c9062dc86b9c4a10969e6e5d5ce39f89" /* a run of a microVM has ended badly, and it starts again later */
-#define MICROVM_MESSAGE_REQUEST                                                                              \
-    "17f2246ac42a4604a4bb4aaedd155154" /* somebody asked that a microVM start or stop */
-#define MICROVM_MESSAGE_CRASH                                                                                \
-    "3cc04110abe041bdae000033767d6a3f" /* a run of a microVM has ended badly; the report */
+#define MICROVM_MESSAGE_STATE    "e40356cbc6e74affb684fa349bb8cb40" /* a microVM has another state */
+#define MICROVM_MESSAGE_FAILED   "f3c08b171a4d498280c7a4aeaf31eb02" /* it failed, and nothing follows */
+#define MICROVM_MESSAGE_BACKOFF  "c9062dc86b9c4a10969e6e5d5ce39f89" /* it ended badly, and starts again later */
+#define MICROVM_MESSAGE_REQUEST  "17f2246ac42a4604a4bb4aaedd155154" /* somebody asked that it start or stop */
+#define MICROVM_MESSAGE_CRASH    "3cc04110abe041bdae000033767d6a3f" /* a run ended badly: the report */
 #define MICROVM_MESSAGE_PANIC    "e00679a790e941948c836a47a219210f" /* the guest's kernel panicked */
-#define MICROVM_MESSAGE_READY    "64ab72f17bfc440291e011c44b9353ce" /* microvmd has taken over what runs */
+#define MICROVM_MESSAGE_READY    "64ab72f17bfc440291e011c44b9353ce" /* microvmd knows what runs */
 #define MICROVM_MESSAGE_STOPPING "ea1c0aa3683b434c8cb4d9f70d09d531" /* the host is shutting down */
-
-/* All of them, for who goes through them; MICROVM_MESSAGE_CONSOLE is in names.h. */
-#define MICROVM_MESSAGE_LIST(X)                                                                              \
-    X(MICROVM_MESSAGE_STATE)                                                                                 \
-    X(MICROVM_MESSAGE_FAILED)                                                                                \
-    X(MICROVM_MESSAGE_BACKOFF)                                                                               \
-    X(MICROVM_MESSAGE_REQUEST)                                                                               \
-    X(MICROVM_MESSAGE_CRASH)                                                                                 \
-    X(MICROVM_MESSAGE_PANIC)                                                                                 \
-    X(MICROVM_MESSAGE_READY)                                                                                 \
-    X(MICROVM_MESSAGE_STOPPING)                                                                              \
-    X(MICROVM_MESSAGE_CONSOLE)
 
 #endif

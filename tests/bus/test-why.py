@@ -1,0 +1,468 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Why, crash reports, monitor and wait, with hypervisors that misbehave (fake-qemu.py). Prints TAP."""
+
+import glob
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import CTL, MANAGER, SOURCE, VM, Host, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
+
+QEMU = "qemu-system-x86_64"
+
+
+def make_host():
+    host = Host("test:///default", "direct")
+    os.mkdir(host.path("bin"))
+    shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
+    os.chmod(host.path("bin/" + QEMU), 0o755)
+    start_daemon(host)
+    return host
+
+
+def start_daemon(host):
+    before = os.environ["PATH"]
+    os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
+    try:
+        host.start()
+    finally:
+        os.environ["PATH"] = before
+
+
+def define(host, name="web", fake="", **keys):
+    host.define(name, accel="tcg", kernelParams=["fake=" + fake], **{"restart": {"policy": "no"}, **keys})
+    host.reload()
+
+
+def start(host, name="web", **keys):
+    define(host, name, **keys)
+    run = host.ctl("start", name)
+    assert run.returncode == 0, run.stderr
+    return host.vm(name, "MainPID")
+
+
+def why(host, name="web"):
+    run = host.ctl("why", "--json=short", name)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)[0]
+
+
+def text(host, *words):
+    run = host.ctl(*words)
+    assert run.returncode == 0, run.stderr
+    assert "\x1b" not in run.stdout, "colours in a file"
+    return run.stdout
+
+
+def commands(facts):
+    return [advice["Command"] for advice in facts["Advice"]]
+
+
+def is_in(host, state, name="web"):
+    wait_for(f"{name} to be {state}", lambda: host.vm(name, "State") == state)
+
+
+def crashes(host, name="web"):
+    return json.loads(host.ctl("crashes", "--json=short", name).stdout)
+
+
+def report(host, number=1, name="web"):
+    return json.loads(host.ctl("crashes", "--json=short", name, str(number)).stdout)
+
+
+def has_crashes(host, n):
+    """(They are written a moment later.)"""
+    wait_for(f"{n} reports", lambda: len(crashes(host)) == n)
+
+
+# --- why ---
+
+
+def test_never_started(host):
+    define(host)
+    facts = why(host)
+    assert "Asked" not in facts and "LastEnd" not in facts and facts["Events"] == [], facts
+    assert commands(facts) == ["microvmctl start web"], facts
+    assert "nothing, since the host booted" in text(host, "why", "web")
+    assert host.ctl("why").returncode == 2
+    run = host.ctl("why", "wob")
+    assert run.returncode == 4 and 'did you mean "web"' in run.stderr, run.stderr
+
+
+def test_who_asked(host):
+    start(host)
+    asked = why(host)["Asked"]
+    assert asked["Verb"] == "start" and asked["By"] == "caller" and asked["UID"] == os.geteuid(), asked
+    assert asked["Process"] == "microvmctl" and asked["PID"] > 1, asked
+    assert "start, by root (microvmctl, pid " in text(host, "why", "web") or os.geteuid() != 0
+    # It is on record.
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    assert why(host)["Asked"] == asked
+    host.call("/org/microvm1/vm/web", VM, "Stop", "a{sv}", "0")
+    is_in(host, "inactive")
+    asked = why(host)["Asked"]
+    assert asked["Verb"] == "stop" and asked["Process"] == "busctl", asked
+
+
+def test_asked_by_an_apply(host):
+    define(host, autostart=True)
+    assert host.ctl("apply").returncode == 0
+    is_in(host, "running")
+    asked = why(host)["Asked"]
+    assert asked["By"] == "apply" and asked["Process"] == "microvmctl", asked
+    assert "by the apply of " in text(host, "why", "web")
+
+
+def test_asked_by_autostart_and_for_another(host):
+    host.define("db", accel="tcg", kernelParams=["fake="])
+    host.define("web", accel="tcg", kernelParams=["fake="], autostart=True, requires=["db"], after=["db"])
+    host.stop()
+    os.unlink(host.path("run/daemon/autostarted"))
+    start_daemon(host)
+    is_in(host, "running")
+    assert why(host)["Asked"]["By"] == "autostart"
+    asked = why(host, "db")["Asked"]
+    assert asked["By"] == "dependency" and asked["For"] == "web", asked
+    assert "start, for web, which needs it" in text(host, "why", "db")
+
+
+def test_chain(host):
+    define(host, "db", "garbage")  # which never comes up
+    define(host, "app", after=["db"], wants=["db"])
+    define(host, after=["app"], wants=["app"])
+    host.ctl("--no-block", "start", "web")
+    is_in(host, "starting", "db")
+    wait_for("the chain", lambda: len(why(host)["WaitsFor"]) == 2)
+    facts = why(host)
+    assert facts["State"] == "waiting" and "waits for app" in facts["StateReason"], facts
+    assert [(link["Name"], link["State"]) for link in facts["WaitsFor"]] == [("app", "waiting"), ("db", "starting")], facts
+    assert commands(facts) == ["microvmctl why db", "microvmctl stop web"], facts
+    shown = text(host, "why", "web")
+    assert "Waits for: app, which is waiting: waits for db to run" in shown and "db, which is starting: " in shown, shown
+
+
+def test_each_state(host):
+    start(host)
+    assert commands(why(host)) == []
+    assert host.ctl("pause", "web").returncode == 0
+    assert commands(why(host)) == ["microvmctl resume web"]
+    assert host.ctl("stop", "web").returncode == 0
+    end = why(host)["LastEnd"]
+    assert end["Result"] == "success" and "Crash" not in end and end["Timestamp"] > end["StartTimestamp"], end
+    assert crashes(host) == []
+    start(host, fake="mute")
+    assert host.ctl("--no-block", "stop", "web").returncode == 0
+    is_in(host, "stopping")
+    assert commands(why(host)) == ["microvmctl stop --force web"]
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    host.write("vms/web.json", "{ broken")
+    host.reload()
+    assert commands(why(host)) == ["microvmctl edit web"], why(host)
+
+
+def test_backoff(host):
+    pid = start(host, restart={"policy": "on-failure", "delay": "1h"})
+    os.kill(pid, signal.SIGKILL)
+    is_in(host, "backoff")
+    facts = why(host)
+    assert facts["RestartPolicy"] == "on-failure" and facts["NextRestartTimestamp"] > facts["StateTimestamp"], facts
+    assert commands(facts) == ["microvmctl crashes web 1", "microvmctl start web", "microvmctl stop web"], facts
+    assert "Next restart: " in text(host, "why", "web")
+
+
+def test_start_limit(host):
+    pid = start(host, restart={"policy": "on-failure", "delay": "1ms", "startLimit": 1})
+    os.kill(pid, signal.SIGKILL)
+    wait_for("the second run", lambda: host.vm("web", "NRestarts") == 1 and host.vm("web", "State") == "running")
+    os.kill(host.vm("web", "MainPID"), signal.SIGKILL)
+    is_in(host, "failed")
+    facts = why(host)
+    assert facts["LastEnd"]["Result"] == "signal" and "start limit" in facts["StateReason"], facts
+    assert commands(facts) == ["microvmctl crashes web 1", "microvmctl reset-failed web", "microvmctl start web"], facts
+    assert "1 so far, by its policy" in text(host, "why", "web")
+
+
+def test_what_qemu_said(host):
+    start(host)
+    qmp = QmpClient(host)
+    for _ in range(50):
+        qmp.ask("fake-event", event="GUEST_PANICKED", data={"action": "run", "info": {"words": "of the guest"}})
+    qmp.ask("fake-event", event="RTC_CHANGE", data={"offset": 1})
+    qmp.ask("fake-event", event="WATCHDOG", data={"action": "\x1b[2J"})
+    heard = lambda: [event["Text"] for event in why(host)["Events"] if event["Kind"] == "hypervisor"]  # noqa: E731
+    wait_for("the events", lambda: heard() == ["GUEST_PANICKED (run)", "WATCHDOG"])
+    assert "the hypervisor says GUEST_PANICKED (run)" in text(host, "why", "web")
+    qmp.socket.sendall(json.dumps({"execute": "fake-end", "arguments": {"reason": "guest-shutdown"}}).encode() + b"\n")
+    is_in(host, "inactive")
+    assert heard()[-1] == "SHUTDOWN (guest-shutdown)", heard()
+
+
+def test_console_is_for_its_readers(host):
+    start(host)
+    with open(host.path("state/vm/web/console.log"), "a") as file:
+        file.write("".join(f"line {n}\n" for n in range(30)))
+    assert why(host)["Console"] == "".join(f"line {n}\n" for n in range(20, 30))
+    shown = text(host, "why", "-n", "3", "web")
+    assert "line 27\nline 28\nline 29\n" in shown and "line 26" not in shown, shown
+    assert "line" not in text(host, "why", "-n", "0", "web")
+    assert not any("line 29" in json.dumps(value) for key, value in why(host).items() if key != "Console")
+
+
+# --- crash reports ---
+
+
+def test_report_of_a_crash(host):
+    pid = start(host)
+    with open(host.path("state/vm/web/console.log"), "ab") as file:
+        file.write(b"booting\nall is \xff\x00well\n")
+    os.kill(pid, signal.SIGSEGV)
+    is_in(host, "failed")
+    has_crashes(host, 1)
+    end = why(host)["LastEnd"]
+    row = crashes(host)[0]
+    assert row == {"Name": "web", "Crash": end["Crash"], "Result": "signal", "Reason": end["Reason"]}, row
+    crash = report(host)
+    assert crash["name"] == "web" and crash["timestamp"] == end["Crash"] and crash["cause"] == "crashed", crash
+    assert crash["exit"] == {"code": "killed", "status": int(signal.SIGSEGV)} and crash["pid"] == pid, crash
+    assert crash["memoryPeak"] > 1 << 20 and crash["driver"] == "direct" and crash["accel"] == "tcg", crash
+    assert any(QEMU in word for word in crash["command"]) and "guest=web,debug-threads=on" in crash["command"], crash
+    assert crash["console"] == "booting\nall is ??well\n", crash
+    assert [event["kind"] for event in crash["events"]][:2] == ["request", "state"], crash
+    path, = glob.glob(host.path("state/vm/web/crash-*.json"))
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600 and os.stat(path).st_uid == os.geteuid()
+    shown = text(host, "crashes", "web", "1")
+    for words in ("killed by SIGSEGV", "Memory: ", "What the console said last", "Command\n", "all is ??well"):
+        assert words in shown, shown
+    assert f"microvmctl: web has 1 crash report." in host.ctl("crashes", "web", "2").stderr
+    assert host.ctl("crashes", "web", "newest").returncode == 2
+    error = host.error("/org/microvm1/vm/web", VM, "GetCrash", "t", "5")
+    assert "no such crash report" in error, error
+
+
+def test_report_of_a_start_that_failed(host):
+    define(host, fake="exit")
+    assert host.ctl("start", "web").returncode == 1
+    has_crashes(host, 1)
+    crash = report(host)
+    assert crash["result"] == "resources" and "cause" not in crash and "startTimestamp" not in crash, crash
+    assert crash["exit"] == {"code": "exited", "status": 1} and "no such device" in crash["output"], crash
+    assert crash["command"][0].endswith(QEMU), crash
+    assert "What the hypervisor said itself\nfake: -device nonsense" in text(host, "crashes", "web", "1")
+    assert "Last start: resources" in text(host, "why", "web")
+
+
+def test_report_of_a_panic(host):
+    start(host)
+    with open(host.path("state/vm/web/console.log"), "a") as file:
+        file.write("Kernel panic - not syncing: Attempted to kill init!\n")
+    QmpClient(host).socket.sendall(b'{"execute": "fake-end", "arguments": {"reason": "guest-reset"}}\n')
+    is_in(host, "failed")
+    has_crashes(host, 1)
+    crash = report(host)
+    assert crash["result"] == "guest-panic" and "Attempted to kill init" in crash["console"], crash
+    assert crash["events"][-1]["text"] == "SHUTDOWN (guest-reset)", crash
+    # Its words are in nothing that everyone may read.
+    facts = host.busctl("call", "org.microvm1", "/org/microvm1", MANAGER, "Explain", "sa{sv}", "web", "0").stdout
+    assert "guest-panic" in facts and "Attempted" not in facts, facts
+
+
+def test_no_report_of_a_stop(host):
+    start(host, fake="deaf")
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    start(host, fake="mute", stop={"timeout": "100ms"})
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.vm("web", "Result") == "timeout"
+    start(host)
+    QmpClient(host).socket.sendall(b'{"execute": "quit"}\n')
+    is_in(host, "inactive")
+    assert why(host)["Asked"] == {**why(host)["Asked"], "Verb": "stop", "By": "outside"}, why(host)
+    assert "by somebody who went past microvmd" in text(host, "why", "web")
+    assert crashes(host) == [] and "There are no crash reports." in text(host, "crashes", "web")
+
+
+def test_reports_are_bounded(host):
+    define(host, fake="exit")
+    numbers = []
+    for n in range(12):
+        assert host.ctl("start", "web").returncode == 1
+        numbers.append(why(host)["LastEnd"]["Crash"])
+    newest = numbers[:-11:-1]
+    wait_for("the newest ten", lambda: [crash["Crash"] for crash in crashes(host)] == newest)
+    assert len(glob.glob(host.path("state/vm/web/crash-*"))) == 10
+    define(host, "db")
+    assert [row["Name"] for row in json.loads(host.ctl("--json=short", "crashes").stdout)] == ["web"] * 10
+    assert "10 reports" in text(host, "crashes")
+
+
+def test_report_that_cant_be_written(host):
+    pid = start(host)
+    path = host.path("state/vm/web")
+    os.rename(path, path + ".away")  # as on a disk that is full, but for everyone
+    host.write("state/vm/web", "")
+    os.kill(pid, signal.SIGKILL)
+    is_in(host, "failed")
+    wait_for("the warning", lambda: "can't be written" in host.read_log())
+    assert host.read_log().count("The report of its crash can't be written") == 1, host.read_log()
+    assert "It ended badly (signal)" in host.read_log()
+
+
+# --- monitor, wait ---
+
+
+class Monitor:
+    def __init__(self, host, *words):
+        self.process = subprocess.Popen([CTL, "--bus", host.address, *words], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+
+    def until(self, wanted):
+        """The lines up to one for which `wanted` is true."""
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line.rstrip("\n"))
+            if wanted(lines[-1]):
+                return lines
+        raise AssertionError(f"it ended after {lines}: {self.process.stderr.read()}")
+
+    def events(self, **wanted):
+        match = lambda line: wanted.items() <= json.loads(line).items()  # noqa: E731
+        return [json.loads(line) for line in self.until(match)]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+def test_monitor(host):
+    define(host)
+    monitor = Monitor(host, "monitor")
+    try:
+        lines = monitor.until(lambda line: line.endswith("listening"))
+        assert lines[0].split(maxsplit=2)[2] == "web       inactive: not started since the host booted", lines
+        pid = start(host)
+        lines = monitor.until(lambda line: "is done" in line)
+        assert any("→ running: the guest is running" in line for line in lines), lines
+        os.kill(pid, signal.SIGKILL)
+        monitor.until(lambda line: "running → failed: the hypervisor died" in line)
+    finally:
+        monitor.close()
+
+
+def test_monitor_as_json(host):
+    define(host)
+    define(host, "db")
+    monitor = Monitor(host, "monitor", "--json", "web")
+    try:
+        events = monitor.events(Event="listening")
+        assert [(event["Event"], event.get("Name")) for event in events] == [("present", "web"), ("listening", None)], events
+        assert events[0]["State"] == "inactive", events
+        start(host, "db")
+        start(host)
+        events = monitor.events(Event="job")
+        assert all(event["Name"] == "web" for event in events), "db is not asked for"
+        states = [(event["OldState"], event["State"]) for event in events if event["Event"] == "changed"]
+        assert states[-1][1] == "running" and all(a[1] == b[0] for a, b in zip(states, states[1:])), events
+        assert events[-1] == {**events[-1], "Verb": "start", "Result": "done"}, events
+        # What happens while there is no daemon is told when there is one again.
+        host.stop(signal.SIGKILL)
+        monitor.events(Event="away")
+        os.kill(pid_of(host), signal.SIGKILL)
+        start_daemon(host)
+        events = monitor.events(Event="changed", State="failed")
+        os.unlink(host.path("vms/web.json"))
+        assert host.ctl("reset-failed", "web").returncode == 0
+        host.reload()
+        events = monitor.events(Event="removed")
+        assert events[-1]["Name"] == "web", events
+        define(host)
+        assert monitor.events(Event="added")[-1]["State"] == "inactive"
+    finally:
+        monitor.close()
+
+
+def pid_of(host, name="web"):
+    """Of its hypervisor, while there is no daemon to ask."""
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path) as file:
+                words = file.read().split("\0")
+        except OSError:
+            continue
+        if f"guest={name},debug-threads=on" in words and any(host.dir in word for word in words):
+            return int(path.split("/")[2])
+    raise AssertionError("it does not run")
+
+
+def test_monitor_without_readers(host):
+    define(host)
+    assert host.ctl("monitor", "wob").returncode == 4
+    monitor = Monitor(host, "monitor")
+    monitor.until(lambda line: line.endswith("listening"))
+    monitor.process.stdout.close()
+    start(host)
+    assert monitor.process.wait(60) == 0
+    monitor.process.stderr.close()
+
+
+def test_wait(host):
+    define(host)
+    run = host.ctl("wait", "web", "--timeout=100ms")
+    assert run.returncode == 1 and "web is not running in time: it is inactive: not started" in run.stderr, run.stderr
+    waiting = Monitor(host, "wait", "web", "--timeout=60")
+    pid = start(host)
+    assert waiting.process.wait(60) == 0
+    waiting.close()
+    for goal, words in (("running", None), ("ready", "declares no readiness"), ("stopped", "not stopped in time")):
+        run = host.ctl("wait", "web", "--for=" + goal, "--timeout=100ms")
+        assert run.returncode == (1 if words else 0) and (not words or words in run.stderr), run
+    run = host.ctl("wait", "web", "--for=happiness")
+    assert run.returncode == 2 and "running, ready, stopped or failed" in run.stderr, run.stderr
+    assert host.ctl("wait", "wob").returncode == 4 and host.ctl("wait").returncode == 2
+    waiting = Monitor(host, "wait", "web", "--for=failed")
+    os.kill(pid, signal.SIGKILL)
+    assert waiting.process.wait(60) == 0
+    waiting.close()
+    run = host.ctl("wait", "web")
+    assert run.returncode == 1 and "web does not become running: the hypervisor died" in run.stderr, run.stderr
+    assert host.ctl("wait", "web", "--for=stopped").returncode == 0
+    assert json.loads(host.ctl("--json=short", "wait", "web", "--for=failed").stdout)[0]["Reached"] is True
+
+
+def test_wait_outlives_the_daemon(host):
+    define(host)
+    waiting = Monitor(host, "wait", "web", "--for=failed")
+    pid = start(host)
+    # It has connected as soon as the bus knows it.
+    wait_for("it to listen", lambda: host.busctl("list", "--unique").stdout.count('"microvmctl"') == 1)
+    host.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    start_daemon(host)
+    assert waiting.process.wait(60) == 0, waiting.process.stderr.read()
+    waiting.close()
+
+
+def test_is_failed(host):
+    define(host)
+    define(host, "db", "exit")
+    run = host.ctl("is-failed", "web")
+    assert run.returncode == 1 and run.stdout == "inactive\n", run
+    host.ctl("start", "db")
+    assert host.ctl("is-failed", "web", "db").returncode == 0
+    assert host.ctl("-q", "is-failed", "db").stdout == ""
+    assert host.ctl("is-failed", "wob").returncode == 4 and host.ctl("is-failed").returncode == 2
+
+
+def main():
+    return run_tests(tests_of(sys.modules[__name__]), make_host)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
