@@ -210,6 +210,20 @@ static char *list_events(const Trail *trail)
     return fclose(stream) == 0 ? text : NULL;
 }
 
+/* What journalctl takes for text: else it says no more than "blob data". */
+static char *printable_tail(const char *text, size_t size)
+{
+    char *tail = strndup(text, size), *to = tail;
+
+    if (!tail)
+        return NULL;
+    for (const char *at = tail; *at; at++)
+        if (*at != '\r')
+            *to++ = (unsigned char)*at < ' ' && *at != '\n' && *at != '\t' ? '?' : *at;
+    *to = '\0';
+    return tail;
+}
+
 /* The journal has readers of its own, to whom a guest's words are not kept secret. */
 static void log_report(const MicroVM *vm, const CrashFacts *facts)
 {
@@ -217,9 +231,12 @@ static void log_report(const MicroVM *vm, const CrashFacts *facts)
         TAIL = 4096 /* of the console: the file has more */
     };
     const LastEnd *end = &facts->past->end;
-    size_t tail = MIN(facts->console_size, (size_t)TAIL), n = 0;
+    size_t size = MIN(facts->console_size, (size_t)TAIL), n = 0;
     _cleanup_free_ char *command = list_words(facts->command ? facts->command : "", facts->command_size),
-                        *events = list_events(&facts->past->trail);
+                        *events = list_events(&facts->past->trail),
+                        *tail = facts->console
+                                    ? printable_tail(facts->console + (facts->console_size - size), size)
+                                    : NULL;
     char *made[] = {
         say("MESSAGE_ID=" MICROVM_MESSAGE_CRASH),
         JOURNAL_FIELD(MICROVM_LOG_RESULT, "%s", microvm_result_to_string(end->result)),
@@ -231,9 +248,7 @@ static void log_report(const MicroVM *vm, const CrashFacts *facts)
         end->memory_peak > 0 ? JOURNAL_FIELD(MICROVM_LOG_MEMORY_PEAK, "%" PRIu64, end->memory_peak) : NULL,
         command && *command ? JOURNAL_FIELD(MICROVM_LOG_COMMAND, "%s", command) : NULL,
         events ? JOURNAL_FIELD(MICROVM_LOG_EVENTS, "%s", events) : NULL,
-        tail > 0 ? JOURNAL_FIELD(MICROVM_LOG_TAIL, "%.*s", (int)tail,
-                                 facts->console + (facts->console_size - tail))
-                 : NULL,
+        tail && *tail ? JOURNAL_FIELD(MICROVM_LOG_TAIL, "%s", tail) : NULL,
     };
     const char *fields[ELEMENTSOF(made) + 1] = {NULL};
 
