@@ -151,7 +151,7 @@ static int add_state(sd_bus_message *reply, const MicroVM *vm)
     if (r >= 0)
         r = add_number(reply, "StateTimestamp", vm->record.state_usec);
     if (r >= 0)
-        r = add_text(reply, "Readiness", microvm_readiness_to_string(vm->readiness));
+        r = add_text(reply, "Readiness", microvm_readiness_to_string(vm->record.readiness.state));
     return r < 0 ? r : add_text(reply, "DriverReason", vm->driver_online ? NULL : vm->driver_reason);
 }
 

@@ -210,6 +210,24 @@ class MicroVM(dbus.service.Object):
         os.close(out)
         return fd
 
+    @dbus.service.method(MICROVM, "a{sv}", "a(tss)")
+    def ListCrashes(self, options):
+        self.check("ListCrashes", "console")
+        crashes = [(1795657288721670, "signal", "it was \x1b[2J killed"), (1700000000000000, "oom", "no memory")]
+        return dbus.Array(crashes if self.name == "evil" else [], signature="(tss)")
+
+    @dbus.service.method(MICROVM, "t", "s")
+    def GetCrash(self, number):
+        log(self.name, "GetCrash", int(number))
+        self.check("GetCrash", "console")
+        return json.dumps({"name": self.name, "timestamp": int(number), "startTimestamp": int(number) - 3000000,
+                           "result": "signal", "reason": "it was \x1b[2J killed", "asked": "start by its \"autostart\"",
+                           "exit": {"code": "dumped", "status": 11}, "memoryPeak": 22337536, "driver": "direct",
+                           "hypervisor": "qemu", "accel": "kvm", "unit": "microvmd-vm@evil.service", "unitResult": "core-dump",
+                           "command": ["/usr/bin/qemu", "-append", "a b", "it's", "", "\x1b[2J"],
+                           "events": [{"timestamp": int(number), "kind": "hypervisor", "text": "STOP\x1b[2J"}],
+                           "output": "qemu: \x1b[2J\n", "console": LONG})
+
     @dbus.service.method(MICROVM, "s", "")
     def ForgetVolume(self, image):
         log(self.name, "ForgetVolume", str(image))
@@ -348,6 +366,28 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, "a{sv}", "a(ss)")
     def Reload(self, options):
         return dbus.Array([("web", "changed"), ("new", "invalid")], signature="(ss)")
+
+    @dbus.service.method(MANAGER, "sa{sv}", "a{sv}")
+    def Explain(self, name, options):
+        vm = self.find(name)
+        log(name, "Explain")
+        facts = {key: vm.properties[key] for key in ("Name", "State", "StateReason", "StateTimestamp", "Readiness")}
+        facts["WaitsFor"] = dbus.Array([], signature="(sss)")
+        facts["Events"] = dbus.Array([], signature="(tss)")
+        facts["Advice"] = dbus.Array([], signature="(ss)")
+        if name == "evil":
+            facts["Asked"] = dbus.Dictionary({"Verb": "start", "By": "caller", "UID": dbus.UInt32(4294967294), "PID": dbus.UInt32(7),
+                                              "Process": "a\x1b[2Jb", "Timestamp": dbus.UInt64(1700000000000000)}, signature="sv")
+            facts["WaitsFor"].append(("db", "backoff", "because \x1b[2J"))
+            facts["Events"].append((dbus.UInt64(1700000000000000), "hypervisor", "SHUTDOWN \x1b[2J"))
+            facts["Advice"].append(("microvmctl stop evil", "\x1b[2J it is evil"))
+            facts["LastEnd"] = dbus.Dictionary({"Timestamp": dbus.UInt64(1700000060000000), "Result": "exit-code",
+                                                "StartTimestamp": dbus.UInt64(1700000000000000), "Reason": "it \x1b[2J fell",
+                                                "ExitCode": "exited", "ExitStatus": dbus.Int32(3)}, signature="sv")
+        if name == "bad":
+            facts.update({"RestartPolicy": "on-failure", "NRestarts": dbus.UInt64(3),
+                          "NextRestartTimestamp": vm.properties["NextRestartTimestamp"]})
+        return dbus.Dictionary(facts, signature="sv")
 
     @dbus.service.method(MANAGER, "s", "a(sssuu)")
     def Validate(self, text):

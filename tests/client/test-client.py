@@ -420,6 +420,54 @@ def test_set_memory(it):
     expect(it, 77, "set-memory", "locked", "64", err="org.microvm1.manage")
 
 
+def test_why(it):
+    result = expect(it, 0, "why", "web", "bad", out=["web - running since", "Reason: its guest runs", "line one\nline two",
+                                                     "3 so far, by its policy \"on-failure\"", "Next restart: ", "; in "])
+    assert "\x1b" not in result.stdout and "Advice" not in result.stdout and "What to do" not in result.stdout
+    assert ["web", "Explain"] in it.calls() and ["web", "GetAll"] not in it.calls()
+    result = expect(it, 0, "why", "-n", "0", "evil", out=[
+        "Asked: start, by uid 4294967294 (a\\x1b[2Jb, pid 7)", "Waits for: db, which is backoff: because \\x1b[2J",
+        "Last run: exit-code: it \\x1b[2J fell", "Ran: 1min", "Process: exited with status 3",
+        "the hypervisor says SHUTDOWN \\x1b[2J", "microvmctl stop evil  \\x1b[2J it is evil"])
+    assert "\x1b" not in result.stdout, result.stdout
+    # Who may not read its console is told so, and all the rest.
+    expect(it, 0, "why", "locked", out=["locked - running", "Console: not shown: it needs the polkit action org.microvm1.console"])
+    facts = json.loads(expect(it, 0, "why", "--json=short", "locked", "web", "evil").stdout)
+    assert "Console" not in facts[0] and "org.microvm1.console" in facts[0]["ConsoleLeftOut"]
+    assert facts[1]["Console"] == "line one\nline two\n"
+    assert facts[2]["WaitsFor"] == [{"Name": "db", "State": "backoff", "Reason": "because \x1b[2J"}], facts[2]
+    assert facts[2]["Events"][0]["Timestamp"] == 1700000000000000 and facts[2]["LastEnd"]["ExitStatus"] == 3
+    expect(it, 4, "why", "wob", err='did you mean "web"')
+    expect(it, 2, "why")
+
+
+def test_crashes(it):
+    expect(it, 0, "crashes", "web", out="There are no crash reports.")
+    expect(it, 0, "--no-legend", "crashes", "evil", out=["evil  1  2026-", "it was \\x1b[2J killed", "evil  2  2023-"])
+    rows = json.loads(expect(it, 0, "crashes", "--json=short", "evil").stdout)
+    assert rows[0]["Crash"] == 1795657288721670 and rows[1]["Result"] == "oom", rows
+    result = expect(it, 0, "crashes", "evil", "1", out=[
+        "evil - signal on", "Ran: 3s", "Process: killed by SIGSEGV, with a core dump", "Unit result: core-dump",
+        "Memory: 21.3M at the most", "/usr/bin/qemu -append 'a b' it's '' '\\x1b[2J'\n", "the hypervisor says STOP\\x1b[2J",
+        "What the hypervisor said itself\nqemu: \\x1b[2J", "What the console said last\n\x1b[31mred"])
+    assert "\x1b[2J" not in result.stdout and "\x1b]" not in result.stdout, result.stdout
+    expect(it, 0, "crashes", "evil", "2")
+    assert it.calls()[-1] == ["evil", "GetCrash", 1700000000000000]
+    for mode in ("short", "pretty"):
+        assert json.loads(expect(it, 0, "crashes", f"--json={mode}", "evil", "1").stdout)["timestamp"] == 1795657288721670
+    expect(it, 1, "crashes", "evil", "3", err="evil has 2 crash reports.")
+    expect(it, 2, "crashes", "evil", "last", err="1 for the newest")
+    expect(it, 2, "crashes", "evil", "1", "2")
+    expect(it, 77, "crashes", "locked", err=["org.microvm1.console", 'the group "microvm"'])
+    expect(it, 77, "crashes", err="org.microvm1.console")
+
+
+def test_history_without_a_journal(it):
+    expect(it, 2, "history", err="the name of one microVM")
+    result = ctl(it, "history", "no-such-microvm-has-ever-been")
+    assert result.returncode in (1, 77) and "journal" in result.stderr, result
+
+
 def test_qmp(it):
     line = '{"size": 18446744073709551615, "name": "\\u001b[2J\\u009b\\u007f"}\n'
     assert expect(it, 0, "qmp", "web", "query-status").stdout == line, "no digit is lost"
