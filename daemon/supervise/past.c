@@ -36,7 +36,7 @@ const TrailEntry *trail_get(const Trail *trail, unsigned i)
     return &trail->entries[(trail->first + i) % TRAIL_LENGTH];
 }
 
-static char *describe_caller(const Caller *caller)
+char *caller_describe(const Caller *caller)
 {
     if (!caller->known)
         return say("somebody whom the bus did not tell");
@@ -54,7 +54,7 @@ char *asked_describe(const Asked *asked)
     switch (asked->by) {
     case MICROVM_ASKED_BY_CALLER:
     case MICROVM_ASKED_BY_APPLY:
-        caller = describe_caller(&asked->caller);
+        caller = caller_describe(&asked->caller);
         return caller ? say("%s asked for by %s%s", verb,
                             asked->by == MICROVM_ASKED_BY_APPLY ? "the apply of " : "", caller)
                       : NULL;

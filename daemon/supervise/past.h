@@ -73,6 +73,8 @@ typedef struct VmPast {
     Trail trail;
 } VmPast;
 
+/* "uid 1000 (microvmctl, pid 4242)" */
+char *caller_describe(const Caller *caller);
 /* "start asked for by uid 1000 (microvmctl, pid 4242)" in a sentence without its full stop. */
 char *asked_describe(const Asked *asked);
 

@@ -60,6 +60,19 @@ static void add_event(MicroVM *vm, MicrovmEvent kind, const char *text)
     trail_add(&vm->record.past.trail, now_realtime_usec(), kind, text);
 }
 
+void vm_note_signal(MicroVM *vm, int signal)
+{
+    static const Caller nobody;
+    _cleanup_free_ char *who = caller_describe(vm->host->caller ? vm->host->caller : &nobody),
+                        *text = say("signal %d for its hypervisor asked for by %s", signal, who ? who : "?");
+
+    if (text)
+        add_event(vm, MICROVM_EVENT_REQUEST, text);
+    vm_save(vm);
+    log_vm_info(vm->name, "Sent signal %d to its hypervisor (pid %d), asked for by %s.", signal, (int)vm->pid,
+                who ? who : "?");
+}
+
 static bool is_repeated(const MicroVM *vm, const char *text)
 {
     const Trail *trail = &vm->record.past.trail;
@@ -87,11 +100,12 @@ static void look_at_memory(MicroVM *vm)
 
 void vm_note_driver_event(MicroVM *vm, const DriverEvent *event)
 {
-    look_at_memory(vm);
-    /* It gets on record with the next change: a guest can have its hypervisor say the same again and again.
-     */
-    if (event->type == DRIVER_HEARD && event->text && !is_repeated(vm, event->text))
+    /* A guest can have its hypervisor say the same again and again; it is on record with the next change. */
+    if (event->type == DRIVER_HEARD && is_repeated(vm, event->text))
+        return;
+    if (event->type == DRIVER_HEARD)
         add_event(vm, MICROVM_EVENT_HYPERVISOR, event->text);
+    look_at_memory(vm);
     if (event->type == DRIVER_ENDED || event->type == DRIVER_START_FAILED)
         vm->seen.end = event->details;
     if (event->type == DRIVER_START_FAILED && event->argv) {

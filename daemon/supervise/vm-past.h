@@ -10,6 +10,8 @@
 /* Somebody asked for it: who calls (VmHost.caller), if anybody, else `by`. `whom`: of
  * MICROVM_ASKED_BY_DEPENDENCY, else NULL. The record is written by the door, soon after. */
 void vm_note_asked(MicroVM *vm, MicrovmJobVerb verb, MicrovmAskedBy by, const char *whom);
+/* Its hypervisor was sent a signal, as somebody asked. */
+void vm_note_signal(MicroVM *vm, int signal);
 /* The door has been passed. */
 void vm_note_change(MicroVM *vm, MicrovmState before);
 /* What the driver says of the present run. */

@@ -218,11 +218,9 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     vm->record.again = vm->pulls_in = false;
     condemned_clear(&vm->record.condemned);
     vm_note_asked(vm, MICROVM_JOB_STOP, MICROVM_ASKED_BY_CALLER, NULL);
-    if (!vm->record.decided || vm->record.wanted) {
-        vm->record.decided = true;
-        vm->record.wanted = false;
-        vm_save(vm);
-    }
+    vm->record.decided = true;
+    vm->record.wanted = false;
+    vm_save(vm);
     if (state == MICROVM_INACTIVE || state == MICROVM_FAILED)
         vm_finish_job(vm, MICROVM_JOB_DONE, "it was not running");
     else if (options->held && !options->force && state_is_up(state) && !vm->settling)
@@ -304,7 +302,7 @@ int vm_request_kill(MicroVM *vm, int signal, char **ret_error)
     if (r < 0)
         return say_why(ret_error, r, "signal %d could not be sent to the hypervisor of %s: %s", signal,
                        vm->name, strerror(-r));
-    log_vm_info(vm->name, "Sent signal %d to its hypervisor (pid %d), as asked.", signal, (int)vm->pid);
+    vm_note_signal(vm, signal);
     return 0;
 }
 

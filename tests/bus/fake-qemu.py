@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, dies, garbage, mute, deaf, closes, code, floods; keys, term, stone: of all that could stop it,
+kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods; keys, term, stone: of all that could stop it,
 it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only."""
 
 import json
@@ -42,6 +42,9 @@ def flood():
     os.write(log, b"flooded\n")
 
 
+if fake == "latin":
+    sys.stderr.buffer.write(b"caf\xe9 \x1b[2J\n")
+    sys.exit(1)
 if fake == "exit":
     print("fake: -device nonsense: no such device", file=sys.stderr)
     sys.exit(1)

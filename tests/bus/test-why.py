@@ -258,6 +258,24 @@ def test_report_of_a_start_that_failed(host):
     assert "Last start: resources" in text(host, "why", "web")
 
 
+def test_words_that_are_no_text(host):
+    define(host, fake="latin")
+    assert host.ctl("start", "web").returncode == 1
+    assert host.vm("web", "StateReason").startswith("the hypervisor exited with status 1: caf? ?[2J"), why(host)
+    has_crashes(host, 1)
+    assert report(host)["output"] == "caf? \x1b[2J\n", report(host)
+
+
+def test_a_signal_that_was_asked_for(host):
+    start(host)
+    assert host.ctl("kill", "-s", "KILL", "web").returncode == 0
+    is_in(host, "failed")
+    has_crashes(host, 1)
+    events = [event["text"] for event in report(host)["events"]]
+    assert any(event.startswith("signal 9 for its hypervisor asked for by uid ") for event in events), events
+    assert why(host)["Asked"]["Verb"] == "start", "that is no stop"
+
+
 def test_report_of_a_panic(host):
     start(host)
     with open(host.path("state/vm/web/console.log"), "a") as file:

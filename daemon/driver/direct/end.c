@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/say.h"
+#include "base/utf8.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -37,10 +38,10 @@ static char *last_words(const Run *run)
         *--end = '\0';
     line = strrchr(text, '\n');
     line = line ? line + 1 : text;
-    for (char *at = line; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == '\x7f')
-            *at = ' ';
-    return line[0] ? strndup(line, LAST_WORDS_MAX) : NULL;
+    line = line[0] ? strndup(line, LAST_WORDS_MAX) : NULL;
+    if (line)
+        utf8_make_printable(line); /* a character may have been cut, too */
+    return line;
 }
 
 char *direct_end_describe(const ProcessEnd *end, const char *words)
