@@ -4,6 +4,7 @@
 #include "base/schedule.h"
 #include "bus/server.h"
 #include "microvm/exit.h"
+#include "microvm/names.h"
 #include "options.h"
 
 #include <signal.h>
@@ -117,6 +118,9 @@ static int run(const Options *options, HostConfig *config)
         r = manager_start(manager);
     if (r < 0)
         return log_error_errno(r, "Can't start: %m");
+    r = bus_server_open_handles(server, sd_booted() > 0 && streq(options->bus, "system"));
+    if (r < 0)
+        log_warning_errno(r, "There are no units %s*.service now: %m", MICROVM_HANDLE_PREFIX);
 
     r = sd_event_loop(event);
     sd_notify(0, "STOPPING=1\nSTATUS=Stopping; microVMs go on running.");

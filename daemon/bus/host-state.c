@@ -11,6 +11,13 @@
 
 #define ANSWER_TIMEOUT_USEC UINT64_C(5000000)
 
+static void tell_manager(BusServer *server, bool stopping)
+{
+    manager_host_state(server->manager, stopping);
+    if (server->handles)
+        handles_host_state_known(server->handles);
+}
+
 static int on_state(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
     BusServer *server = userdata;
@@ -21,8 +28,18 @@ static int on_state(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
     if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_enter_container(reply, 'v', "s") > 0 &&
         sd_bus_message_read(reply, "s", &state) < 0)
         state = NULL;
-    manager_host_state(server->manager, streq(state, "stopping"));
+    tell_manager(server, streq(state, "stopping"));
     return 0;
+}
+
+sd_bus *bus_systemd(BusServer *server)
+{
+    /* It closes the connection when it is executed anew, at every upgrade of its package. */
+    if (server->systemd && sd_bus_is_open(server->systemd) <= 0)
+        server->systemd = sd_bus_close_unref(server->systemd);
+    if (!server->systemd)
+        bus_host_state_connect(server);
+    return server->systemd;
 }
 
 void bus_host_state_query(BusServer *server)
@@ -30,12 +47,8 @@ void bus_host_state_query(BusServer *server)
     sd_bus_message *call = NULL;
     int r = -ENOTCONN;
 
-    /* It closes the connection when it is executed anew, at every upgrade of its package. */
-    if (server->systemd && sd_bus_is_open(server->systemd) <= 0)
-        server->systemd = sd_bus_close_unref(server->systemd);
-    if (!server->systemd)
-        bus_host_state_connect(server);
-    if (server->systemd) {
+    server->host_state_call = sd_bus_slot_unref(server->host_state_call);
+    if (bus_systemd(server)) {
         r = sd_bus_message_new_method_call(server->systemd, &call, "org.freedesktop.systemd1",
                                            "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties",
                                            "Get");
@@ -48,7 +61,7 @@ void bus_host_state_query(BusServer *server)
     }
     if (r < 0) {
         server->systemd = sd_bus_close_unref(server->systemd);
-        manager_host_state(server->manager, false);
+        tell_manager(server, false);
     }
 }
 
@@ -72,4 +85,6 @@ void bus_host_state_connect(BusServer *server)
         return;
     }
     server->systemd = bus;
+    if (server->handles)
+        handles_systemd_changed(server->handles, bus);
 }

@@ -93,9 +93,14 @@ static void send_jobs(BusServer *server)
 
 void bus_server_flush(BusServer *server)
 {
+    if (server->handles && server->vms_changed)
+        handles_look(server->handles);
+    server->vms_changed = false;
     for (size_t i = 0; i < server->n_dirty; i++) {
         int r = bus_emit_vm_changed(server, server->dirty[i]);
         server->dirty[i]->bus_dirty = false;
+        if (server->handles)
+            handles_update(server->handles, server->dirty[i]);
         if (r < 0)
             log_vm_warning(server->dirty[i]->name, "Its change could not be told: %s", strerror(-r));
     }
@@ -142,6 +147,8 @@ static void on_vm_added(MicroVM *vm, void *userdata)
     BusServer *server = userdata;
     const char *path = bus_vm_path(vm);
 
+    server->vms_changed = true;
+    flush_later(server);
     if (path && sd_bus_is_ready(server->bus) > 0)
         sd_bus_emit_object_added(server->bus, path);
 }
@@ -154,6 +161,8 @@ static void on_vm_removed(MicroVM *vm, void *userdata)
     bus_server_flush(server); /* what is to be told of it comes before its end */
     if (path && sd_bus_is_ready(server->bus) > 0)
         sd_bus_emit_object_removed(server->bus, path);
+    if (server->handles)
+        handles_forget(server->handles, vm);
     flush_later(server); /* the counts are without it then */
 }
 
@@ -189,14 +198,23 @@ static void on_query_host_state(void *userdata)
     bus_host_state_query(userdata);
 }
 
+void bus_server_check_ready(BusServer *server)
+{
+    if (!server->ready_due || (server->handles && handles_pending(server->handles)))
+        return;
+    server->ready_due = false;
+    tell_status(server);
+    sd_notify(0, "READY=1");
+    log_info("Ready: %zu microVMs known.", server->manager->n_vms);
+}
+
 static void on_ready(Manager *manager, void *userdata)
 {
     BusServer *server = userdata;
 
-    tell_status(server);
-    sd_notify(0, "READY=1");
-    log_fields(LOG_INFO, NULL, 0, (const char *[]){"MESSAGE_ID=" MICROVM_MESSAGE_READY, NULL},
-               "Ready: %zu microVMs known.", manager->n_vms);
+    server->ready_due = true;
+    bus_server_flush(server); /* what is started is told first */
+    bus_server_check_ready(server);
 }
 
 ManagerObserver bus_server_observer(BusServer *server)
@@ -283,11 +301,26 @@ int bus_server_publish(BusServer *server, Manager *manager)
     return r;
 }
 
+int bus_server_open_handles(BusServer *server, bool systemd)
+{
+    int r = handles_new(server, systemd, &server->handles);
+
+    if (r < 0)
+        return r;
+    if (server->systemd)
+        handles_systemd_changed(server->handles, server->systemd);
+    handles_look(server->handles);
+    for (size_t i = 0; i < server->manager->n_vms; i++)
+        handles_update(server->handles, server->manager->vms[i]);
+    return 0;
+}
+
 BusServer *bus_server_free(BusServer *server)
 {
     if (!server)
         return NULL;
     bus_authorizations_drop(server);
+    handles_free(server->handles);
     while (server->jobs) {
         PendingJob *next = server->jobs->next;
         pending_job_free(server->jobs);

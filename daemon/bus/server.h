@@ -3,11 +3,11 @@
 #ifndef BUS_SERVER_H
 #define BUS_SERVER_H
 
+#include "bus/handle.h"
 #include "manager.h"
 
 #include <systemd/sd-bus.h>
 
-typedef struct BusServer BusServer;
 typedef struct Authorization Authorization;
 typedef struct PendingJob PendingJob;
 
@@ -17,6 +17,9 @@ struct BusServer {
     Manager *manager; /* set before any method can come */
     sd_bus *systemd;  /* to PID 1, where that is systemd; else NULL */
     sd_bus_slot *host_state_call;
+    Handles *handles; /* NULL: none */
+    bool ready_due;   /* it is ready, but that waits for handles */
+    bool vms_changed; /* there are others */
     bool manager_changed;
     MicroVM **dirty; /* whose properties changed and were not told yet */
     size_t n_dirty;
@@ -32,6 +35,9 @@ DEFINE_CLEANUP(BusServer *, bus_server_free)
 
 /* Registers the objects, takes the name, connects to the loop. -EEXIST: another daemon has the name. */
 int bus_server_publish(BusServer *server, Manager *manager);
+
+/* Handles can attach themselves; `systemd`: they are its units. After the manager has started. */
+int bus_server_open_handles(BusServer *server, bool systemd);
 
 /* What the manager tells us. */
 ManagerObserver bus_server_observer(BusServer *server);
@@ -139,7 +145,12 @@ int bus_method_get_crash(BusServer *server, sd_bus_message *message, MicroVM *vm
 /* qmp-method.c */
 int bus_method_qmp(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error);
 
+/* server.c: tells systemd that we are ready, if that is due and nothing holds it any more. */
+void bus_server_check_ready(BusServer *server);
+
 /* host-state.c */
+/* The connection to systemd, made if there is none; NULL: it can't be reached now. */
+sd_bus *bus_systemd(BusServer *server);
 void bus_host_state_connect(BusServer *server);
 void bus_host_state_query(BusServer *server);
 

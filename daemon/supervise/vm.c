@@ -120,6 +120,14 @@ static void update_outdated(MicroVM *vm)
         vm->outdated |= OUTDATED(MICROVM_OUTDATED_DEFINITION);
 }
 
+void vm_set_enabled(MicroVM *vm, bool enabled)
+{
+    if (vm->enabled == enabled)
+        return;
+    vm->enabled = enabled;
+    vm->host->changed(vm, vm->host->userdata);
+}
+
 void vm_set_outdated_files(MicroVM *vm, unsigned outdated)
 {
     unsigned before = vm->outdated;

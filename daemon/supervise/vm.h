@@ -17,6 +17,7 @@ typedef struct MicroVM MicroVM;
 typedef struct VmLogs VmLogs;
 typedef struct VmReadiness VmReadiness;
 typedef struct VmNotify VmNotify;
+typedef struct Handle Handle; /* of the bus layer */
 
 typedef struct Job {
     uint64_t id; /* 0: none */
@@ -70,6 +71,8 @@ struct MicroVM {
     char *name;
     char *object_path; /* set and used by the bus layer, as bus_dirty */
     bool bus_dirty;    /* its properties changed and that was not told yet */
+    Handle *handle;    /* set, used and freed by the bus layer */
+    bool enabled;      /* its handle is, so that it starts with the host */
     char *state_dir, *runtime_dir, *record_path;
 
     VmSpec *spec;            /* what its definition says now; NULL: none, or a broken one */
@@ -131,6 +134,9 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
 
 /* What files were found to be another one than the present run was started with: OUTDATED() bits. */
 void vm_set_outdated_files(MicroVM *vm, unsigned outdated);
+
+/* Whether its handle is enabled. */
+void vm_set_enabled(MicroVM *vm, bool enabled);
 
 /* Whether it has no definition any more but still exists in some way; and whether nothing is left of it. */
 bool vm_is_undeclared(const MicroVM *vm);

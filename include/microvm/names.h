@@ -26,6 +26,8 @@
 #define MICROVM_SHUTDOWN_UNIT "microvmd-shutdown.service"
 /* What a hypervisor is that microvmd runs itself, under systemd: MICROVM_VM_UNIT_PREFIX NAME ".service" */
 #define MICROVM_VM_UNIT_PREFIX "microvmd-vm@"
+/* The user's handle of a microVM: MICROVM_HANDLE_PREFIX NAME ".service" */
+#define MICROVM_HANDLE_PREFIX "microvmd@"
 
 /* Longest name of a microVM, in bytes. */
 #define MICROVM_NAME_MAX 64

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bus/handle.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "bus/handle-internal.h"
+#include "microvm/names.h"
+
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC  UINT64_C(1000000)
+
+/* The start of a hypervisor takes less, and systemd does one thing at a time. */
+#define LATER_USEC (250 * USEC_PER_MSEC)
+/* systemd was executed anew, or was too busy. */
+#define AGAIN_USEC (1 * USEC_PER_SEC)
+
+/* --- systemd --- */
+
+static void set_gate(Handle *handle, bool gates)
+{
+    if (handle->gates == gates)
+        return;
+    handle->gates = gates;
+    handle->handles->gates += gates ? 1 : (size_t)-1;
+    if (!gates)
+        bus_server_check_ready(handle->handles->server);
+}
+
+static void call_over(Handle *handle)
+{
+    handle->call = sd_bus_slot_unref(handle->call);
+    set_gate(handle, false);
+}
+
+static void arm_timer(Handles *handles, uint64_t usec)
+{
+    uint64_t due = now_usec(CLOCK_MONOTONIC) + usec, set;
+    int enabled = SD_EVENT_OFF;
+
+    if (sd_event_source_get_enabled(handles->timer, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
+        sd_event_source_get_time(handles->timer, &set) >= 0 && set <= due)
+        return;
+    sd_event_source_set_time(handles->timer, due);
+    sd_event_source_set_enabled(handles->timer, SD_EVENT_ONESHOT);
+}
+
+/* Without systemd's help its process goes by itself. */
+static void let_go(Handle *handle)
+{
+    if (handle->attached && handle->attached->talk.leaving)
+        handle->attached->talk.asked = true;
+    handle_talk(handle);
+}
+
+/* Who masks the template wants no handles; and an installation may be without. */
+static void refused(Handle *handle, const sd_bus_error *error)
+{
+    Handles *handles = handle->handles;
+    bool for_all = sd_bus_error_has_names(error, "org.freedesktop.systemd1.UnitMasked",
+                                          "org.freedesktop.systemd1.NoSuchUnit");
+
+    if (handle->asks_start && for_all && !handles->unavailable_said)
+        log_info("There is no unit %s%s.service: %s. microVMs run without it.", MICROVM_HANDLE_PREFIX,
+                 handle->vm->name, error->message);
+    else if (handle->asks_start && !for_all)
+        log_vm_info(handle->vm->name, "systemd does not start its unit %s%s.service: %s",
+                    MICROVM_HANDLE_PREFIX, handle->vm->name, error->message);
+    handles->unavailable_said |= for_all;
+}
+
+static bool is_away(const sd_bus_error *error)
+{
+    return sd_bus_error_has_names(error, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_DISCONNECTED,
+                                  SD_BUS_ERROR_TIMEOUT) ||
+           sd_bus_error_get_errno(error) == ECONNRESET || sd_bus_error_get_errno(error) == ENOTCONN;
+}
+
+/* Asks again in a while; a process that is to go does so without. */
+static void try_again(Handle *handle)
+{
+    if (handle->asks_start)
+        handle->told = false;
+    else
+        let_go(handle);
+    handle->due = handle->asks_start;
+    arm_timer(handle->handles, AGAIN_USEC);
+}
+
+static int on_told(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+    const sd_bus_error *error = sd_bus_message_get_error(reply);
+    Handle *handle = userdata;
+    const char *job = NULL;
+
+    call_over(handle);
+    if (!error && sd_bus_message_read(reply, "o", &job) >= 0) {
+        if (free_and_strdup(&handle->job, job) < 0)
+            log_oom();
+    } else if (error && is_away(error)) {
+        try_again(handle);
+    } else if (error) {
+        refused(handle, error);
+        if (!handle->asks_start)
+            let_go(handle);
+    }
+    return 0;
+}
+
+static void tell_systemd(Handle *handle, bool start)
+{
+    Handles *handles = handle->handles;
+    sd_bus *bus = handles->systemd ? bus_systemd(handles->server) : NULL;
+    _cleanup_free_ char *unit = NULL;
+    /* At the beginning only what is not so already: nobody's stop that is under way is put off. */
+    const char *mode = handle->known || !start ? "replace" : "fail";
+    int r = -ENOTCONN;
+
+    call_over(handle);
+    free(handle->job);
+    handle->job = NULL;
+    handle->asks_start = start;
+    if (!handles->systemd) {
+        let_go(handle);
+        return;
+    }
+    if (asprintf(&unit, MICROVM_HANDLE_PREFIX "%s.service", handle->vm->name) < 0)
+        r = -ENOMEM;
+    else if (bus)
+        r = sd_bus_call_method_async(bus, &handle->call, "org.freedesktop.systemd1",
+                                     "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+                                     start ? "StartUnit" : "StopUnit", on_told, handle, "ss", unit, mode);
+    if (r < 0) {
+        log_full(LOG_DEBUG, handle->vm->name, r, "systemd can't be told of its handle: %m");
+        try_again(handle);
+        return;
+    }
+    handle->known = true;
+    set_gate(handle, start && !handles->server->manager->ready);
+}
+
+/* What we have asked for is over, or somebody has asked for the contrary meanwhile. */
+static void job_over(Handle *handle, const char *result)
+{
+    HandlePhase phase = handle_phase_of(handle);
+
+    free(handle->job);
+    handle->job = NULL;
+    if (!handle->asks_start || !handle_is_wanted(phase) || streq(result, "done"))
+        return;
+    if (!streq(result, "canceled")) {
+        log_vm_warning(handle->vm->name,
+                       "Its unit %s%s.service could not be started (%s); the microVM goes on.",
+                       MICROVM_HANDLE_PREFIX, handle->vm->name, result);
+        return;
+    }
+    handle_end_asked(handle);
+}
+
+static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    Handles *handles = userdata;
+    const char *job, *unit, *result;
+
+    if (sd_bus_message_read(message, "uoss", NULL, &job, &unit, &result) < 0 ||
+        strncmp(unit, MICROVM_HANDLE_PREFIX, strlen(MICROVM_HANDLE_PREFIX)) != 0)
+        return 0;
+    for (Handle *handle = handles->first; handle; handle = handle->next)
+        if (handle->job && streq(handle->job, job))
+            job_over(handle, result);
+    return 0;
+}
+
+static int on_unit_files_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    handles_look(userdata);
+    return 0;
+}
+
+/* Its signals come unasked on this kind of connection. */
+void handles_systemd_changed(Handles *handles, sd_bus *bus)
+{
+    int r = 0;
+
+    for (Handle *handle = handles->first; handle; handle = handle->next) {
+        free(handle->job);
+        handle->job = NULL; /* its end was not heard */
+    }
+    if (bus)
+        r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/systemd1",
+                                "org.freedesktop.systemd1.Manager", "JobRemoved", on_job_removed, handles);
+    if (bus && r >= 0)
+        r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/systemd1",
+                                "org.freedesktop.systemd1.Manager", "UnitFilesChanged", on_unit_files_changed,
+                                handles);
+    if (r < 0)
+        log_warning_errno(r, "Can't listen to systemd: %m");
+}
+
+/* --- what is to be done --- */
+
+/* The hypervisor is there, or nothing of the start is left that would need systemd. */
+static bool is_through(const Handle *handle)
+{
+    MicrovmState state = handle->vm->record.state;
+
+    return handle->late || !handle->handles->server->manager->ready || !state_is_coming(state);
+}
+
+void handle_look(Handle *handle)
+{
+    HandlePhase phase = handle_phase_of(handle);
+    HandleLook look = {.told = handle->told,
+                       .due = handle->due,
+                       .starts = handle->asks_start && handle_is_under_way(handle),
+                       .connected = handle->attached,
+                       .ready = handle->attached && handle->attached->talk.ready};
+    HandleOrder order = handle_order(phase, &look, is_through(handle));
+
+    if (handle->handles->server->manager->host_stopping && order != HANDLE_ORDER_STOP)
+        order = HANDLE_NO_ORDER; /* systemd starts nothing any more */
+    if (order == HANDLE_ORDER_LATER) {
+        if (!handle->due)
+            arm_timer(handle->handles, LATER_USEC);
+        handle->due = true;
+        return;
+    }
+    handle->due = handle->late = false;
+    handle->told = handle_is_wanted(phase);
+    if (order == HANDLE_ORDER_STOP && handle->attached)
+        handle->attached->talk.leaving = true;
+    if (order != HANDLE_NO_ORDER)
+        tell_systemd(handle, order == HANDLE_ORDER_START);
+    handle_talk(handle);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Handles *handles = userdata;
+
+    for (Handle *handle = handles->first; handle; handle = handle->next) {
+        if (!handle->due)
+            continue;
+        handle->late = true;
+        handle_look(handle);
+    }
+    return 0;
+}
+
+Handle *handle_get(Handles *handles, MicroVM *vm)
+{
+    Handle *handle = vm->handle ? vm->handle : calloc(1, sizeof(*handle));
+
+    if (!handle || vm->handle)
+        return handle;
+    *handle = (Handle){.handles = handles, .vm = vm, .next = handles->first};
+    handles->first = vm->handle = handle;
+    return handle;
+}
+
+void handles_update(Handles *handles, MicroVM *vm)
+{
+    Handle *handle = handle_get(handles, vm);
+
+    if (handle)
+        handle_look(handle);
+    else
+        log_oom();
+}
+
+bool handles_pending(const Handles *handles)
+{
+    return handles->gates > 0;
+}
+
+void handles_look(Handles *handles)
+{
+    if (handles->systemd)
+        handles_find_enabled(handles->server->manager, "");
+}
+
+void handles_forget(Handles *handles, MicroVM *vm)
+{
+    Handle *handle = vm->handle;
+
+    if (!handle)
+        return;
+    for (Handle **at = &handles->first; *at; at = &(*at)->next)
+        if (*at == handle) {
+            *at = handle->next;
+            break;
+        }
+    handle_detach(handle);
+    vm->handle = NULL;
+    set_gate(handle, false);
+    sd_bus_slot_unref(handle->call);
+    free(handle->job);
+    free(handle);
+}
+
+/* --- life --- */
+
+int handles_new(BusServer *server, bool systemd, Handles **ret_handles)
+{
+    _cleanup_(handles_freep)
+    Handles *handles = calloc(1, sizeof(*handles));
+    int r;
+
+    if (!handles)
+        return -ENOMEM;
+    handles->server = server;
+    handles->systemd = systemd;
+    handles->fd = -EBADF;
+    r = handles_listen(handles);
+    if (r >= 0)
+        r = sd_event_add_time(server->event, &handles->timer, CLOCK_MONOTONIC, 0, 0, on_timer, handles);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(handles->timer, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
+    *ret_handles = TAKE_PTR(handles);
+    return 0;
+}
+
+Handles *handles_free(Handles *handles)
+{
+    if (!handles)
+        return NULL;
+    /* Processes stay, and attach themselves to the next daemon. microVMs may be gone already. */
+    handles_listen_no_more(handles);
+    while (handles->first) {
+        Handle *next = handles->first->next;
+        sd_bus_slot_unref(handles->first->call);
+        free(handles->first->job);
+        free(handles->first);
+        handles->first = next;
+    }
+    sd_event_source_disable_unref(handles->timer);
+    free(handles);
+    return NULL;
+}

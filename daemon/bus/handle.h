@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The handles of microVMs: microvmd@NAME.service, by which systemctl and anybody's units deal with them.
+ * Their processes are attached here; where systemd is PID 1, it is told when one is to be active and when
+ * not. See docs/adr/0012.
+ */
+#ifndef BUS_HANDLE_H
+#define BUS_HANDLE_H
+
+#include "manager.h"
+
+#include <systemd/sd-bus.h>
+
+typedef struct BusServer BusServer;
+typedef struct Handles Handles;
+
+/* Listens for handles in the runtime directory, which must be locked. `systemd`: PID 1 is to be told. */
+int handles_new(BusServer *server, bool systemd, Handles **ret_handles);
+Handles *handles_free(Handles *handles);
+DEFINE_CLEANUP(Handles *, handles_free)
+
+/* Something of a microVM changed; it goes. */
+void handles_update(Handles *handles, MicroVM *vm);
+void handles_forget(Handles *handles, MicroVM *vm);
+
+/* There are others, or somebody has enabled or disabled one: whether each is enabled is looked up again. */
+void handles_look(Handles *handles);
+
+/* Whether systemd has still to answer for a microVM that is on its way: ready is to be told after that, so
+ * that units which are ordered after a handle find its job. */
+bool handles_pending(const Handles *handles);
+
+/* It was asked whether the host is shutting down, and Manager.host_stopping says so. */
+void handles_host_state_known(Handles *handles);
+
+/* `bus` is a new connection to systemd, or there is none any more (NULL). */
+void handles_systemd_changed(Handles *handles, sd_bus *bus);
+
+/* handle-enabled.c: sets MicroVM.enabled of all, from the links of systemctl enable below `root`. */
+void handles_find_enabled(Manager *manager, const char *root);
+
+#endif

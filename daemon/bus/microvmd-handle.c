@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The process of microvmd@NAME.service: it tells systemd what microvmd says of one microVM, and microvmd when
+ * systemd asks for its end. It decides nothing. There is one for each microVM that runs, so it depends on the
+ * C library only, and on no bus, which bears but 256 connections of one user.
+ */
+#include "bus/handle-talk.h"
+
+#include "base/macro.h"
+#include "microvm/exit.h"
+#include "microvm/names.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+enum {
+    PATIENCE_MSEC = 10 * 1000, /* for a microvmd that is needed now, and not there */
+};
+
+typedef struct Mirror {
+    const char *name;
+    const char *directory; /* of the socket */
+    const char *notify;    /* systemd's socket; NULL: none */
+    const char *attach;    /* what a connection begins with */
+    int microvmd, signals, watch;
+    bool stopping;
+    int64_t deadline_msec; /* for microvmd to be there; 0: any time will do */
+} Mirror;
+
+static int64_t now_msec(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+_Noreturn static void give_up(int code, const char *format, ...) _printf_(2, 3);
+_Noreturn static void give_up(int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(code);
+}
+
+static int make_address(const char *path, struct sockaddr_un *ret_address, socklen_t *ret_size)
+{
+    size_t length = strlen(path);
+
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (length >= sizeof(ret_address->sun_path))
+        return -ENAMETOOLONG;
+    memcpy(ret_address->sun_path, path, length);
+    if (*path == '@') /* an abstract one: sd_notify(3) */
+        ret_address->sun_path[0] = '\0';
+    *ret_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (*path != '@'));
+    return 0;
+}
+
+static void notify(const Mirror *mirror, const char *text)
+{
+    struct sockaddr_un address;
+    socklen_t size;
+    int fd;
+
+    if (!mirror->notify || make_address(mirror->notify, &address, &size) < 0)
+        return;
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&address, size) < 0)
+        fprintf(stderr, "systemd can't be told: %s\n", strerror(errno));
+    safe_close(fd);
+}
+
+/* --- microvmd --- */
+
+static bool say(const Mirror *mirror, const char *verb, const char *name)
+{
+    char message[HANDLE_MESSAGE_MAX];
+    int n = snprintf(message, sizeof(message), "%s%s", verb, name);
+
+    return n < (int)sizeof(message) && send(mirror->microvmd, message, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+static void disconnect(Mirror *mirror)
+{
+    mirror->microvmd = safe_close(mirror->microvmd);
+}
+
+static void attach(Mirror *mirror)
+{
+    _cleanup_free_ char *path = NULL;
+    struct sockaddr_un address;
+    socklen_t size;
+
+    if (asprintf(&path, "%s/" HANDLE_SOCKET_NAME, mirror->directory) < 0 ||
+        make_address(path, &address, &size) < 0)
+        give_up(EXIT_FAILURE, "%s is too long for a socket.", mirror->directory);
+    mirror->microvmd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (mirror->microvmd < 0)
+        give_up(EXIT_FAILURE, "Can't make a socket: %s", strerror(errno));
+    if (connect(mirror->microvmd, (const struct sockaddr *)&address, size) < 0 ||
+        !say(mirror, mirror->attach, mirror->name) || (mirror->stopping && !say(mirror, HANDLE_STOP, "")))
+        disconnect(mirror);
+    else
+        mirror->deadline_msec = 0;
+}
+
+/* "CODE TEXT" */
+_Noreturn static void end(const Mirror *mirror, const char *message)
+{
+    char status[HANDLE_MESSAGE_MAX + 16], *text;
+    int code = (int)strtol(message, &text, 10);
+
+    text += *text == ' ';
+    snprintf(status, sizeof(status), "STATUS=%s", text);
+    notify(mirror, status);
+    if (code != 0)
+        fprintf(stderr, "%s\n", text);
+    exit(code);
+}
+
+static void listen_to_microvmd(Mirror *mirror)
+{
+    char message[HANDLE_MESSAGE_MAX + 1];
+    ssize_t n = recv(mirror->microvmd, message, HANDLE_MESSAGE_MAX, 0);
+
+    if (n < 0 && errno == EINTR)
+        return;
+    if (n <= 0) {
+        disconnect(mirror);
+        notify(mirror, "STATUS=microvmd is away; the microVM goes on without it.");
+        if (mirror->stopping)
+            mirror->deadline_msec = now_msec() + PATIENCE_MSEC;
+        attach(mirror); /* the next one may be there already */
+        return;
+    }
+    message[n] = '\0';
+    if (strncmp(message, HANDLE_EXIT, strlen(HANDLE_EXIT)) == 0)
+        end(mirror, message + strlen(HANDLE_EXIT));
+    if (strncmp(message, "READY=1", strlen("READY=1")) == 0)
+        mirror->attach = HANDLE_READY;
+    else if (strcmp(mirror->attach, HANDLE_ATTACH) == 0)
+        mirror->attach = HANDLE_AGAIN;
+    notify(mirror, message);
+}
+
+/* --- the loop --- */
+
+static void take_signal(Mirror *mirror)
+{
+    struct signalfd_siginfo info;
+
+    if (read(mirror->signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    mirror->stopping = true;
+    if (mirror->microvmd >= 0 && !say(mirror, HANDLE_STOP, ""))
+        disconnect(mirror);
+    if (mirror->microvmd < 0)
+        mirror->deadline_msec = now_msec() + PATIENCE_MSEC;
+}
+
+static void drain_watch(const Mirror *mirror)
+{
+    char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+
+    while (read(mirror->watch, buffer, sizeof(buffer)) > 0)
+        ;
+}
+
+static void wait_once(Mirror *mirror)
+{
+    struct pollfd fds[] = {
+        {.fd = mirror->signals, .events = POLLIN},
+        {.fd = mirror->microvmd, .events = POLLIN}, /* negative: not looked at */
+        {.fd = mirror->microvmd < 0 ? mirror->watch : -1, .events = POLLIN},
+    };
+    int64_t left = mirror->deadline_msec - now_msec();
+
+    if (poll(fds, ELEMENTSOF(fds), mirror->deadline_msec == 0 ? -1 : (int)MAX(left, 0)) < 0) {
+        if (errno != EINTR)
+            give_up(EXIT_FAILURE, "Can't wait: %s", strerror(errno));
+        return;
+    }
+    if (mirror->deadline_msec != 0 && now_msec() >= mirror->deadline_msec && mirror->microvmd < 0)
+        give_up(MICROVM_EXIT_UNREACHABLE, "microvmd is not running%s. See: systemctl status " MICROVM_UNIT,
+                mirror->stopping ? ", so that it can't stop the microVM" : "");
+    if (fds[1].revents)
+        listen_to_microvmd(mirror);
+    if (fds[0].revents)
+        take_signal(mirror);
+    if (fds[2].revents) {
+        drain_watch(mirror);
+        if (mirror->microvmd < 0)
+            attach(mirror);
+    }
+}
+
+static void set_up(Mirror *mirror)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    mirror->signals = signalfd(-1, &signals, SFD_CLOEXEC);
+    mirror->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (mirror->signals < 0 || mirror->watch < 0 ||
+        inotify_add_watch(mirror->watch, mirror->directory, IN_CREATE | IN_MOVED_TO) < 0)
+        give_up(EXIT_FAILURE, "Can't watch %s: %s", mirror->directory, strerror(errno));
+}
+
+int main(int argc, char *argv[])
+{
+    _cleanup_free_ char *directory = NULL;
+    const char *runtime = MICROVM_RUNTIME_DIR;
+    Mirror mirror = {.attach = HANDLE_ATTACH, .microvmd = -EBADF, .notify = getenv("NOTIFY_SOCKET")};
+
+    if (argc == 4 && streq(argv[1], "--runtime-dir"))
+        runtime = argv[2];
+    else if (argc != 2 || *argv[1] == '-')
+        give_up(MICROVM_EXIT_USAGE, "Usage: microvmd-handle [--runtime-dir DIR] NAME\n"
+                                    "systemd runs it, as microvmd@NAME.service. See microvmd(8).");
+    mirror.name = argv[argc - 1];
+    if (asprintf(&directory, "%s/" HANDLE_SOCKET_DIR, runtime) < 0)
+        give_up(EXIT_FAILURE, "Out of memory.");
+    mirror.directory = directory;
+    set_up(&mirror);
+    mirror.deadline_msec = now_msec() + PATIENCE_MSEC;
+    attach(&mirror);
+    for (;;)
+        wait_once(&mirror);
+}

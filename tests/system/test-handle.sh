@@ -1,0 +1,191 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# microvmd@NAME.service: microVMs as units of systemd, for systemctl and for units of somebody else.
+set -u
+# shellcheck source=host.sh
+. "$(dirname "$0")/host.sh"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+
+host_make || tap_bail "no throwaway host"
+microvmd_install
+DIRECT='"driver": "direct", "restart": { "policy": "on-failure", "delay": "100ms" }'
+define db count "$DIRECT"
+define web count "\"autostart\": false, $DIRECT"
+define slow count '"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "1h", "maxDelay": "1h" }'
+define frail count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
+define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
+define off poweroff '"autostart": false, "driver": "direct"'
+
+# Units of somebody else: one that is ordered after a microVM, one that its failure starts.
+UNITS=$HOST_ROOT/etc/systemd/system
+cat >"$UNITS/client.service" <<'END'
+[Unit]
+Wants=microvmd@db.service
+After=microvmd@db.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'microvmctl is-active db >/var/client-start; systemctl is-active microvmd@db >>/var/client-start'
+ExecStop=/bin/sh -c 'microvmctl is-active db >/var/client-stop'
+[Install]
+WantedBy=multi-user.target
+END
+mkdir -p "$UNITS/microvmd@frail.service.d"
+printf '[Unit]\nOnFailure=cry.service\n' >"$UNITS/microvmd@frail.service.d/cry.conf"
+printf '[Service]\nType=oneshot\nExecStart=/bin/touch /run/cried\n' >"$UNITS/cry.service"
+systemctl --quiet --root="$HOST_ROOT" enable microvmd.service client.service
+host_boot || tap_bail "the throwaway host does not boot"
+
+handle() { host systemctl show -P "${2:-ActiveState}" "microvmd@$1.service"; }
+# handle_is NAME STATE: active, reloading, inactive, failed...
+handle_is() { [ "$(handle "$1")" = "$2" ]; }
+# The microVM and its handle are both as they are called.
+both() { is "$1" State "$2" && handle_is "$1" "$3"; }
+no_job() { [ -z "$(host systemctl list-jobs --no-legend)" ]; }
+
+test_order()
+{
+    host systemctl is-active client.service microvmd@db.service microvmd.target
+    grep running "$HOST_ROOT/var/client-start"
+    grep '^active' "$HOST_ROOT/var/client-start"
+    is db State running
+    handle db StatusText | grep '^running: '
+    handle_is web inactive
+}
+tap "at boot a unit of somebody else waits for a microVM" test_order
+
+test_bus()
+{
+    ctl start web
+    wait_for 20 both web running active
+    ctl restart --force web
+    wait_for 20 both web running active
+    ctl stop --force web
+    wait_for 20 both web inactive inactive
+    [ "$(handle web Result)" = success ]
+    ctl start web
+    ctl stop --force web
+    wait_for 20 no_job
+    wait_for 20 both web inactive inactive
+}
+tap "what is started over D-Bus is active, what is stopped is not" test_bus
+
+test_systemctl()
+{
+    local pid
+    host systemctl start microvmd@web
+    both web running active
+    pid=$(prop web MainPID)
+    host systemctl start microvmd@web
+    is web MainPID "$pid"
+    host systemctl restart microvmd@web
+    both web running active
+    differs web MainPID "$pid"
+    wait_for 180 guest_said web 'count 1'
+    host systemctl stop microvmd@web
+    both web inactive inactive
+    is web LastStop clean
+    host systemctl status microvmd@web --no-pager | grep microVM || :
+    fails_with 'failed|code' host systemctl start microvmd@nosuch
+    host journalctl -b -u microvmd@nosuch -o cat --no-pager | grep 'No microVM is called nosuch'
+    # One that can't run fails, and says why.
+    not host systemctl start microvmd@broken
+    both broken failed failed
+    handle broken StatusText | grep nonsense
+    # And also where it was not systemctl that has started it.
+    host systemctl reset-failed microvmd@broken
+    not ctl start broken
+    wait_for 20 both broken failed failed
+}
+tap "systemctl start, restart and stop" test_systemctl
+
+test_policy()
+{
+    ctl start slow frail off
+    wait_for 20 both slow running active
+    wait_for 20 both frail running active
+    host kill -KILL "$(prop slow MainPID)" "$(prop frail MainPID)"
+    wait_for 20 both slow backoff reloading
+    wait_for 20 both frail failed failed
+    wait_for 20 test -e "$HOST_ROOT/run/cried" || host test -e /run/cried
+    host systemctl stop microvmd@slow
+    both slow inactive inactive
+    host systemctl start microvmd@frail
+    both frail running active
+    ctl stop --force frail
+    # A guest that powers itself off.
+    wait_for 180 both off inactive inactive
+    [ "$(handle off Result)" = success ]
+}
+tap "within the restart policy it stays active, what gives up fails" test_policy
+
+test_daemon()
+{
+    local run pid
+    ctl start web
+    wait_for 20 both web running active
+    run=$(run_of web)
+    pid=$(handle web MainPID)
+    host systemctl restart microvmd.service
+    both web running active
+    host kill -KILL "$(host systemctl show -P MainPID microvmd.service)"
+    wait_for 60 both web running active
+    host systemctl stop microvmd.service
+    handle_is web active
+    handle web StatusText | grep away
+    host systemctl start microvmd.service
+    attached() { handle web StatusText | grep '^running: '; }
+    wait_for 20 attached
+    [ "$(run_of web)" = "$run" ]
+    [ "$(handle web MainPID)" = "$pid" ]
+    host systemctl daemon-reexec
+    # The process of a handle is nothing that the microVM depends on.
+    host kill -KILL "$pid"
+    other_pid() { [ "$(handle web MainPID)" != "$pid" ] && handle_is web active; }
+    wait_for 20 other_pid
+    [ "$(run_of web)" = "$run" ]
+    # Still known after systemd was executed anew.
+    ctl stop --force web
+    wait_for 20 both web inactive inactive
+    ctl start web
+    wait_for 20 both web running active
+}
+tap "it outlives microvmd, and its own process" test_daemon
+
+test_contrary()
+{
+    local i
+    for i in $(seq 6); do
+        ctl start --no-block web &
+        host systemctl stop --no-block microvmd@web &
+        ctl stop --force --no-block web &
+        host systemctl start --no-block microvmd@web &
+        wait
+        [ $((i % 2)) = 0 ] && ctl stop --force --no-block web
+    done
+    agree() { both web running active || both web inactive inactive; }
+    wait_for 60 no_job
+    wait_for 100 agree
+    holds 2 agree
+    ctl stop --force web
+    wait_for 20 both web inactive inactive
+    holds 1 both web inactive inactive
+}
+tap "contrary requests at once end in agreement" test_contrary
+
+# Here, and not in the test's subshell: it is our child.
+host_poweroff 120
+tap "the host powers off in time" test $? = 0
+
+journal() { journalctl --directory="$HOST_ROOT/var/log/journal" --quiet --no-pager "$@"; }
+
+test_shutdown()
+{
+    grep running "$HOST_ROOT/var/client-stop"
+    journal -o cat MICROVM_NAME=db | grep 'stopped: the guest shut itself down'
+    not grep . <(journal -o cat UNIT=microvmd@db.service | grep -iE 'failed|timed out')
+}
+tap "who is ordered after a microVM is stopped before it" test_shutdown
+
+tap_end
