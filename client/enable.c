@@ -3,6 +3,7 @@
 #include "definition.h"
 #include "jobs.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define AUTOSTART_FILE "50-autostart.json"
@@ -70,6 +71,21 @@ static int set_autostart_of(Ctl *ctl, const VmRow *row, const char *directory, b
     return define_call(ctl, &call);
 }
 
+/* systemctl has a switch of its own, which is not ours to turn. */
+static void tell_enabled_unit(Ctl *ctl, const VmRow *row)
+{
+    _cleanup_json_ cJSON *properties = NULL;
+    const cJSON *source;
+
+    if (ctl_get_all(ctl, row->path, row->name, &properties) != MICROVM_EXIT_OK)
+        return;
+    cJSON_ArrayForEach (source, cJSON_GetObjectItemCaseSensitive(properties, "AutostartSources"))
+        if (strcmp(cJSON_GetStringValue(source), "systemd") == 0)
+            fprintf(stderr,
+                    "systemd starts %s with the host all the same. To undo that: systemctl disable %s%s\n",
+                    row->name, MICROVM_HANDLE_PREFIX, row->name);
+}
+
 static int set_autostart(Ctl *ctl, bool autostart)
 {
     _cleanup_(jobs_clear)
@@ -83,6 +99,8 @@ static int set_autostart(Ctl *ctl, bool autostart)
         code = define_directory(ctl, &directory);
     for (size_t i = 0; i < rows.count && code == MICROVM_EXIT_OK; i++)
         code = set_autostart_of(ctl, &rows.items[i], directory, autostart);
+    for (size_t i = 0; i < rows.count && code == MICROVM_EXIT_OK && !autostart && !ctl->quiet; i++)
+        tell_enabled_unit(ctl, &rows.items[i]);
     if (code == MICROVM_EXIT_OK && (ctl->given & OPTION_NOW))
         code = autostart ? jobs_run(ctl, "Start", &rows, &jobs) : jobs_stop(ctl, &rows, &jobs);
     return code;

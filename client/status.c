@@ -58,6 +58,21 @@ static void print_outdated(Ctl *ctl, const VmRow *row, const cJSON *p)
         print_changes(cJSON_GetArrayItem(plan, 0));
 }
 
+static void print_autostart(const cJSON *p)
+{
+    const cJSON *sources = cJSON_GetObjectItemCaseSensitive(p, "AutostartSources"), *source;
+    char text[128] = "";
+
+    cJSON_ArrayForEach (source, sources) {
+        const char *word = cJSON_GetStringValue(source);
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", *text ? ", " : " (",
+                 word && strcmp(word, "systemd") == 0 ? "systemctl enable"
+                 : word                               ? word
+                                                      : "");
+    }
+    print_line("Autostart", "%s%s%s", json_flag(p, "Autostart") ? "yes" : "no", text, *text ? ")" : "");
+}
+
 static void print_definition(const cJSON *p)
 {
     const char *path = json_text(p, "DefinitionPath"), *error = json_text(p, "DefinitionError");
@@ -67,7 +82,9 @@ static void print_definition(const cJSON *p)
     /* Of one that failed for it, the reason says so already. */
     if (*error && strcmp(error, json_text(p, "StateReason")) != 0)
         print_line("Invalid", "%s", error);
-    print_line("Autostart", "%s", json_flag(p, "Autostart") ? "yes" : "no");
+    print_autostart(p);
+    if (*json_text(p, "RivalUnit"))
+        print_line("Rival", "%s of MicroVM.nix runs one of this name", json_text(p, "RivalUnit"));
 }
 
 static void print_driver(const cJSON *p)

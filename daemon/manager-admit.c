@@ -207,6 +207,12 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
         return say_why(ret_reason, 0, "held: the driver is asked what runs already");
     if (!host_known)
         return say_why(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
+    if (vm->rival_unit)
+        return say_why(
+            ret_reason, -EBUSY,
+            "%s of MicroVM.nix runs it on this host: stop that (systemctl stop %s), or give this one "
+            "another name",
+            vm->rival_unit, vm->rival_unit);
     r = vm->pulls_in ? pull_in(manager, vm, ret_reason) : 0;
     if (r >= 0)
         r = check_order(manager, vm, ret_reason);

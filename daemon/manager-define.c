@@ -91,7 +91,7 @@ const char *manager_definition_state(Manager *manager, const char *name)
         return NULL;
     if (vm_is_undeclared(vm))
         return "undeclared";
-    return !vm->spec ? "invalid" : vm->spec->autostart ? "enabled" : "disabled";
+    return !vm->spec ? "invalid" : vm->spec->autostart || vm->enabled ? "enabled" : "disabled";
 }
 
 /* --- changes --- */

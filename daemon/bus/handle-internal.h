@@ -25,6 +25,7 @@ struct Handle {
     bool known;         /* something of it has been told before, in this life of the daemon */
     bool gates;         /* handles_pending() for the sake of it */
     bool end_asked;     /* systemd asks for its end, and was asked back whether the host goes down */
+    bool stop_waits;    /* for its driver to be asked what runs, which has not happened yet */
     bool asks_start;    /* that `call` and `job` are about */
     sd_bus_slot *call;  /* to systemd, which has not answered yet */
     char *job;          /* that it has answered with; NULL: none, or it is over */

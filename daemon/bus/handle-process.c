@@ -117,7 +117,13 @@ static void request_stop(Handle *handle)
  */
 static void decide(Handle *handle)
 {
+    const MicroVM *vm = handle->vm;
+
     handle->end_asked = false;
+    handle->stop_waits =
+        state_is_alive(vm->record.state) && !vm->driver_online && !handle->handles->server->manager->ready;
+    if (handle->stop_waits)
+        return;
     if (!handle->handles->server->manager->host_stopping)
         request_stop(handle);
     else if (handle->attached)

@@ -218,6 +218,8 @@ void handle_look(Handle *handle)
 
     if (handle->handles->server->manager->host_stopping && order != HANDLE_ORDER_STOP)
         order = HANDLE_NO_ORDER; /* systemd starts nothing any more */
+    if (handle->stop_waits)
+        handle_end_asked(handle);
     if (order == HANDLE_ORDER_LATER) {
         if (!handle->due)
             arm_timer(handle->handles, LATER_USEC);
@@ -265,6 +267,13 @@ void handles_update(Handles *handles, MicroVM *vm)
         handle_look(handle);
     else
         log_oom();
+}
+
+void handles_manager_ready(Handles *handles)
+{
+    for (Handle *handle = handles->first; handle; handle = handle->next)
+        if (handle->stop_waits)
+            handle_look(handle);
 }
 
 bool handles_pending(const Handles *handles)

@@ -23,6 +23,9 @@ DEFINE_CLEANUP(Handles *, handles_free)
 void handles_update(Handles *handles, MicroVM *vm);
 void handles_forget(Handles *handles, MicroVM *vm);
 
+/* Who was waited for has answered, or will not. */
+void handles_manager_ready(Handles *handles);
+
 /* There are others, or somebody has enabled or disabled one: whether each is enabled is looked up again. */
 void handles_look(Handles *handles);
 

@@ -11,9 +11,9 @@
 
 #define ANSWER_TIMEOUT_USEC UINT64_C(5000000)
 
-static void tell_manager(BusServer *server, bool stopping)
+static void tell_manager(BusServer *server)
 {
-    manager_host_state(server->manager, stopping);
+    manager_host_state(server->manager, server->host_stopping);
     if (server->handles)
         handles_host_state_known(server->handles);
 }
@@ -28,7 +28,10 @@ static int on_state(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
     if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_enter_container(reply, 'v', "s") > 0 &&
         sd_bus_message_read(reply, "s", &state) < 0)
         state = NULL;
-    tell_manager(server, streq(state, "stopping"));
+    server->host_stopping = streq(state, "stopping");
+    /* What asks for this wants to start something; then that is to be known as well. */
+    if (!bus_rivals_query(server, tell_manager))
+        tell_manager(server);
     return 0;
 }
 
@@ -61,7 +64,8 @@ void bus_host_state_query(BusServer *server)
     }
     if (r < 0) {
         server->systemd = sd_bus_close_unref(server->systemd);
-        tell_manager(server, false);
+        server->host_stopping = false;
+        tell_manager(server);
     }
 }
 

@@ -93,8 +93,11 @@ static void send_jobs(BusServer *server)
 
 void bus_server_flush(BusServer *server)
 {
-    if (server->handles && server->vms_changed)
+    if (server->handles && server->vms_changed) {
         handles_look(server->handles);
+        if (sd_booted() > 0)
+            bus_rivals_query(server, NULL);
+    }
     server->vms_changed = false;
     for (size_t i = 0; i < server->n_dirty; i++) {
         int r = bus_emit_vm_changed(server, server->dirty[i]);
@@ -205,7 +208,8 @@ void bus_server_check_ready(BusServer *server)
     server->ready_due = false;
     tell_status(server);
     sd_notify(0, "READY=1");
-    log_info("Ready: %zu microVMs known.", server->manager->n_vms);
+    log_fields(LOG_INFO, NULL, 0, (const char *[]){"MESSAGE_ID=" MICROVM_MESSAGE_READY, NULL},
+               "Ready: %zu microVMs known.", server->manager->n_vms);
 }
 
 static void on_ready(Manager *manager, void *userdata)
@@ -214,6 +218,8 @@ static void on_ready(Manager *manager, void *userdata)
 
     server->ready_due = true;
     bus_server_flush(server); /* what is started is told first */
+    if (server->handles)
+        handles_manager_ready(server->handles);
     bus_server_check_ready(server);
 }
 
@@ -329,6 +335,7 @@ BusServer *bus_server_free(BusServer *server)
     free(server->dirty);
     sd_event_source_disable_unref(server->flush);
     sd_bus_slot_unref(server->host_state_call);
+    sd_bus_slot_unref(server->rivals.call);
     sd_bus_flush_close_unref(server->bus);
     sd_bus_close_unref(server->systemd);
     sd_event_unref(server->event);

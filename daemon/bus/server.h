@@ -10,6 +10,7 @@
 
 typedef struct Authorization Authorization;
 typedef struct PendingJob PendingJob;
+typedef void (*bus_rivals_fn)(BusServer *server);
 
 struct BusServer {
     sd_event *event;
@@ -17,9 +18,14 @@ struct BusServer {
     Manager *manager; /* set before any method can come */
     sd_bus *systemd;  /* to PID 1, where that is systemd; else NULL */
     sd_bus_slot *host_state_call;
-    Handles *handles; /* NULL: none */
-    bool ready_due;   /* it is ready, but that waits for handles */
-    bool vms_changed; /* there are others */
+    bool host_stopping; /* the last answer */
+    Handles *handles;   /* NULL: none */
+    bool ready_due;     /* it is ready, but that waits for handles */
+    bool vms_changed;   /* there are others */
+    struct {
+        sd_bus_slot *call;
+        bus_rivals_fn done;
+    } rivals;
     bool manager_changed;
     MicroVM **dirty; /* whose properties changed and were not told yet */
     size_t n_dirty;
@@ -153,5 +159,9 @@ void bus_server_check_ready(BusServer *server);
 sd_bus *bus_systemd(BusServer *server);
 void bus_host_state_connect(BusServer *server);
 void bus_host_state_query(BusServer *server);
+
+/* rivals.c: has MicroVM.rival_unit of all looked up, and then calls `done` (may be NULL). False: there is
+ * nobody to ask, so it does not. */
+bool bus_rivals_query(BusServer *server, bus_rivals_fn done);
 
 #endif

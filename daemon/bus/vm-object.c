@@ -139,7 +139,12 @@ static uint64_t get_memory(const MicroVM *vm)
 
 static uint64_t get_autostart(const MicroVM *vm)
 {
-    return vm->spec && vm->spec->autostart;
+    return vm->spec && (vm->spec->autostart || vm->enabled);
+}
+
+static const char *get_rival_unit(const MicroVM *vm)
+{
+    return vm->rival_unit;
 }
 
 static uint64_t get_start_timestamp(const MicroVM *vm)
@@ -184,8 +189,8 @@ static const char *get_definition_error(const MicroVM *vm)
     return vm->definition_error;
 }
 
-/* 'g': the generation, whose text is made on the fly; 'o', 'z': reasons and parts, lists of words; 'l':
- * labels. */
+/* 'g': the generation, whose text is made on the fly; 'a', 'o', 'z': sources, reasons and parts, lists of
+ * words; 'l': labels. */
 static const struct {
     const char *name;
     char type;
@@ -215,6 +220,8 @@ static const struct {
     {"VCPUs", 'u', NULL, get_vcpus},
     {"MemoryBytes", 't', NULL, get_memory},
     {"Autostart", 'b', NULL, get_autostart},
+    {"AutostartSources", 'a', NULL, NULL},
+    {"RivalUnit", 's', get_rival_unit, NULL},
     {"StartTimestamp", 't', NULL, get_start_timestamp},
     {"ReadyTimestamp", 't', NULL, get_ready_timestamp},
     {"NRestarts", 'u', NULL, get_restarts},
@@ -245,6 +252,18 @@ static int append_labels(sd_bus_message *reply, const MicroVM *vm)
     for (size_t i = 0; vm->spec && i < vm->spec->n_labels && r >= 0; i++)
         r = sd_bus_message_append(reply, "{ss}", vm->spec->labels[i].name, vm->spec->labels[i].value);
     return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_autostart(sd_bus_message *reply, const MicroVM *vm)
+{
+    const char *sources[3] = {NULL};
+    size_t n = 0;
+
+    if (vm->spec && vm->spec->autostart)
+        sources[n++] = "definition";
+    if (vm->spec && vm->enabled)
+        sources[n++] = "systemd";
+    return sd_bus_message_append_strv(reply, (char **)sources);
 }
 
 static int append_reasons(sd_bus_message *reply, const MicroVM *vm)
@@ -279,6 +298,8 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
             return append_generation(reply, vm);
         if (properties[i].type == 'l')
             return append_labels(reply, vm);
+        if (properties[i].type == 'a')
+            return append_autostart(reply, vm);
         if (properties[i].type == 'o')
             return append_reasons(reply, vm);
         if (properties[i].type == 'z')
@@ -351,6 +372,8 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("VCPUs", "u"),
     PROPERTY("MemoryBytes", "t"),
     PROPERTY("Autostart", "b"),
+    PROPERTY("AutostartSources", "as"),
+    PROPERTY("RivalUnit", "s"),
     PROPERTY("StartTimestamp", "t"),
     PROPERTY("ReadyTimestamp", "t"),
     PROPERTY("NRestarts", "u"),

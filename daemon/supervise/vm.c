@@ -98,6 +98,7 @@ MicroVM *vm_free(MicroVM *vm)
     free(vm->former_path);
     free(vm->driver_reason);
     free(vm->unit);
+    free(vm->rival_unit);
     free(vm->end_text);
     free(vm->seen.unit);
     free(vm->seen.command);
@@ -125,6 +126,23 @@ void vm_set_enabled(MicroVM *vm, bool enabled)
     if (vm->enabled == enabled)
         return;
     vm->enabled = enabled;
+    vm->host->changed(vm, vm->host->userdata);
+}
+
+void vm_set_rival(MicroVM *vm, const char *unit)
+{
+    if (streq(vm->rival_unit, unit))
+        return;
+    if (free_and_strdup(&vm->rival_unit, unit) < 0) {
+        log_oom();
+        return;
+    }
+    if (unit)
+        log_vm_warning(
+            vm->name,
+            "%s of MicroVM.nix is a microVM of the same name on this host. microvmd leaves it alone, and "
+            "does not start its own while that one runs.",
+            unit);
     vm->host->changed(vm, vm->host->userdata);
 }
 

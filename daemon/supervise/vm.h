@@ -73,6 +73,7 @@ struct MicroVM {
     bool bus_dirty;    /* its properties changed and that was not told yet */
     Handle *handle;    /* set, used and freed by the bus layer */
     bool enabled;      /* its handle is, so that it starts with the host */
+    char *rival_unit;  /* of MicroVM.nix, that runs one of this name; NULL: none */
     char *state_dir, *runtime_dir, *record_path;
 
     VmSpec *spec;            /* what its definition says now; NULL: none, or a broken one */
@@ -135,6 +136,8 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
 /* What files were found to be another one than the present run was started with: OUTDATED() bits. */
 void vm_set_outdated_files(MicroVM *vm, unsigned outdated);
 
+/* A unit of MicroVM.nix of its name, that runs or is about to; NULL: none. */
+void vm_set_rival(MicroVM *vm, const char *unit);
 /* Whether its handle is enabled. */
 void vm_set_enabled(MicroVM *vm, bool enabled);
 

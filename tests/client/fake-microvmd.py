@@ -78,6 +78,7 @@ class MicroVM(dbus.service.Object):
             "Driver": "libvirt", "DriverOnline": True, "Accel": "tcg", "AccelReason": "no /dev/kvm here", "Unit": "",
             "MainPID": dbus.UInt32(4242 if state == "running" else 0), "UUID": "00112233-4455-6677-8899-aabbccddeeff",
             "Generation": "", "VCPUs": dbus.UInt32(2), "MemoryBytes": dbus.UInt64(512 << 20), "Autostart": True,
+            "AutostartSources": dbus.Array(["definition"], signature="s"), "RivalUnit": "",
             "StartTimestamp": dbus.UInt64(0), "ReadyTimestamp": dbus.UInt64(0), "NRestarts": dbus.UInt32(3),
             "NextRestartTimestamp": dbus.UInt64(0), "Outdated": False, "Undeclared": False,
             "DefinitionPath": f"{manager.directories[name in manager.vendor]}/{name}.json",

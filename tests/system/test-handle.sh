@@ -174,6 +174,50 @@ test_contrary()
 }
 tap "contrary requests at once end in agreement" test_contrary
 
+test_enable()
+{
+    sources() { host busctl --system --json=short get-property org.microvm1 "/org/microvm1/vm/$1" \
+        org.microvm1.MicroVM AutostartSources | grep -F "$2" >/dev/null; }
+    sources db '"data":["definition"]'
+    sources web '"data":[]'
+    exits 1 ctl is-enabled web
+    host systemctl enable --now microvmd@web
+    both web running active
+    [ "$(host systemctl is-enabled microvmd@web)" = enabled ]
+    wait_for 10 sources web '"data":["systemd"]'
+    is web Autostart true
+    ctl is-enabled web
+    ctl status web | grep 'Autostart: yes (systemctl enable)'
+    ctl status db | grep 'Autostart: yes (definition)'
+    ctl disable web 2>&1 | grep 'systemctl disable microvmd@web'
+    host systemctl disable --now microvmd@web
+    both web inactive inactive
+    wait_for 10 sources web '"data":[]'
+    is web Autostart false
+}
+tap "systemctl enable is an autostart" test_enable
+
+test_rival()
+{
+    host mkdir -p /var/lib/microvms/web
+    printf '[Service]\nExecStart=/bin/sleep infinity\n' >"$UNITS/microvm@.service"
+    host systemctl daemon-reload
+    host systemctl start microvm@web
+    not ctl start web
+    is web State failed
+    is web RivalUnit microvm@web.service
+    { ctl status web || :; } | grep 'Rival: microvm@web.service of MicroVM.nix'
+    prop web StateReason | grep 'systemctl stop microvm@web.service'
+    host systemctl is-active microvm@web.service
+    not host systemctl start microvmd@web
+    host systemctl stop microvm@web
+    ctl start web
+    is web RivalUnit ""
+    ctl stop --force web
+    host rm -r /var/lib/microvms
+}
+tap "what MicroVM.nix runs under the same name is left alone" test_rival
+
 # Here, and not in the test's subshell: it is our child.
 host_poweroff 120
 tap "the host powers off in time" test $? = 0

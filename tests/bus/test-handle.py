@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""microvmd-handle, the process of microvmd@NAME.service, and what microvmd says to it; without systemd. Prints TAP."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import BUILD, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+
+QEMU = "qemu-system-x86_64"
+
+
+def start_daemon(host):
+    before = os.environ["PATH"]
+    os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
+    try:
+        host.start()
+    finally:
+        os.environ["PATH"] = before
+
+
+def make_host():
+    host = Host("test:///default", "direct")
+    os.mkdir(host.path("bin"))
+    shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
+    os.chmod(host.path("bin/" + QEMU), 0o755)
+    host.define("web", accel="tcg", restart={"policy": "on-failure", "delay": "1h", "maxDelay": "1h"})
+    host.define("frail", accel="tcg", restart={"policy": "no"})
+    start_daemon(host)
+    return host
+
+
+class Handle:
+    """Its process, and what it tells systemd."""
+
+    def __init__(self, host, name):
+        path = host.path(f"notify-{name}")
+        if os.path.exists(path):
+            os.unlink(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.settimeout(60)
+        self.process = subprocess.Popen([os.path.join(BUILD, "microvmd-handle"), "--runtime-dir", host.path("run"), name],
+                                        env={**os.environ, "NOTIFY_SOCKET": path}, stderr=subprocess.PIPE, text=True)
+
+    def says(self, word):
+        """Waits for a message that has it; what else was said meanwhile is returned."""
+        said = []
+        while True:
+            said.append(self.socket.recv(4096).decode())
+            if word in said[-1]:
+                return said
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def ends(self, code):
+        error = self.process.communicate(timeout=60)[1]
+        assert self.process.returncode == code, (self.process.returncode, error)
+        self.socket.close()
+        return error
+
+
+def state(host, name="web"):
+    return host.vm(name, "State")
+
+
+def kill_hypervisor(host, name):
+    os.kill(host.vm(name, "MainPID"), signal.SIGKILL)
+
+
+def test_starts_and_stops(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    assert state(host) == "running"
+    handle.stop()
+    handle.says("STATUS=stopping")
+    assert handle.ends(0) == ""
+    assert state(host) == "inactive"
+
+
+def test_takes_what_runs(host):
+    host.ctl("start", "web")
+    pid = host.vm("web", "MainPID")
+    handle = Handle(host, "web")
+    handle.says("READY=1\nSTATUS=running: ")
+    assert host.vm("web", "MainPID") == pid
+    host.ctl("stop", "--force", "web")
+    handle.ends(0)
+
+
+def test_failure_within_the_policy(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    kill_hypervisor(host, "web")
+    said = handle.says("STATUS=backoff")
+    assert "RELOADING=1" in said[-1], said
+    host.ctl("start", "web")
+    handle.says("READY=1")
+    host.ctl("restart", "--force", "web")
+    handle.says("RELOADING=1")
+    handle.says("READY=1")
+    handle.stop()
+    handle.ends(0)
+
+
+def test_failure(host):
+    handle = Handle(host, "frail")
+    handle.says("READY=1")
+    kill_hypervisor(host, "frail")
+    assert "SIGKILL" in handle.ends(1)
+    assert state(host, "frail") == "failed"
+    # To start it again is a new wish.
+    handle = Handle(host, "frail")
+    handle.says("READY=1")
+    host.ctl("stop", "--force", "frail")
+    handle.ends(0)
+
+
+def test_daemon_away(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    pid = host.vm("web", "MainPID")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        host.stop(number)
+        handle.says("microvmd is away")
+        start_daemon(host)
+        handle.says("STATUS=running")
+        assert host.vm("web", "MainPID") == pid
+    # What happened to the microVM meanwhile is no wish to start it.
+    host.stop()
+    handle.says("microvmd is away")
+    os.kill(pid, signal.SIGKILL)
+    start_daemon(host)
+    handle.says("RELOADING=1")
+    assert state(host) == "backoff"
+    host.ctl("stop", "web")
+    handle.ends(0)
+    assert state(host) == "inactive"
+
+
+def test_stop_while_daemon_is_away(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    host.stop()
+    handle.says("microvmd is away")
+    handle.stop()
+    start_daemon(host)
+    handle.ends(0)
+    assert state(host) == "inactive"
+    # Nobody is there for long: it says so, and the microVM is what it was.
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    host.stop()
+    handle.says("microvmd is away")
+    handle.stop()
+    assert "microvmd is not running" in handle.ends(69)
+    start_daemon(host)
+    assert state(host) == "running"
+    host.ctl("stop", "--force", "web")
+
+
+def test_process_killed(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    handle.process.kill()
+    handle.ends(-signal.SIGKILL)
+    assert state(host) == "running"
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    handle.stop()
+    handle.ends(0)
+
+
+def test_unknown(host):
+    assert "No microVM is called nobody" in Handle(host, "nobody").ends(4)
+    host.write("vms/broken.json", "{ ")
+    host.reload()
+    assert "broken.json" in Handle(host, "broken").ends(1)
+
+
+def test_gone(host):
+    handle = Handle(host, "web")
+    handle.says("READY=1")
+    os.unlink(host.path("vms/web.json"))
+    host.reload()
+    host.ctl("stop", "--force", "web")
+    handle.ends(0)
+    wait_for("its end", lambda: "web" not in host.ctl("list").stdout)
+    assert "No microVM is called web" in Handle(host, "web").ends(4)
+
+
+def test_foreign_words(host):
+    """Root's, but what comes there is looked at all the same."""
+    path = host.path("run/daemon/handles")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    for word in (b"stop", b"attach ", b"attach ../../etc", b"x" * 4095, b"\0", b"ready web\0stop"):
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.settimeout(60)
+        client.connect(path)
+        client.send(word)
+        assert client.recv(4096)
+        client.close()
+    assert state(host) == "inactive"
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), make_host))
