@@ -35,7 +35,7 @@ LONG = {
     "fuzz/fuzz-loader": 61, "fuzz/fuzz-xml": 61, "system/test-shutdown": 47, "client/test-client": 40,
     "libvirt/test-libvirt-driver": 33, "system/test-first-microvm": 30, "bus/test-bus": 25, "bus/test-direct": 60, "bus/test-plan": 15,
     "unit/test-json-schema": 15, "system/test-units": 85, "chaos/test-chaos": 25, "system/test-sandbox": 57, "bus/test-faults": 20,
-    "bus/test-order": 25, "bus/test-why": 25, "system/test-events": 45, "system/test-handle": 50,
+    "bus/test-order": 25, "bus/test-why": 25, "system/test-events": 45, "system/test-handle": 50, "system/test-upgrade": 90,
 }
 # Frames are found by their pointers, which is many times faster than by unwinding tables; but libvirt has no pointers,
 # and leaks that it has towards a real libvirtd are known (lsan.supp) by its functions.

@@ -38,8 +38,11 @@ static int read_into(VmSpec *spec, const TableReader *reader, const SpecContext 
 int vm_spec_read(const char *name, const char *path, const JsonDocument *document, const SpecContext *context,
                  ProblemList *problems, VmSpec **ret_spec)
 {
-    TableReader reader = {
-        .document = document, .file = path, .problems = problems, .below = context->defaults_path};
+    TableReader reader = {.document = document,
+                          .file = path,
+                          .problems = problems,
+                          .below = context->defaults_path,
+                          .recorded = context->recorded};
     _cleanup_(vm_spec_unrefp)
     VmSpec *spec = calloc(1, sizeof(*spec));
     int r;

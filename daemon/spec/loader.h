@@ -16,6 +16,7 @@ typedef struct SpecContext {
     const char *defaults_path;
     /* Refuses what those who are to run it can't do; NULL: it has been found good before. */
     void (*check)(const VmSpec *spec, const TableReader *reader);
+    bool recorded; /* see TableReader */
 } SpecContext;
 
 /* Largest definition file that is read, in bytes. */

@@ -64,7 +64,9 @@ static void unknown_key(const TableReader *reader, const KeyTable *table, const 
         n++;
     }
     meant = problem_list_is_full(reader->problems) ? NULL : did_you_mean(name, names, n);
-    if (meant)
+    if (reader->recorded)
+        table_problem(reader, PROBLEM_WARNING, pointer, true, "there is no key \"%s\"; it is left out", name);
+    else if (meant)
         table_problem(reader, PROBLEM_ERROR, pointer, true, "there is no key \"%s\"; did you mean \"%s\"?",
                       name, meant);
     else

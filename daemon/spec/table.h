@@ -108,6 +108,7 @@ typedef struct TableReader {
     const JsonDocument *document;
     const char *file; /* for places that name none */
     ProblemList *problems;
+    bool recorded;     /* written by microvmd itself, maybe a later one: a key it does not know is left out */
     bool incomplete;   /* there is more of it elsewhere: elements that are merged may lack something */
     const char *below; /* what is in the files whose paths begin so may be for others; NULL: nothing is */
 } TableReader;

@@ -25,7 +25,7 @@ uint64_t now_boottime_usec(void)
 static void load_recorded_spec(MicroVM *vm, const char *text, VmSpec **ret_spec)
 {
     _cleanup_problems_ ProblemList problems = {0};
-    SpecContext defaults = {.driver = vm->record.driver};
+    SpecContext defaults = {.driver = vm->record.driver, .recorded = true};
     int r;
 
     if (!text)
