@@ -47,7 +47,7 @@ struct Handles {
 
 static inline HandlePhase handle_phase_of(const Handle *handle)
 {
-    return handle_phase(handle->vm->record.state, handle->vm->readiness, handle->vm->record.again);
+    return handle_phase(handle->vm->record.state, handle->vm->record.readiness.state, handle->vm->record.again);
 }
 
 /* That of a microVM, found or made; NULL: out of memory. */

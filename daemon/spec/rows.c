@@ -299,7 +299,7 @@ static const KeyRow vm_rows[] = {
     {.key = "readiness.onTimeout", .type = KEY_ENUM, AT(VmSpec, readiness_on_timeout), .fallback = "wait",
      WORDS(on_timeout, ON_TIMEOUT), NEXT_START,
      WITH_WORDS("readiness.type", ~WORD(READINESS_NONE)),
-     .doc = "What to do with a guest that is not ready by then."},
+     .doc = "What to do with a guest that is not ready by then. wait: it is kept, and may yet become ready."},
     {.key = "readiness.pattern", .type = KEY_STRING, AT(VmSpec, readiness_pattern), .take = take_text,
      NEXT_START,
      WITH_WORDS("readiness.type", WORD(READINESS_CONSOLE)),

@@ -74,7 +74,7 @@ class MicroVM(dbus.service.Object):
         self.manager, self.name = manager, name
         self.properties = {
             "Name": name, "State": state, "StateReason": "for a reason", "StateTimestamp": dbus.UInt64(1700000000000000),
-            "Readiness": "none", "Result": "success", "LastStop": "", "Job": dbus.UInt64(0), "Hypervisor": "qemu",
+            "Readiness": "none", "ReadinessReason": "", "StatusText": "", "Result": "success", "LastStop": "", "Job": dbus.UInt64(0), "Hypervisor": "qemu",
             "Driver": "libvirt", "DriverOnline": True, "Accel": "tcg", "AccelReason": "no /dev/kvm here", "Unit": "",
             "MainPID": dbus.UInt32(4242 if state == "running" else 0), "UUID": "00112233-4455-6677-8899-aabbccddeeff",
             "Generation": "", "VCPUs": dbus.UInt32(2), "MemoryBytes": dbus.UInt64(512 << 20), "Autostart": True,
@@ -311,7 +311,8 @@ class Manager(dbus.service.Object):
             MicroVM(self, "web", "running", StateReason="its guest runs", Outdated=True,
                     Labels=dbus.Dictionary({"tier": "front"}, signature="ss"),
                     OutdatedReasons=dbus.Array(["definition", "kernel"], signature="s")),
-            MicroVM(self, "db", "running", Loosened=dbus.Array(["network", "systemCalls"], signature="s")),
+            MicroVM(self, "db", "running", Loosened=dbus.Array(["network", "systemCalls"], signature="s"), Readiness="waiting",
+                    ReadinessReason="waiting for the guest's port 80: connection refused", StatusText="\x1b[2Jstarting"),
             MicroVM(self, "slow"),
             MicroVM(self, "stuck", "failed", Result="guest-panic"),
             MicroVM(self, "bad", "backoff", NextRestartTimestamp=dbus.UInt64((int(time.time()) + 3600) * 1000000)),

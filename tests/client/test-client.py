@@ -260,6 +260,19 @@ def test_is_active(it):
     assert json.loads(expect(it, 0, "is-active", "web", "--json").stdout) == [{"Name": "web", "State": "running"}]
 
 
+def test_readiness(it):
+    card = expect(it, 0, "status", "db").stdout
+    assert "Readiness: waiting for the guest's port 80: connection refused\n" in card, card
+    assert 'Status: "\\x1b[2Jstarting"\n' in card, card
+    assert "Readiness:" not in expect(it, 0, "status", "web").stdout
+    expect(it, 0, "start", "web", "--wait=ready")
+    assert it.calls("Start") == [["web", "Start", {"wait": "ready"}]]
+    expect(it, 0, "restart", "web", "--wait", "running", "--force")
+    assert it.calls("Restart") == [["web", "Restart", {"wait": "running", "force": True}]]
+    expect(it, 2, "start", "web", "--wait=up", err="running or ready")
+    expect(it, 2, "stop", "web", "--wait=ready", err="--wait")
+
+
 def test_jobs(it):
     result = expect(it, 0, "start", "slow", "web", "web")
     assert result.stdout == result.stderr == ""
