@@ -144,9 +144,10 @@ static int make_request(Probe *probe, const ProbeTarget *target)
 {
     probe->http = target->path;
     if (probe->http)
-        probe->request = say("GET %s HTTP/1.1\r\nHost: %s:%u\r\nUser-Agent: microvmd\r\nAccept: */*\r\n"
-                             "Connection: close\r\n\r\n",
-                             target->path, target->address, (unsigned)target->port);
+        probe->request =
+            say("GET %s HTTP/1.1\r\nHost: localhost:%u\r\nUser-Agent: microvmd\r\nAccept: */*\r\n"
+                "Connection: close\r\n\r\n",
+                target->path, (unsigned)target->port);
     else
         probe->request = strdup("\n");
     if (!probe->request)
@@ -162,12 +163,10 @@ static int make_request(Probe *probe, const ProbeTarget *target)
 static int connect_and_ask(Probe *probe, const ProbeTarget *target)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(target->port)};
-    bool any;
 
     if (inet_pton(AF_INET, target->address, &at.sin_addr) != 1)
         return -EINVAL;
-    any = at.sin_addr.s_addr == htonl(INADDR_ANY); /* it listens at all of them */
-    if (any)
+    if (at.sin_addr.s_addr == htonl(INADDR_ANY)) /* it listens at all of them */
         at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     probe->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe->fd < 0)

@@ -157,15 +157,19 @@ static char *say_waiting(const Readiness *readiness, const VmSpec *spec, const c
     _cleanup_free_ char *what = what_of(spec);
     char timeout[64], kernel[64] = "";
     bool late = readiness->state == MICROVM_READINESS_TIMED_OUT;
+    const char *up;
 
     if (!what)
         return NULL;
     format_duration(spec->readiness_timeout_usec, timeout, sizeof(timeout));
     if (readiness->kernel.boot_usec > 0)
         format_since(readiness->begun_boot_usec, readiness->kernel.boot_usec, kernel, sizeof(kernel));
-    return say("%s%s%swaiting for %s%s%s; %s%s", late ? "not ready within " : "", late ? timeout : "",
-               late ? ", " : "", what, detail ? ": " : "", detail ? detail : "",
-               *kernel ? "its kernel was up after " : "its kernel has not said anything yet", kernel);
+    if (readiness->kernel.boot_usec == 0 && !spec->qemu_serial_console)
+        up = "";
+    else
+        up = *kernel ? "; its kernel was up after " : "; its kernel has not said anything yet";
+    return say("%s%s%swaiting for %s%s%s%s%s", late ? "not ready within " : "", late ? timeout : "",
+               late ? ", " : "", what, detail ? ": " : "", detail ? detail : "", up, kernel);
 }
 
 char *readiness_say(const Readiness *readiness, const VmSpec *spec, const char *detail)

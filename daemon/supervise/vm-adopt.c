@@ -9,6 +9,7 @@
 
 void vm_restore(MicroVM *vm)
 {
+    vm_readiness_tell(vm);
     switch (vm->record.state) {
     case MICROVM_WAITING:
         vm_admit(vm);

@@ -52,7 +52,7 @@ void vm_readiness_tell(MicroVM *vm)
     vm->host->changed(vm, vm->host->userdata);
 }
 
-void vm_readiness_detail(MicroVM *vm, const char *detail)
+static void tell_detail(MicroVM *vm, const char *detail)
 {
     if (free_and_strdup(&vm->readiness_detail, detail) < 0)
         log_oom();
@@ -176,7 +176,7 @@ static void on_tried(const char *why, void *userdata)
     if (sd_event_add_time_relative(vm->host->event, &vm->readiness->again, CLOCK_MONOTONIC, PAUSE_USEC, 0,
                                    on_again, vm) < 0)
         log_oom();
-    vm_readiness_detail(vm, why);
+    tell_detail(vm, why);
 }
 
 static int try_port(MicroVM *vm)
@@ -250,22 +250,30 @@ static void look(MicroVM *vm)
     try_it(vm);
 }
 
+static void log_news(const MicroVM *vm, ReadinessEvent event)
+{
+    MicrovmReadiness state = vm->record.readiness.state;
+
+    if (event == READINESS_IS_READY)
+        log_vm_info(vm->name, "Ready: %s.", vm->readiness_reason);
+    else if (event == READINESS_IS_NOT || (event == READINESS_DEADLINE && state != MICROVM_READINESS_NONE))
+        log_vm_warning(vm->name, "The guest is %s.", vm->readiness_reason);
+}
+
 static void take(MicroVM *vm, ReadinessEvent event, const char *text)
 {
     ReadinessRules rules;
     ReadinessVerdict verdict;
 
-    if (!vm->booted || (!state_is_up(vm->record.state) && vm->record.state != MICROVM_STARTING))
+    if (!vm->booted || vm->settling ||
+        (!state_is_up(vm->record.state) && vm->record.state != MICROVM_STARTING))
         return;
     rules = readiness_rules(vm->booted);
     verdict = readiness_take(&vm->record.readiness, &rules, event, text, now_instant());
     if (verdict == READINESS_SAME)
         return;
     vm_readiness_tell(vm);
-    if (verdict == READINESS_CHANGED && event == READINESS_IS_READY)
-        log_vm_info(vm->name, "Ready: %s.", vm->readiness_reason);
-    else if (event == READINESS_IS_NOT || event == READINESS_DEADLINE)
-        log_full(LOG_WARNING, vm->name, 0, "The guest is %s.", vm->readiness_reason);
+    log_news(vm, event);
     vm_save(vm);
     look(vm);
     finish_waiting(vm);

@@ -30,8 +30,8 @@ typedef struct VmHost {
     Workers *files;        /* for file work */
     const char *state_dir; /* of all: STATE_DIR/vm/NAME is one's own */
     const char *runtime_dir;
-    const char *spare_dir;   /* see plan_new() */
-    const char *uid_dir;     /* see launch/uid.h */
+    const char *spare_dir; /* see plan_new() */
+    const char *uid_dir;   /* see launch/uid.h */
     uid_t first_uid;
     uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
     unsigned notify_vsock_port; /* at which guests are heard by AF_VSOCK; 0: they are not */
@@ -228,8 +228,6 @@ void vm_guest_ready(MicroVM *vm, const char *how);
 void vm_guest_not_ready(MicroVM *vm, const char *why);
 /* What it says of itself, whatever bytes these are; cut where they are long. NULL: nothing any more. */
 void vm_guest_status(MicroVM *vm, const char *text);
-/* What the last try came to; NULL: there was none. */
-void vm_readiness_detail(MicroVM *vm, const char *detail);
 
 /*
  * vm-notify.c: what the guest says of itself, in the words of sd_notify(3), and what follows from it.
