@@ -109,7 +109,7 @@ def test_errors_have_names_and_sentences(host):
     assert "a has no console log yet" in host.error(path, VM, "OpenLog", "a{sv}", "0")
     assert "boot -2 of a" in host.error(path, VM, "OpenLog", "a{sv}", "1", "boot", "i", "--", "-2")
     for method in ("Start", "Restart"):
-        assert "no readiness" in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "ready")
+        assert 'has no "readiness"' in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "ready")
         assert '"running" or "ready"' in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "godot")
     assert 'no option "wait"' in host.error(path, VM, "Stop", "a{sv}", "1", "wait", "s", "running")
     assert 'no option "host-shutdown"' in host.error(path, VM, "Restart", "a{sv}", "1", "host-shutdown", "b", "true")
