@@ -19,8 +19,8 @@ struct NotifyStream {
     sd_event_source *readable, *timer;
     uint64_t second_usec; /* when the present second began, and how many messages came in it */
     unsigned in_second;
-    size_t used;
-    char buffer[NOTIFY_MESSAGE_MAX + 1];
+    char *rest; /* the beginning of a message whose end has not come yet */
+    size_t n_rest;
 };
 
 NotifyStream *notify_stream_free(NotifyStream *stream)
@@ -32,6 +32,7 @@ NotifyStream *notify_stream_free(NotifyStream *stream)
     sd_event_source_disable_unref(stream->readable);
     sd_event_source_disable_unref(stream->timer);
     safe_close(stream->fd);
+    free(stream->rest);
     free(stream);
     return NULL;
 }
@@ -76,21 +77,37 @@ static void turn_away(NotifyStream *stream)
         close_it(stream);
 }
 
-/* The complete lines of the buffer; the rest stays. false: the stream is gone. */
-static bool take_lines(NotifyStream *stream)
+/* What has come of a message, until the rest of it comes: mostly nothing. false: the stream is gone. */
+static bool keep(NotifyStream *stream, const char *text, size_t size)
 {
-    for (char *end; (end = memchr(stream->buffer, '\n', stream->used));) {
-        size_t length = (size_t)(end - stream->buffer) + 1;
-        char line[NOTIFY_MESSAGE_MAX + 1];
+    char *copy = size > 0 ? malloc(size) : NULL;
+
+    if (size > 0 && !copy) {
+        close_it(stream);
+        return false;
+    }
+    if (copy)
+        memcpy(copy, text, size);
+    free(stream->rest);
+    stream->rest = copy;
+    stream->n_rest = size;
+    return true;
+}
+
+/* false: the stream is gone, or has said enough. */
+static bool take_lines(NotifyStream *stream, char *text, size_t size)
+{
+    for (char *end; (end = memchr(text, '\n', size));) {
+        char *line = text;
         bool drop = stream->too_long;
         if (!may_speak(stream)) {
-            turn_away(stream);
+            if (keep(stream, text, size))
+                turn_away(stream);
             return false;
         }
-        memcpy(line, stream->buffer, length);
-        line[length - 1] = '\0';
-        stream->used -= length;
-        memmove(stream->buffer, stream->buffer + length, stream->used);
+        *end = '\0';
+        size -= (size_t)(end + 1 - text);
+        text = end + 1;
         stream->too_long = false;
         if (drop || line[0] == '\0' || line[0] == '\r')
             continue;
@@ -98,46 +115,45 @@ static bool take_lines(NotifyStream *stream)
         if (!tell(stream, line))
             return false;
     }
-    if (stream->used == NOTIFY_MESSAGE_MAX) {
+    if (size == NOTIFY_MESSAGE_MAX) {
         stream->too_long = true;
-        stream->used = 0;
+        size = 0;
     }
-    return true;
+    return keep(stream, text, size);
 }
 
 /* --- both --- */
 
-static void end_message(NotifyStream *stream)
+/* The same of a connection that is one message: it is read on when it is too long, so that the sender sees no
+ * reset. */
+static bool take_part(NotifyStream *stream, const char *text, size_t size)
 {
-    stream->buffer[stream->used] = '\0';
-    if (stream->used > 0 && !stream->too_long && !tell(stream, stream->buffer))
-        return;
-    close_it(stream);
+    if (size < NOTIFY_MESSAGE_MAX)
+        return keep(stream, text, size);
+    stream->too_long = true;
+    return keep(stream, text, 0);
 }
 
 /* false: nothing more now, or ever. */
 static bool read_more(NotifyStream *stream)
 {
-    ssize_t n =
-        recv(stream->fd, stream->buffer + stream->used, NOTIFY_MESSAGE_MAX - stream->used, MSG_DONTWAIT);
+    char text[NOTIFY_MESSAGE_MAX + 1];
+    size_t size = stream->n_rest;
+    ssize_t n;
 
+    if (size > 0)
+        memcpy(text, stream->rest, size);
+    n = recv(stream->fd, text + size, NOTIFY_MESSAGE_MAX - size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
-        if (n == 0 && stream->whole)
-            end_message(stream);
-        else
+        text[size] = '\0';
+        if (n < 0 || !stream->whole || size == 0 || stream->too_long || tell(stream, text))
             close_it(stream);
         return false;
     }
-    stream->used += (size_t)n;
-    if (!stream->whole)
-        return take_lines(stream);
-    if (stream->used == NOTIFY_MESSAGE_MAX) { /* read on, so that the sender sees no reset */
-        stream->too_long = true;
-        stream->used = 0;
-    }
-    return true;
+    size += (size_t)n;
+    return stream->whole ? take_part(stream, text, size) : take_lines(stream, text, size);
 }
 
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -154,11 +170,14 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 static int on_next_second(sd_event_source *source, uint64_t usec, void *userdata)
 {
     NotifyStream *stream = userdata;
+    _cleanup_free_ char *text = TAKE_PTR(stream->rest);
+    size_t size = stream->n_rest;
 
+    stream->n_rest = 0;
     if (sd_event_source_set_enabled(stream->readable, SD_EVENT_ON) < 0)
         close_it(stream);
     else
-        (void)take_lines(stream);
+        (void)take_lines(stream, text, size);
     return 0;
 }
 

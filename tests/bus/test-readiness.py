@@ -219,7 +219,7 @@ def test_wait_ends_with_the_run(host):
 
 
 def test_what_there_is_to_wait_for(host):
-    define(host)
+    define(host, readiness={"type": "none"})
     run = host.ctl("start", "--wait=ready", "web")
     assert run.returncode == 1 and 'has no "readiness"' in run.stderr, run.stderr
     assert host.vm("web", "State") == "inactive"

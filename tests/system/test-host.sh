@@ -17,6 +17,8 @@ define panics panic '"autostart": false, "restart": { "policy": "no" }'
 define direct count "\"autostart\": false, \"driver\": \"direct\", $JOURNAL"
 define owned 'write=by-carol,count' '"autostart": false, "user": "carol", "volumes": [{ "image": "data.img", "size": 16 }]'
 define poweroff poweroff '"autostart": false'
+define says notify '"autostart": false, "readiness": { "type": "notify" }'
+define tells notify '"autostart": false, "readiness": { "type": "notify" }, "driver": "direct"'
 host_boot || tap_bail "the throwaway host does not boot"
 host useradd --no-create-home alice
 host useradd --no-create-home --groups microvm bob
@@ -254,6 +256,21 @@ test_direct()
     not host pgrep -f 'guest=direct'
 }
 tap "the driver direct runs, keeps and stops its own" test_direct
+
+test_notify()
+{
+    local name
+    ctl start says tells
+    for name in says tells; do
+        wait_for 180 is "$name" Readiness ready
+        host systemctl kill -s KILL microvmd.service
+        wait_for 60 is "$name" Readiness ready
+    done
+    ctl stop says tells
+    not host test -e /run/microvmd/vm/says/notify.sock
+    not host test -e /run/microvmd/vm/tells/notify.sock
+}
+tap "guests of both drivers say that they are ready" test_notify
 
 test_lost()
 {
