@@ -108,6 +108,8 @@ def test_errors_have_names_and_sentences(host):
     assert 'must be of type "b"' in host.error(path, VM, "Stop", "a{sv}", "1", "force", "s", "yes")
     assert "a has no console log yet" in host.error(path, VM, "OpenLog", "a{sv}", "0")
     assert "boot -2 of a" in host.error(path, VM, "OpenLog", "a{sv}", "1", "boot", "i", "--", "-2")
+    host.define("a", readiness={"type": "none"})
+    host.reload()
     for method in ("Start", "Restart"):
         assert 'has no "readiness"' in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "ready")
         assert '"running" or "ready"' in host.error(path, VM, method, "a{sv}", "1", "wait", "s", "godot")
