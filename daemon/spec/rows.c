@@ -328,8 +328,8 @@ static const KeyRow vm_rows[] = {
             "good; wait: only say so."},
     {.key = "onEmergency", .type = KEY_ENUM, AT(VmSpec, on_emergency), .fallback = "wait",
      WORDS(on_timeout, ON_TIMEOUT), LIVE,
-     .doc = "What to do when the guest's systemd says that it is in an emergency or rescue shell. wait: only say so. Then restart "
-            "and fail, as in watchdog.action."},
+     .doc = "What to do when the guest's systemd says that it is in an emergency or rescue shell, or that its boot has ended "
+            "before its multi-user.target. wait: only say so; restart and fail: as in watchdog.action."},
     {.key = "onPanic", .type = KEY_ENUM, AT(VmSpec, on_panic), .fallback = "restart", WORDS(on_panic, ON_PANIC), LIVE,
      .doc = "What follows when the guest's kernel has panicked. restart: a failure, so that restart.policy applies; fail: it "
             "stays off."},

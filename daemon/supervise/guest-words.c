@@ -80,7 +80,7 @@ static void take_active(GuestWords *words, const char *unit, GuestNews *news)
     words->targets = true;
     put_status(news, "reached ", unit);
     if (is_emergency(unit)) {
-        words->emergency = news->emergency = true;
+        words->emergency = news->stuck = true;
         news->trouble = streq(unit, "rescue.target") ? "the guest is in a rescue shell"
                                                      : "the guest is in an emergency shell";
     } else if (!is_early(unit)) {
@@ -96,10 +96,12 @@ static void take_ready(GuestWords *words, GuestNews *news)
     words->stopping = false;
     if (words->emergency)
         return; /* an emergency shell is where this boot ends */
-    if (words->targets && !words->booted)
-        news->trouble = "the guest has booted, but not to its multi-user.target";
-    else
+    if (!words->targets || words->booted) {
         news->ready = true;
+        return;
+    }
+    news->stuck = true;
+    news->trouble = "the guest has booted, but not to its multi-user.target";
 }
 
 static void take(GuestWords *words, const char *key, const char *value, GuestNews *news)

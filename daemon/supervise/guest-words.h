@@ -20,11 +20,11 @@ typedef struct GuestWords {
 
 /* What a message means. */
 typedef struct GuestNews {
-    bool ready;                    /* it is, from now on */
-    bool emergency;                /* it has come to an emergency shell */
-    const char *trouble;           /* why it is not ready, or no longer; NULL: no reason */
-    bool alive;                    /* WATCHDOG=1 */
-    bool hangs;                    /* WATCHDOG=trigger: it finds itself hung */
+    bool ready;          /* it is, from now on */
+    bool stuck;          /* its boot ended where it is of no use: in an emergency shell, or too early */
+    const char *trouble; /* why it is not ready, or no longer; NULL: no reason */
+    bool alive;          /* WATCHDOG=1 */
+    bool hangs;          /* WATCHDOG=trigger: it finds itself hung */
     char status[GUEST_STATUS_MAX]; /* UTF-8, no control characters; empty: none */
 } GuestNews;
 

@@ -19,17 +19,30 @@ struct VmNotify {
     sd_event_source *silence; /* its next word that it lives is due */
     bool doubt;               /* it was, and is waited for a moment longer */
     bool hangs;               /* that was told */
+    bool reason;              /* of the state tells a trouble of the guest, which goes on */
 };
 
 /* --- liveness --- */
 
 /* What its definition wants of a guest that is in trouble; `why` is one sentence without its full stop. */
-static void act_on(MicroVM *vm, OnTimeout action, MicrovmResult result, bool force, const char *why)
+static void act_on(MicroVM *vm, OnTimeout action, bool force, const char *why)
 {
-    log_vm_warning(vm->name, "%s%s", why,
-                   action == ON_TIMEOUT_WAIT ? "; it goes on, as its definition wants it." : ".");
-    if (action != ON_TIMEOUT_WAIT)
-        vm_condemn(vm, result, action == ON_TIMEOUT_FAIL, force, why);
+    bool goes_on = action == ON_TIMEOUT_WAIT;
+
+    log_vm_warning(vm->name, "%s%s.", why, goes_on ? "; it goes on, as its definition wants it" : "");
+    if (!goes_on) {
+        vm_condemn(vm, MICROVM_RESULT_WATCHDOG, action == ON_TIMEOUT_FAIL, force, why);
+    } else if (vm->record.state == MICROVM_RUNNING) {
+        vm->notify->reason = true;
+        vm_set_reason(vm, why);
+    }
+}
+
+static void is_well(MicroVM *vm)
+{
+    if (vm->notify->reason && vm->record.state == MICROVM_RUNNING)
+        vm_set_reason(vm, "the guest is running");
+    vm->notify->reason = false;
 }
 
 static void hangs(MicroVM *vm, const char *why)
@@ -37,8 +50,7 @@ static void hangs(MicroVM *vm, const char *why)
     if (vm->notify->hangs)
         return;
     vm->notify->hangs = true;
-    vm_guest_status(vm, why);
-    act_on(vm, vm->booted->watchdog_action, MICROVM_RESULT_WATCHDOG, true, why);
+    act_on(vm, vm->booted->watchdog_action, true, why);
 }
 
 static void listen_for(MicroVM *vm, uint64_t usec);
@@ -89,6 +101,8 @@ static void is_alive(MicroVM *vm)
 {
     if (!has_watchdog(vm))
         return;
+    if (vm->notify->hangs)
+        is_well(vm);
     vm->notify->hangs = false;
     listen_for(vm, vm->booted->watchdog_timeout_usec);
     if (vm->record.keeps_alive)
@@ -130,8 +144,10 @@ void vm_notify_hear(MicroVM *vm, char *message)
         is_alive(vm);
     if (news.hangs && has_watchdog(vm))
         hangs(vm, "the guest hangs: its own watchdog says so");
-    if (news.emergency)
-        act_on(vm, vm->booted->on_emergency, MICROVM_RESULT_EXIT_CODE, false, news.trouble);
+    if (news.ready)
+        is_well(vm);
+    if (news.stuck)
+        act_on(vm, vm->booted->on_emergency, false, news.trouble);
 }
 
 /* --- the port --- */

@@ -33,6 +33,7 @@ def test_ready(host):
     direct.start(host, **NOTIFY)
     assert host.vm("web", "Readiness") == "waiting" and host.vm("web", "ReadyTimestamp") == 0
     says(host, "STATUS=Loading", "", "nonsense")
+    wait_for("its status", lambda: host.vm("web", "StatusText") == "Loading")
     says(host, "READY=1", "")
     becomes(host, "ready")
     assert host.vm("web", "ReadyTimestamp") > 0
@@ -75,8 +76,11 @@ def test_emergency_shell(host):
     says(host, "X_SYSTEMD_UNIT_ACTIVE=emergency.target", "READY=1")
     wait_for("the word of it", lambda: "in an emergency shell" in host.read_log())
     assert host.vm("web", "Readiness") == "waiting" and direct.state(host) == "running"
+    assert host.vm("web", "StateReason") == "the guest is in an emergency shell"
+    assert "emergency shell" in host.vm("web", "ReadinessReason"), host.vm("web", "ReadinessReason")
     says(host, "X_SYSTEMD_UNIT_INACTIVE=emergency.target", "X_SYSTEMD_UNIT_ACTIVE=multi-user.target")
     becomes(host, "ready")
+    assert host.vm("web", "StateReason") == "the guest is running"
     says(host, "X_SYSTEMD_UNIT_ACTIVE=rescue.target")
     becomes(host, "lost")
 
@@ -113,8 +117,10 @@ def test_watchdog_over_a_restart_of_the_daemon(host):
 def test_watchdog_that_lets_it_be(host):
     direct.start(host, watchdog={"type": "notify", "timeout": 300, "action": "wait"})
     says(host, "WATCHDOG=1", "WATCHDOG=trigger")
-    wait_for("the word of it", lambda: "its own watchdog says so; it goes on" in host.read_log())
+    wait_for("the word of it", lambda: "its own watchdog says so" in host.vm("web", "StateReason"))
     assert direct.state(host) == "running"
+    says(host, "WATCHDOG=1")
+    wait_for("its recovery", lambda: host.vm("web", "StateReason") == "the guest is running")
 
 
 def test_watchdog_restarts_by_policy(host):

@@ -66,6 +66,7 @@ static void test_boot_that_fails(void **state)
     hear(&words, "X_SYSTEMD_UNIT_ACTIVE=network-pre.target");
     news = hear(&words, "READY=1");
     assert_false(news.ready);
+    assert_true(news.stuck);
     assert_string_equal(news.trouble, "the guest has booted, but not to its multi-user.target");
     assert_true(hear(&words, "X_SYSTEMD_UNIT_ACTIVE=multi-user.target").ready);
 }
@@ -84,10 +85,10 @@ static void test_emergency(void **state)
     GuestWords words = {0};
     GuestNews news = hear(&words, "X_SYSTEMD_UNIT_ACTIVE=emergency.target");
 
-    assert_true(news.emergency);
+    assert_true(news.stuck);
     assert_string_equal(news.trouble, "the guest is in an emergency shell");
     news = hear(&words, "READY=1");
-    assert_false(news.ready || news.emergency || news.trouble);
+    assert_false(news.ready || news.stuck || news.trouble);
     /* Somebody mends it and goes on. */
     assert_false(hear(&words, "X_SYSTEMD_UNIT_INACTIVE=emergency.target").ready);
     assert_false(hear(&words, "X_SYSTEMD_UNIT_ACTIVE=basic.target").ready);
