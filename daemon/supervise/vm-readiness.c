@@ -252,11 +252,11 @@ static void look(MicroVM *vm)
 
 static void log_news(const MicroVM *vm, ReadinessEvent event)
 {
-    MicrovmReadiness state = vm->record.readiness.state;
+    bool expected = vm->record.readiness.state != MICROVM_READINESS_NONE;
 
     if (event == READINESS_IS_READY)
         log_vm_info(vm->name, "Ready: %s.", vm->readiness_reason);
-    else if (event == READINESS_IS_NOT || (event == READINESS_DEADLINE && state != MICROVM_READINESS_NONE))
+    else if (expected && (event == READINESS_IS_NOT || event == READINESS_DEADLINE))
         log_vm_warning(vm->name, "The guest is %s.", vm->readiness_reason);
 }
 
