@@ -52,7 +52,7 @@ void vm_readiness_tell(MicroVM *vm)
     vm->host->changed(vm, vm->host->userdata);
 }
 
-static void tell_detail(MicroVM *vm, const char *detail)
+void vm_readiness_detail(MicroVM *vm, const char *detail)
 {
     if (free_and_strdup(&vm->readiness_detail, detail) < 0)
         log_oom();
@@ -176,7 +176,7 @@ static void on_tried(const char *why, void *userdata)
     if (sd_event_add_time_relative(vm->host->event, &vm->readiness->again, CLOCK_MONOTONIC, PAUSE_USEC, 0,
                                    on_again, vm) < 0)
         log_oom();
-    tell_detail(vm, why);
+    vm_readiness_detail(vm, why);
 }
 
 static int try_port(MicroVM *vm)

@@ -220,6 +220,8 @@ void vm_readiness_follow(MicroVM *vm);
 void vm_readiness_end(MicroVM *vm);
 /* Makes the sentence about it anew. */
 void vm_readiness_tell(MicroVM *vm);
+/* What its latest try, or what the guest says, came to (NULL: nothing): shown beside what it waits for. */
+void vm_readiness_detail(MicroVM *vm, const char *detail);
 /* Its kernel runs: something of it was heard. */
 void vm_kernel_up(MicroVM *vm);
 /* It is ready; `how` that is known: "the guest said so". */
