@@ -18,6 +18,7 @@ enum {
 #define TRY_HTTP_USEC    (UINT64_C(5) * 1000000)
 #define TRY_COMMAND_USEC (UINT64_C(30) * 1000000)
 #define PAUSE_USEC       (UINT64_C(500) * 1000)
+#define LATE_PAUSE_USEC  (UINT64_C(5) * 1000000) /* of one that is late: it may never come */
 
 /* In the state directory: what the command said at its last try. */
 #define COMMAND_OUTPUT "readiness.log"
@@ -165,6 +166,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 static void on_tried(const char *why, void *userdata)
 {
     MicroVM *vm = userdata;
+    bool late;
 
     end_try(vm->readiness);
     if (!why) {
@@ -173,8 +175,9 @@ static void on_tried(const char *why, void *userdata)
                                                              : "the guest answered");
         return;
     }
-    if (sd_event_add_time_relative(vm->host->event, &vm->readiness->again, CLOCK_MONOTONIC, PAUSE_USEC, 0,
-                                   on_again, vm) < 0)
+    late = vm->record.readiness.state == MICROVM_READINESS_TIMED_OUT;
+    if (sd_event_add_time_relative(vm->host->event, &vm->readiness->again, CLOCK_MONOTONIC,
+                                   late ? LATE_PAUSE_USEC : PAUSE_USEC, 0, on_again, vm) < 0)
         log_oom();
     vm_readiness_detail(vm, why);
 }

@@ -235,6 +235,8 @@ static void test_names(void **context)
     add(host, "e", "\"requires\": [\"d\"]");
     add(host, "f", "\"requires\": [\"gatewy\"]");
     add(host, "gateway", "\"after\": [\"gatewya:ready\"]");
+    add(host, "h", "\"readiness\": {\"type\": \"auto\"}");
+    add(host, "i", "\"after\": [\"h:ready\"]");
     check(host);
     refused(host, "a", ":2:16: error: no microVM is called \"db\"");
     refused(host, "b", ":2:13: error: no microVM is called \"db\"");
@@ -243,6 +245,7 @@ static void test_names(void **context)
     refused(host, "gateway", "no microVM is called \"gatewya\"; did you mean \"gateway\"?");
     refused(host, "c", ":2:24: error: e never tells that it is ready");
     refused(host, "c", "e.json");
+    refused(host, "i", "h never tells that it is ready"); /* it may stay silent */
     kept(host, "d");
     kept(host, "e");
     /* Of some definitions it can't be said whom they lack. */
@@ -250,7 +253,8 @@ static void test_names(void **context)
     check(host);
     kept(host, "a");
     refused(host, "c", "e never tells that it is ready");
-    assert_int_equal(host->problems.count, 1);
+    refused(host, "i", "h never tells that it is ready");
+    assert_int_equal(host->problems.count, 2);
 }
 
 /* A definition that can't be used is not the same as none. */
