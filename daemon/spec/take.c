@@ -86,7 +86,8 @@ const char *take_absolute(const char *text, char **ret_value)
 /* What the supervisor itself keeps in a state directory. */
 static bool is_ours(const char *image)
 {
-    return strncmp(image, "state.json", 10) == 0 ||
+    return strncmp(image, "state.json", 10) == 0 || strncmp(image, "hypervisor.log", 14) == 0 ||
+           strncmp(image, "readiness.log", 13) == 0 ||
            (strncmp(image, "console.", 8) == 0 && strstr(image, "log"));
 }
 
@@ -316,7 +317,8 @@ const char *take_pattern(key_take_fn take)
         {take_text, "^" ALL_BUT("") "*$"},
         {take_script, "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$"},
         {take_absolute, "^/" ALL_BUT("") "{0,4094}$"},
-        {take_image, "^(?!(.*/)?\\.{1,2}(/|$))(?!.*//)(?!state\\.json)(?!console\\..*log)" ALL_BUT(
+        {take_image, "^(?!(.*/)?\\.{1,2}(/|$))(?!.*//"
+                     ")(?!state\\.json)(?!(hypervisor|readiness)\\.log)(?!console\\..*log)" ALL_BUT(
                          "") "{0,4094}" ALL_BUT("/") "$"},
         {take_kernel_param, "^(?!$)" ALL_BUT(" \"") "*(\"" ALL_BUT(" \"") "*\"" ALL_BUT(" \"") "*)*$"},
         {take_argument, "^" ALL_BUT("") "*$"},
