@@ -31,7 +31,8 @@ static const Row table[MICROVM_STATE_MAX][VM_EVENT_MAX] =
             },
         [MICROVM_PREPARING] =
             {
-                [VM_EVENT_INTERRUPTED] = TO(MICROVM_WAITING, VM_ACTION_ADMIT),
+                /* What it has made is undone first: the start may yet be called off. */
+                [VM_EVENT_INTERRUPTED] = TO(MICROVM_WAITING, VM_ACTION_CLEAN | VM_ACTION_ADMIT),
                 [VM_EVENT_PREPARED] = TO(MICROVM_STARTING, VM_ACTION_LAUNCH),
                 [VM_EVENT_GIVE_UP] = TO(MICROVM_FAILED, VM_ACTION_CLEAN),
                 /* The preparation runs in another thread and is let finish; what it made is then undone. */

@@ -10,6 +10,9 @@
 void vm_restore(MicroVM *vm)
 {
     vm_readiness_tell(vm);
+    /* The daemon may have died between the end of its last run and the end of cleaning up after it. */
+    if (vm->booted && !state_is_alive(vm->record.state) && vm->record.state != MICROVM_PREPARING)
+        vm_clean(vm, false);
     switch (vm->record.state) {
     case MICROVM_WAITING:
         vm_admit(vm);

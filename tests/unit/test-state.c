@@ -93,6 +93,24 @@ static void test_every_end_cleans(void **context)
         }
 }
 
+static bool holds_files(MicrovmState state)
+{
+    return state == MICROVM_PREPARING || state_is_alive(state);
+}
+
+/* What was prepared is undone on every way out of the states that have it. */
+static void test_every_way_out_cleans(void **context)
+{
+    FOR_ALL(state, event)
+    {
+        VmTransition transition = vm_transition(state, event);
+        if (transition.accepted && holds_files(state) && !holds_files(transition.next))
+            assert_true(transition.actions & VM_ACTION_CLEAN);
+        if (transition.actions & VM_ACTION_CLEAN)
+            assert_true(holds_files(state));
+    }
+}
+
 /* A manual stop stays: from stopping, nothing but the end of the run leads on to a start. (That of a manual
  * stop is never retried: see test-restart.c.) */
 static void test_stopping_never_starts(void **context)
@@ -127,6 +145,7 @@ int main(void)
         cmocka_unit_test(test_launch_only_after_preparation),
         cmocka_unit_test(test_entries_do_what_the_state_needs),
         cmocka_unit_test(test_every_end_cleans),
+        cmocka_unit_test(test_every_way_out_cleans),
         cmocka_unit_test(test_stopping_never_starts),
         cmocka_unit_test(test_stop_is_always_heard),
         cmocka_unit_test(test_pause_is_undone_before_a_graceful_stop),

@@ -687,6 +687,41 @@ static void test_stop_of_a_preparation_survives_the_daemon(void **context)
     assert_false(world->vm->record.again);
 }
 
+static void finish_chores(void)
+{
+    for (int i = 0; i < 500 && world->vm->chores > 0; i++)
+        assert_true(sd_event_run(world->event, 10000) >= 0);
+    assert_int_equal(world->vm->chores, 0);
+}
+
+/* Killed before it had cleaned up, or while it prepared a start that is then called off. */
+static void test_nothing_is_left_by_a_death_of_the_daemon(void **context)
+{
+    _cleanup_free_ char *copy = NULL;
+
+    assert_true(asprintf(&copy, "%s/kernel", world->vm->runtime_dir) > 0);
+    run_it();
+    stop(true);
+    say(DRIVER_ENDED, END_DESTROYED);
+    finish_chores();
+    assert_int_equal(write_file_atomic(copy, "kernel", 6, 0600), 0);
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    finish_chores();
+    assert_int_equal(access(copy, F_OK), -1);
+
+    start();
+    assert_int_equal(state(), MICROVM_PREPARING);
+    assert_int_equal(write_file_atomic(copy, "kernel", 6, 0600), 0);
+    world->admit = 0;
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_WAITING);
+    stop(false);
+    finish_chores();
+    assert_int_equal(state(), MICROVM_INACTIVE);
+    assert_int_equal(access(copy, F_OK), -1);
+}
+
 /* Killed after the state was on record, before the generation was. */
 static void test_start_without_a_generation_begins_anew(void **context)
 {
@@ -1340,6 +1375,7 @@ int main(void)
         TEST(test_adoption_of_a_paused_start),
         TEST(test_adoption_finishes_a_start),
         TEST(test_stop_of_a_preparation_survives_the_daemon),
+        TEST(test_nothing_is_left_by_a_death_of_the_daemon),
         TEST(test_start_without_a_generation_begins_anew),
         TEST(test_gone_while_nobody_watched),
         TEST(test_manual_stop_survives_the_daemon),
