@@ -111,6 +111,30 @@ def test_deaf_guest_is_ended_by_force(host):
     assert not is_alive(pid) and host.vm("web", "Result") == "success"
 
 
+def test_a_stop_climbs_until_something_helps(host):
+    """The machine "microvm" gets a keyboard by itself; a guest that does not heed the button may heed that, or nothing."""
+    keys = {"action": "ctrl-alt-del", "timeout": "2min"}
+    boot(host, "ignore-button", stop={"steps": [{"action": "acpi", "timeout": 2}, keys], "timeout": 300})
+    assert host.ctl("stop", "web").returncode == 0
+    reason = host.vm("web", "StateReason")
+    assert host.vm("web", "LastStop") == "clean" and host.vm("web", "Result") == "success", reason
+    assert "(ctrl-alt-del ended it after " in reason and "; the power button had not for 2." in reason, reason
+    assert "microvm-guest: ctrl-alt-del" in console(host)
+    boot(host, "ignore-button,ignore-keys", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 1}]})
+    pid = host.vm("web", "MainPID")
+    assert host.ctl("stop", "web").returncode == 0
+    reason = host.vm("web", "StateReason")
+    assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "timeout", reason
+    assert "(SIGTERM ended it after " in reason and ", nor ctrl-alt-del for 1." in reason and not is_alive(pid), reason
+    # One that hangs hears nothing but SIGKILL.
+    host.ctl("start", "web")
+    pid = host.vm("web", "MainPID")
+    os.kill(pid, signal.SIGSTOP)
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert host.vm("web", "LastStop") == "forced" and "(SIGKILL ended it after " in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+    assert not is_alive(pid)
+
+
 def test_stop_during_boot_is_heard_later(host):
     guest(host, stop={"timeout": 600})
     host.ctl("start", "web")
