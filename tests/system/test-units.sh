@@ -26,6 +26,17 @@ END
 chmod 755 "$HOST_ROOT/opt/monitor"
 define own '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] },
     "volumes": [{ "image": "a.img", "size": 1 }]'
+# Neither it nor the one beside it ends on SIGTERM.
+cat >"$HOST_ROOT/opt/stubborn" <<'END'
+#!/bin/sh
+trap '' TERM
+sleep 4242 &
+echo "both run"
+while :; do sleep 0.1; done
+END
+chmod 755 "$HOST_ROOT/opt/stubborn"
+define stubborn '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/stubborn"] },
+    "stop": { "timeout": 1 }'
 host_boot || tap_bail "the throwaway host does not boot"
 host systemctl start microvmd.service || tap_bail "microvmd does not start"
 
@@ -238,6 +249,20 @@ test_command()
     not host systemctl is-active -q microvmd-vm@own.service
 }
 tap "a hypervisor that microvmd does not know is a unit, too" test_command
+
+test_whole_unit()
+{
+    ctl start stubborn
+    wait_for 30 guest_said stubborn 'both run'
+    host pgrep -f 'sleep 4242'
+    ctl stop stubborn
+    is stubborn LastStop forced
+    is stubborn Result timeout
+    prop stubborn StateReason | grep 'SIGKILL ended it after .*; SIGTERM had not for 1'
+    not host pgrep -f 'sleep 4242'
+    wait_for 5 no_units
+}
+tap "SIGKILL is for the whole unit" test_whole_unit
 
 test_taken()
 {
