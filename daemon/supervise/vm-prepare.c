@@ -62,6 +62,21 @@ static void preparation_done(void *argument)
     preparation_free(preparation);
 }
 
+/* What is made is found by it again, to be undone, whenever the daemon dies. */
+static int take_definition(MicroVM *vm)
+{
+    char *text = vm_spec_to_json(vm_next_spec(vm));
+
+    if (!text)
+        return -ENOMEM;
+    vm_spec_unref(vm->booted);
+    vm->booted = vm_spec_ref(vm_next_spec(vm));
+    free(vm->record.definition);
+    vm->record.definition = text;
+    vm_save(vm);
+    return 0;
+}
+
 void vm_prepare(MicroVM *vm)
 {
     Preparation *preparation = calloc(1, sizeof(*preparation));
@@ -71,10 +86,10 @@ void vm_prepare(MicroVM *vm)
     vm->launch_usec = now_boottime_usec();
     if (preparation) {
         preparation->vm = vm;
-        vm_spec_unref(vm->booted);
-        vm->booted = vm_spec_ref(vm_next_spec(vm));
-        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, vm->host->spare_dir, &preparation->plan);
+        r = take_definition(vm);
     }
+    if (r >= 0)
+        r = plan_new(vm->booted, vm->state_dir, vm->runtime_dir, vm->host->spare_dir, &preparation->plan);
     if (r >= 0)
         r = workers_submit(vm->host->files, &work);
     if (r < 0) {
@@ -135,7 +150,7 @@ static void chore_done(void *argument)
 
 void vm_clean(MicroVM *vm, bool launched)
 {
-    /* After a restart of the daemon during the first preparation there is only the definition to go by. */
+    /* An earlier version has nothing on record of a preparation. */
     VmSpec *spec = vm->booted ? vm->booted : vm->spec;
     Chore *chore;
     int r = -ENOMEM;

@@ -219,10 +219,6 @@ static int start_driver(MicroVM *vm, char **ret_error)
         r = sd_id128_randomize(&vm->record.generation);
     if (r < 0)
         return r;
-    free(vm->record.definition);
-    vm->record.definition = vm_spec_to_json(vm->booted);
-    if (!vm->record.definition)
-        return -ENOMEM;
     vm->record.driver = vm->driver->kind;
     vm->record.start_usec = now_realtime_usec();
     vm->record.start_boot_usec = now_boottime_usec();
