@@ -243,6 +243,18 @@ static void test_no_notify_port(void **state)
     free(xml);
 }
 
+/* A keyboard for ctrl-alt-del, which "microvm" has not of its own. */
+static void test_stop_by_keys(void **state)
+{
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+    StopStepSpec step = {.action = STOP_ACTION_CTRL_ALT_DEL};
+
+    spec.stop_steps = &step;
+    spec.n_stop_steps = 1;
+    compare("stop-by-keys", &request, &system_target);
+}
+
 /* What libvirt has words for only in QEMU's own, and the user. */
 static void test_words_of_qemu(void **state)
 {
@@ -696,6 +708,7 @@ int main(void)
         cmocka_unit_test(test_every_key_on_q35),
         cmocka_unit_test(test_no_notify_port),
         cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_stop_by_keys),
         cmocka_unit_test(test_words_of_qemu),
         cmocka_unit_test(test_types_of_properties),
         cmocka_unit_test(test_boot_from_disk),

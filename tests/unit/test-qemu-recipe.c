@@ -340,6 +340,40 @@ static void test_notify_way(void **state)
     assert_int_equal(qemu_notify_way(&request, 1), NOTIFY_NOT);
 }
 
+/* What a guest can be asked to stop by, and whether a keyboard is added for it. */
+static void test_stops(void **state)
+{
+    StringPair option = {(char *)"acpi", (char *)"off"};
+    StopStepSpec keys = {.action = STOP_ACTION_CTRL_ALT_DEL}, button = {.action = STOP_ACTION_ACPI};
+    const struct {
+        QemuMachine machine;
+        const StopStepSpec *step;
+        bool acpi_off, button, keys, added;
+    } cases[] = {
+        {QEMU_MACHINE_MICROVM, NULL, false, true, true, false},
+        {QEMU_MACHINE_MICROVM, &button, false, true, true, false},
+        {QEMU_MACHINE_MICROVM, &keys, false, true, true, true},
+        {QEMU_MACHINE_MICROVM, NULL, true, false, true, true},
+        {QEMU_MACHINE_MICROVM, &button, true, false, true, false},
+        {QEMU_MACHINE_Q35, &keys, false, true, true, false},
+        {QEMU_MACHINE_Q35, NULL, true, false, true, false},
+        {QEMU_MACHINE_VIRT, NULL, false, true, false, false},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        VmSpec spec = {.qemu_machine = cases[i].machine,
+                       .stop_steps = (StopStepSpec *)cases[i].step,
+                       .n_stop_steps = cases[i].step ? 1 : 0,
+                       .qemu_machine_opts = &option,
+                       .n_qemu_machine_opts = cases[i].acpi_off ? 1 : 0};
+        CapabilitySet can = recipe_qemu.capabilities(&spec);
+        assert_int_equal(!!(can & CAPABILITY(CAP_STOP_BUTTON)), cases[i].button);
+        assert_int_equal(!!(can & CAPABILITY(CAP_STOP_KEYS)), cases[i].keys);
+        assert_false(!!(can & CAPABILITY(CAP_STOP_AGENT)));
+        assert_int_equal(qemu_adds_keyboard(&spec), cases[i].added);
+    }
+}
+
 /* How many problems there are with it, and whether one of them says `words`. */
 static size_t problems_with(const VmSpec *spec, const char *words)
 {
@@ -433,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_notify_way),
         cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_stops),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_options),
     };
