@@ -280,6 +280,19 @@ static void check_readiness(const TableReader *reader, const VmSpec *spec)
                       "the program must be an absolute path, not \"%s\"", spec->readiness_command[0]);
 }
 
+static void check_stop_steps(const TableReader *reader, const VmSpec *spec)
+{
+    for (size_t i = 0; i + 1 < spec->n_stop_steps; i++) {
+        char pointer[64];
+        snprintf(pointer, sizeof(pointer), "/stop/steps/%zu", i + 1);
+        if (spec->stop_steps[i].action == STOP_ACTION_KILL) {
+            table_problem(reader, PROBLEM_ERROR, pointer, false,
+                          "nothing comes after \"kill\", which ends it: put this before that, or remove it");
+            return;
+        }
+    }
+}
+
 static void check_own_name(const TableReader *reader, const char *key, char *const *names, size_t n,
                            const char *name)
 {
@@ -306,6 +319,7 @@ void vm_spec_check(const VmSpec *spec, const TableReader *reader)
     check_virtiofsd(reader, spec);
     check_devices(reader, spec);
     check_readiness(reader, spec);
+    check_stop_steps(reader, spec);
     check_own_name(reader, "requires", spec->requires, spec->n_requires, spec->name);
     check_own_name(reader, "wants", spec->wants, spec->n_wants, spec->name);
     check_own_name(reader, "after", spec->after, spec->n_after, spec->name);

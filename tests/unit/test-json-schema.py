@@ -24,6 +24,7 @@ BEYOND = {
     "duplicate-group": "as above",
     "duplicate-key": "as above",
     "duplicate-nested": "as above",
+    "after-kill": "what the steps of a list are to each other",
     "forward-guest-udp": "what two keys are to each other",
     "forward-without-user": "as above",
     "twice": "elements of a list that are equal in one key",
