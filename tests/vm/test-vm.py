@@ -118,14 +118,15 @@ def test_a_stop_climbs_until_something_helps(host):
     assert host.ctl("stop", "web").returncode == 0
     reason = host.vm("web", "StateReason")
     assert host.vm("web", "LastStop") == "clean" and host.vm("web", "Result") == "success", reason
-    assert "(ctrl-alt-del ended it after " in reason and "; the power button had not for 2." in reason, reason
+    assert "(ctrl-alt-del ended it after " in reason and "; the power button had not for " in reason, reason
     assert "microvm-guest: ctrl-alt-del" in console(host)
-    boot(host, "ignore-button,ignore-keys", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 1}]})
+    boot(host, "ignore-button,ignore-keys", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 1},
+                                                               {"action": "term", "timeout": "2min"}]})
     pid = host.vm("web", "MainPID")
     assert host.ctl("stop", "web").returncode == 0
     reason = host.vm("web", "StateReason")
     assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "timeout", reason
-    assert "(SIGTERM ended it after " in reason and ", nor ctrl-alt-del for 1." in reason and not is_alive(pid), reason
+    assert "(SIGTERM ended it after " in reason and ", nor ctrl-alt-del for " in reason and not is_alive(pid), reason
     # One that hangs hears nothing but SIGKILL.
     host.ctl("start", "web")
     pid = host.vm("web", "MainPID")
