@@ -259,7 +259,7 @@ static int tell_outcome(Ctl *ctl, Outcome outcome, const char *name, sd_bus_mess
                         "When it is back: microvmctl console %s",
                         name, name);
         if (!ctl->quiet)
-            fprintf(stderr, "\nThe console of %s was closed. See: microvmctl status %s\n", name, name);
+            fprintf(stderr, "\nThe console of %s was closed. See: microvmctl why %s\n", name, name);
         return MICROVM_EXIT_OK;
     default:
         return MICROVM_EXIT_FAILURE; /* there is nobody left to tell */

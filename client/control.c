@@ -115,7 +115,7 @@ static int read_changes(sd_bus_message *reply, cJSON *list)
 static const char *change_hint(const char *change)
 {
     if (strcmp(change, "invalid") == 0)
-        return "  (why: microvmctl status NAME)";
+        return "  (why: microvmctl why NAME)";
     if (strcmp(change, "undeclared") == 0)
         return "  (its file is gone; it goes on until it is stopped)";
     return "";

@@ -144,14 +144,14 @@ static int tell_denied(const char *text, const char *member, const char *about)
 static const struct {
     const char *error, *hint;
 } hints[] = {
-    {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl status %s"},
-    {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl status %s"},
+    {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl why %s"},
+    {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl why %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
-    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl status %s"},
+    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl why %s"},
     {MICROVM_ERROR_PRUNE_REFUSED, "What there is: microvmctl plan"},
     {MICROVM_ERROR_START_LIMIT,
-     "See why: microvmctl logs %s; then let it start again: microvmctl reset-failed %s"},
-    {MICROVM_ERROR_TIMEOUT, "See: microvmctl status %s"},
+     "See: microvmctl why %s; then let it start again: microvmctl reset-failed %s"},
+    {MICROVM_ERROR_TIMEOUT, "See: microvmctl why %s"},
     {MICROVM_ERROR_REQUIRED, "With them: microvmctl stop --with-dependents %s; without: --ignore-dependents"},
     {MICROVM_ERROR_SHUTTING_DOWN, "Start it when the host is up again."},
     {SD_BUS_ERROR_UNKNOWN_METHOD, "Is microvmd older than this? See: microvmctl version"},

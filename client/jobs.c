@@ -258,11 +258,11 @@ static void tell_failure(const Jobs *jobs, const Job *job)
              reason ? reason : "");
     } else if (strcmp(job->result, "timeout") == 0) {
         fail(job->code, "The %s of %s took too long: %s", verb, name, reason ? reason : "");
-        fprintf(stderr, "See: microvmctl status %s\n", name);
+        fprintf(stderr, "See: microvmctl why %s\n", name);
     } else {
         fail(job->code, "The %s of %s %s: %s", verb, name,
              strcmp(job->result, "canceled") == 0 ? "was canceled" : "failed", reason ? reason : "");
-        fprintf(stderr, "See: microvmctl status %s; what it said: microvmctl logs %s\n", name, name);
+        fprintf(stderr, "See: microvmctl why %s; all that it said: microvmctl logs %s\n", name, name);
     }
 }
 

@@ -45,11 +45,10 @@ int vm_may_start(MicroVM *vm, char **ret_error)
         return say_why(ret_error, -EBADMSG, "%s has no definition any more: it can be stopped, not started",
                        vm->name);
     if (vm->record.state == MICROVM_FAILED && vm->record.result == MICROVM_RESULT_START_LIMIT)
-        return say_why(
-            ret_error, -ECANCELED,
-            "%s was started too often; find out why (microvmctl status %s, microvmctl logs %s), then run "
-            "\"microvmctl reset-failed %s\"",
-            vm->name, vm->name, vm->name, vm->name);
+        return say_why(ret_error, -ECANCELED,
+                       "%s was started too often; find out why (microvmctl why %s), then run \"microvmctl "
+                       "reset-failed %s\"",
+                       vm->name, vm->name, vm->name);
     return 0;
 }
 

@@ -518,7 +518,7 @@ def test_logs(it):
 
 
 def test_reload(it):
-    expect(it, 0, "reload", out=["changed     web", "invalid     new", "microvmctl status"])
+    expect(it, 0, "reload", out=["changed     web", "invalid     new", "microvmctl why"])
     assert json.loads(expect(it, 0, "reload", "--json").stdout)[0] == {"Name": "web", "Change": "changed"}
     expect(it, 2, "reload", "web")
 
