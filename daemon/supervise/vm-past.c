@@ -299,7 +299,9 @@ static void report_crash(MicroVM *vm)
     if (output_path && log_tail(output_path, CRASH_OUTPUT_MAX, &output, &facts.output_size) >= 0)
         facts.output = output;
     if (vm->record.driver == DRIVER_KIND_LIBVIRT)
-        facts.see = see = say("/var/log/libvirt/qemu/%s.log", vm->name);
+        see = say("/var/log/libvirt/qemu/%s.log", vm->name);
+    if (see && access(see, F_OK) == 0)
+        facts.see = see;
     write_report(vm, &facts); /* makes text of what the guest said */
     log_report(vm, &facts);
 }
