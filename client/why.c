@@ -85,8 +85,8 @@ static void print_asked(const Ctl *ctl, const cJSON *facts)
 {
     const cJSON *asked = cJSON_GetObjectItemCaseSensitive(facts, "Asked");
     const char *by = json_text(asked, "By"), *verb = json_text(asked, "Verb");
-    uint64_t when = json_number(asked, "Timestamp");
-    _cleanup_free_ char *since = when > 0 ? format_since(when) : NULL;
+    _cleanup_free_ char *when = format_time(json_number(asked, "Timestamp"));
+    const char *at = when ? when : "";
     char caller[256];
 
     if (!asked) {
@@ -95,16 +95,15 @@ static void print_asked(const Ctl *ctl, const cJSON *facts)
     }
     describe_caller(ctl, asked, caller, sizeof(caller));
     if (strcmp(by, "caller") == 0)
-        print_line("Asked", "%s, by %s", verb, caller);
+        print_line("Asked", "%s, by %s, %s", verb, caller, at);
     else if (strcmp(by, "apply") == 0)
-        print_line("Asked", "%s, by the apply of %s", verb, caller);
+        print_line("Asked", "%s, by the apply of %s, %s", verb, caller, at);
     else if (strcmp(by, "autostart") == 0)
-        print_line("Asked", "%s, by \"autostart\" of its definition", verb);
+        print_line("Asked", "%s, by \"autostart\" of its definition, %s", verb, at);
     else if (strcmp(by, "dependency") == 0)
-        print_line("Asked", "%s, for %s, which needs it", verb, json_text(asked, "For"));
+        print_line("Asked", "%s, for %s, which needs it, %s", verb, json_text(asked, "For"), at);
     else
-        print_line("Asked", "%s, by somebody who went past microvmd (virsh, systemctl…)", verb);
-    print_line("", "%s", since ? since : "");
+        print_line("Asked", "%s, by somebody who went past microvmd (virsh, systemctl…), %s", verb, at);
 }
 
 static void print_chain(const cJSON *facts)
@@ -137,14 +136,16 @@ static void print_restarts(const cJSON *facts)
 static void print_end(const cJSON *facts)
 {
     const cJSON *end = cJSON_GetObjectItemCaseSensitive(facts, "LastEnd");
-    uint64_t when = json_number(end, "Timestamp");
-    _cleanup_free_ char *since = when > 0 ? format_since(when) : NULL;
+    _cleanup_free_ char *when = format_time(json_number(end, "Timestamp"));
+    const char *reason = json_text(end, "Reason");
 
     if (!end)
         return;
-    print_line(json_number(end, "StartTimestamp") > 0 ? "Last run" : "Last start", "%s: %s",
-               json_text(end, "Result"), json_text(end, "Reason"));
-    print_line("", "%s", since ? since : "");
+    print_line(json_number(end, "StartTimestamp") > 0 ? "Last run" : "Last start", "ended with %s, %s",
+               json_text(end, "Result"), when ? when : "");
+    /* Mostly the reason of the state begins with it. */
+    if (strncmp(json_text(facts, "StateReason"), reason, strlen(reason)) != 0)
+        print_line("", "%s", reason);
     print_process(end);
 }
 

@@ -255,7 +255,7 @@ def test_report_of_a_start_that_failed(host):
     assert crash["exit"] == {"code": "exited", "status": 1} and "no such device" in crash["output"], crash
     assert crash["command"][0].endswith(QEMU), crash
     assert "What the hypervisor said itself\nfake: -device nonsense" in text(host, "crashes", "web", "1")
-    assert "Last start: resources" in text(host, "why", "web")
+    assert "Last start: ended with resources, " in text(host, "why", "web")
 
 
 def test_words_that_are_no_text(host):

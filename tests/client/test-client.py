@@ -440,7 +440,7 @@ def test_why(it):
     assert ["web", "Explain"] in it.calls() and ["web", "GetAll"] not in it.calls()
     result = expect(it, 0, "why", "-n", "0", "evil", out=[
         "Asked: start, by uid 4294967294 (a\\x1b[2Jb, pid 7)", "Waits for: db, which is backoff: because \\x1b[2J",
-        "Last run: exit-code: it \\x1b[2J fell", "Ran: 1min", "Process: exited with status 3",
+        "Last run: ended with exit-code, 2023-", "              it \\x1b[2J fell\n", "Ran: 1min", "Process: exited with status 3",
         "the hypervisor says SHUTDOWN \\x1b[2J", "microvmctl stop evil  \\x1b[2J it is evil"])
     assert "\x1b" not in result.stdout, result.stdout
     # Who may not read its console is told so, and all the rest.
