@@ -117,6 +117,21 @@ static void test_table(void **context)
     }
 }
 
+/* An older systemd says nothing of memory, a newer one UINT64_MAX where it does not know. */
+static void test_what_is_told_beside(void **context)
+{
+    UnitLook look = {.loaded = true, .invocation = OURS, .active = "failed", .result = "oom-kill"};
+
+    assert_string_equal(unit_end_of(&look, OURS).unit_result, "oom-kill");
+    assert_int_equal(unit_end_of(&look, OURS).memory_peak, 0);
+    look.memory_peak = UINT64_MAX;
+    assert_int_equal(unit_end_of(&look, OURS).memory_peak, 0);
+    look.memory_peak = 4096;
+    assert_int_equal(unit_end_of(&look, OURS).memory_peak, 4096);
+    assert_string_equal(unit_end_of(&look, NEXT).unit_result, "");
+    assert_int_equal(unit_memory_peak("no-such-microvm"), 0);
+}
+
 static void test_name(void **context)
 {
     char name[UNIT_NAME_SIZE], longest[MICROVM_NAME_MAX + 1];
@@ -133,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_what_is_told_beside),
         cmocka_unit_test(test_name),
     };
 
