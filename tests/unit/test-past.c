@@ -114,6 +114,7 @@ static void test_record_and_back(void **context)
     assert_int_equal(back.end.memory_peak, past.end.memory_peak);
     assert_int_equal(back.end.cause, END_OOM);
     assert_int_equal(back.trail.count, 2);
+    assert_string_equal(trail_get(&back.trail, 1)->text, "SHUTDOWN (guest-reset)");
     cJSON_Delete(read);
     cJSON_Delete(record);
     cJSON_Delete(again);
@@ -128,7 +129,8 @@ static void test_record_of_another_version(void **context)
         "{}",
         "{\"past\": 3}",
         "{\"past\": {\"asked\": {\"by\": \"a wizard\", \"verb\": \"start\"}, \"end\": [], \"events\": {}}}",
-        "{\"past\": {\"asked\": 1, \"end\": {\"result\": \"bliss\"}, \"events\": [1, {\"kind\": \"omen\"}]}}",
+        "{\"past\": {\"asked\": 1, \"end\": {\"result\": \"bliss\"}, \"events\": [1, {}, \"\", \"7\", \"7 "
+        "omen x\", \"7 state\", \"state x\", \"7 a-very-long-word-that-is-none x\"]}}",
     };
 
     for (size_t i = 0; i < ELEMENTSOF(records); i++) {
