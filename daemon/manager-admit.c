@@ -27,6 +27,8 @@ int manager_may_start(Manager *manager, MicroVM *vm, char **ret_error)
 {
     const DriverSlot *slot = vm->driver ? &manager->drivers[vm->driver->kind] : NULL;
 
+    if (vm->rival_unit)
+        manager->host_state_usec = 0; /* it may be gone: what is known of it comes with that answer */
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
         return say_why(ret_error, -EUCLEAN,
                        "nothing starts on this host until its configuration is mended. %s",

@@ -40,8 +40,8 @@ struct Handles {
     Handle *first;
     size_t gates;
     bool unavailable_said;
-    int fd; /* that processes connect to */
-    sd_event_source *source;
+    char *directory;         /* where processes listen */
+    sd_event_source *source; /* for those that come */
     Attached *attached;
 };
 

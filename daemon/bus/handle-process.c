@@ -2,13 +2,15 @@
 /* The processes of handles: what they say, and what they are told. */
 #include "bus/handle-internal.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "bus/handle-talk.h"
 #include "microvm/exit.h"
 #include "microvm/names.h"
 
+#include <dirent.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 /* Beyond the end of a stop, for the end by force. */
@@ -247,33 +249,42 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *us
     return 0;
 }
 
-/* Before what systemd says: a word of a process comes before the news of its end. */
-static int watch(Handles *handles, int fd, sd_event_io_handler_t handler, void *userdata,
-                 sd_event_source **ret_source)
+static void connect_to(Handles *handles, const char *name)
 {
-    int r = sd_event_add_io(handles->server->event, ret_source, fd, EPOLLIN, handler, userdata);
-
-    return r < 0 ? r : sd_event_source_set_priority(*ret_source, SD_EVENT_PRIORITY_NORMAL - 1);
-}
-
-static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    Handles *handles = userdata;
-    _cleanup_close_ int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     Attached *attached;
 
-    if (client < 0)
-        return 0;
+    if (fd < 0 || *name == '.' ||
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", handles->directory, name) >=
+            (int)sizeof(address.sun_path))
+        return;
+    /* Of one that was killed the name is left; the next one takes its place. */
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return;
     attached = calloc(1, sizeof(*attached));
     if (!attached) {
         log_oom();
-        return 0;
+        return;
     }
-    *attached = (Attached){.handles = handles, .fd = TAKE_FD(client), .next = handles->attached};
+    *attached = (Attached){.handles = handles, .fd = TAKE_FD(fd), .next = handles->attached};
     handles->attached = attached;
-    if (watch(handles, attached->fd, on_message, attached, &attached->source) < 0)
+    /* Before what systemd says: a word of a process comes before the news of its end. */
+    if (sd_event_add_io(handles->server->event, &attached->source, attached->fd, EPOLLIN, on_message,
+                        attached) < 0 ||
+        sd_event_source_set_priority(attached->source, SD_EVENT_PRIORITY_NORMAL - 1) < 0)
         attached_free(attached);
-    return 0;
+}
+
+static void connect_to_all(Handles *handles)
+{
+    DIR *stream = opendir(handles->directory);
+    struct dirent *entry;
+
+    while (stream && (entry = readdir(stream)))
+        connect_to(handles, entry->d_name);
+    if (stream)
+        closedir(stream);
 }
 
 void handle_detach(Handle *handle)
@@ -285,35 +296,35 @@ void handle_detach(Handle *handle)
     handle->attached = NULL;
 }
 
-/* --- the socket --- */
+/* --- life --- */
 
-/* The name appears when there is somebody who listens: processes wait for it. */
-static int listen_at(const char *path)
+static int on_process(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    Handles *handles = userdata;
 
-    if (fd < 0)
-        return -errno;
-    if (snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", path) >= (int)sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    (void)unlink(address.sun_path);
-    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        chmod(address.sun_path, 0600) < 0 || listen(fd, SOMAXCONN) < 0 || rename(address.sun_path, path) < 0)
-        return -errno;
-    return TAKE_FD(fd);
+    if (event->mask & IN_Q_OVERFLOW)
+        connect_to_all(handles);
+    else if (event->len > 0)
+        connect_to(handles, event->name);
+    return 0;
 }
 
 int handles_listen(Handles *handles)
 {
-    _cleanup_free_ char *path = NULL;
+    int r;
 
-    if (asprintf(&path, "%s/" HANDLE_SOCKET_DIR "/" HANDLE_SOCKET_NAME,
+    if (asprintf(&handles->directory, "%s/" HANDLE_SOCKET_DIR,
                  handles->server->manager->settings.runtime_dir) < 0)
         return -ENOMEM;
-    handles->fd = listen_at(path);
-    return handles->fd < 0 ? handles->fd
-                           : watch(handles, handles->fd, on_connection, handles, &handles->source);
+    r = mkdir_parents(handles->directory, 0700);
+    if (r >= 0)
+        r = sd_event_add_inotify(handles->server->event, &handles->source, handles->directory, IN_MOVED_TO,
+                                 on_process, handles);
+    if (r >= 0)
+        r = sd_event_source_set_priority(handles->source, SD_EVENT_PRIORITY_NORMAL - 1);
+    if (r >= 0)
+        connect_to_all(handles);
+    return r;
 }
 
 void handles_listen_no_more(Handles *handles)
@@ -321,5 +332,5 @@ void handles_listen_no_more(Handles *handles)
     while (handles->attached)
         attached_free(handles->attached);
     sd_event_source_disable_unref(handles->source);
-    safe_close(handles->fd);
+    free(handles->directory);
 }

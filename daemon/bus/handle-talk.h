@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What microvmd@NAME.service, whose process is microvmd-handle, and microvmd say to each other, over a
- * SOCK_SEQPACKET socket in the runtime directory. Each message is one text. See docs/adr/0012.
+ * What microvmd@NAME.service, whose process is microvmd-handle, and microvmd say to each other. The process
+ * listens at a SOCK_SEQPACKET socket with the microVM's name, and microvmd connects to it. Each message is
+ * one text. See docs/adr/0012.
  */
 #ifndef BUS_HANDLE_TALK_H
 #define BUS_HANDLE_TALK_H
 
-#define HANDLE_SOCKET_DIR  "daemon" /* in the runtime directory */
-#define HANDLE_SOCKET_NAME "handles"
+#define HANDLE_SOCKET_DIR "daemon/handles" /* in the runtime directory */
 
 /* The handle's first message on a connection is one of these, and a name. */
 #define HANDLE_ATTACH "attach " /* it has just been started: the microVM is to run */

@@ -135,7 +135,7 @@ static void tell_systemd(Handle *handle, bool start)
         return;
     }
     handle->known = true;
-    set_gate(handle, start && !handles->server->manager->ready);
+    set_gate(handle, start && !handles->server->manager->ready && handle_phase_of(handle) == HANDLE_COMING);
 }
 
 /* What we have asked for is over, or somebody has asked for the contrary meanwhile. */
@@ -198,12 +198,16 @@ void handles_systemd_changed(Handles *handles, sd_bus *bus)
 
 /* --- what is to be done --- */
 
-/* The hypervisor is there, or nothing of the start is left that would need systemd. */
-static bool is_through(const Handle *handle)
+/*
+ * While the host boots a start is told at once. What ran before this daemon has a handle, which attaches
+ * itself in a moment. Later on the hypervisor comes first.
+ */
+static bool is_time(const Handle *handle, HandlePhase phase)
 {
-    MicrovmState state = handle->vm->record.state;
-
-    return handle->late || !handle->handles->server->manager->ready || !state_is_coming(state);
+    if (handle->late)
+        return true;
+    return handle->handles->server->manager->ready ? !state_is_coming(handle->vm->record.state)
+                                                   : phase == HANDLE_COMING;
 }
 
 void handle_look(Handle *handle)
@@ -214,7 +218,7 @@ void handle_look(Handle *handle)
                        .starts = handle->asks_start && handle_is_under_way(handle),
                        .connected = handle->attached,
                        .ready = handle->attached && handle->attached->talk.ready};
-    HandleOrder order = handle_order(phase, &look, is_through(handle));
+    HandleOrder order = handle_order(phase, &look, is_time(handle, phase));
 
     if (handle->handles->server->manager->host_stopping && order != HANDLE_ORDER_STOP)
         order = HANDLE_NO_ORDER; /* systemd starts nothing any more */
@@ -318,7 +322,6 @@ int handles_new(BusServer *server, bool systemd, Handles **ret_handles)
         return -ENOMEM;
     handles->server = server;
     handles->systemd = systemd;
-    handles->fd = -EBADF;
     r = handles_listen(handles);
     if (r >= 0)
         r = sd_event_add_time(server->event, &handles->timer, CLOCK_MONOTONIC, 0, 0, on_timer, handles);

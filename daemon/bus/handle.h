@@ -14,7 +14,8 @@
 typedef struct BusServer BusServer;
 typedef struct Handles Handles;
 
-/* Listens for handles in the runtime directory, which must be locked. `systemd`: PID 1 is to be told. */
+/* Connects to handles, which listen in the runtime directory; that must be locked. `systemd`: PID 1 is to be
+ * told. */
 int handles_new(BusServer *server, bool systemd, Handles **ret_handles);
 Handles *handles_free(Handles *handles);
 DEFINE_CLEANUP(Handles *, handles_free)

@@ -2,7 +2,8 @@
 /*
  * The process of microvmd@NAME.service: it tells systemd what microvmd says of one microVM, and microvmd when
  * systemd asks for its end. It decides nothing. There is one for each microVM that runs, so it depends on the
- * C library only, and on no bus, which bears but 256 connections of one user.
+ * C library only, and takes nothing that a user may have few of: of connections to the bus one may have 256,
+ * of inotify's watchers 128.
  */
 #include "bus/handle-talk.h"
 
@@ -13,9 +14,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 
@@ -25,13 +26,20 @@ enum {
 
 typedef struct Mirror {
     const char *name;
-    const char *directory; /* of the socket */
+    const char *directory; /* of its socket */
     const char *notify;    /* systemd's socket; NULL: none */
     const char *attach;    /* what a connection begins with */
-    int microvmd, signals, watch;
+    int microvmd, signals, listens;
     bool stopping;
     int64_t deadline_msec; /* for microvmd to be there; 0: any time will do */
 } Mirror;
+
+static char *socket_path; /* that it listens at; NULL: not yet */
+
+static void remove_socket(void)
+{
+    (void)unlink(socket_path);
+}
 
 static int64_t now_msec(void)
 {
@@ -96,20 +104,13 @@ static void disconnect(Mirror *mirror)
     mirror->microvmd = safe_close(mirror->microvmd);
 }
 
+/* microvmd is there. */
 static void attach(Mirror *mirror)
 {
-    _cleanup_free_ char *path = NULL;
-    struct sockaddr_un address;
-    socklen_t size;
-
-    if (asprintf(&path, "%s/" HANDLE_SOCKET_NAME, mirror->directory) < 0 ||
-        make_address(path, &address, &size) < 0)
-        give_up(EXIT_FAILURE, "%s is too long for a socket.", mirror->directory);
-    mirror->microvmd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    mirror->microvmd = accept4(mirror->listens, NULL, NULL, SOCK_CLOEXEC);
     if (mirror->microvmd < 0)
-        give_up(EXIT_FAILURE, "Can't make a socket: %s", strerror(errno));
-    if (connect(mirror->microvmd, (const struct sockaddr *)&address, size) < 0 ||
-        !say(mirror, mirror->attach, mirror->name) || (mirror->stopping && !say(mirror, HANDLE_STOP, "")))
+        return;
+    if (!say(mirror, mirror->attach, mirror->name) || (mirror->stopping && !say(mirror, HANDLE_STOP, "")))
         disconnect(mirror);
     else
         mirror->deadline_msec = 0;
@@ -141,7 +142,6 @@ static void listen_to_microvmd(Mirror *mirror)
         notify(mirror, "STATUS=microvmd is away; the microVM goes on without it.");
         if (mirror->stopping)
             mirror->deadline_msec = now_msec() + PATIENCE_MSEC;
-        attach(mirror); /* the next one may be there already */
         return;
     }
     message[n] = '\0';
@@ -169,20 +169,12 @@ static void take_signal(Mirror *mirror)
         mirror->deadline_msec = now_msec() + PATIENCE_MSEC;
 }
 
-static void drain_watch(const Mirror *mirror)
-{
-    char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-
-    while (read(mirror->watch, buffer, sizeof(buffer)) > 0)
-        ;
-}
-
 static void wait_once(Mirror *mirror)
 {
     struct pollfd fds[] = {
         {.fd = mirror->signals, .events = POLLIN},
         {.fd = mirror->microvmd, .events = POLLIN}, /* negative: not looked at */
-        {.fd = mirror->microvmd < 0 ? mirror->watch : -1, .events = POLLIN},
+        {.fd = mirror->microvmd < 0 ? mirror->listens : -1, .events = POLLIN},
     };
     int64_t left = mirror->deadline_msec - now_msec();
 
@@ -198,11 +190,28 @@ static void wait_once(Mirror *mirror)
         listen_to_microvmd(mirror);
     if (fds[0].revents)
         take_signal(mirror);
-    if (fds[2].revents) {
-        drain_watch(mirror);
-        if (mirror->microvmd < 0)
-            attach(mirror);
-    }
+    if (fds[2].revents)
+        attach(mirror);
+}
+
+/* The name appears when there is somebody who listens: microvmd watches the directory. */
+static void listen_for_microvmd(Mirror *mirror)
+{
+    _cleanup_free_ char *temporary = NULL, *path = NULL;
+    struct sockaddr_un address;
+    socklen_t size;
+
+    if (asprintf(&path, "%s/%s", mirror->directory, mirror->name) < 0 ||
+        asprintf(&temporary, "%s/.%s", mirror->directory, mirror->name) < 0 ||
+        make_address(temporary, &address, &size) < 0)
+        give_up(EXIT_FAILURE, "%s is too long for a socket.", mirror->directory);
+    (void)unlink(temporary);
+    mirror->listens = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (mirror->listens < 0 || bind(mirror->listens, (const struct sockaddr *)&address, size) < 0 ||
+        listen(mirror->listens, 4) < 0 || rename(temporary, path) < 0)
+        give_up(EXIT_FAILURE, "Can't listen at %s: %s", path, strerror(errno));
+    socket_path = TAKE_PTR(path);
+    (void)atexit(remove_socket);
 }
 
 static void set_up(Mirror *mirror)
@@ -214,10 +223,12 @@ static void set_up(Mirror *mirror)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     mirror->signals = signalfd(-1, &signals, SFD_CLOEXEC);
-    mirror->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (mirror->signals < 0 || mirror->watch < 0 ||
-        inotify_add_watch(mirror->watch, mirror->directory, IN_CREATE | IN_MOVED_TO) < 0)
-        give_up(EXIT_FAILURE, "Can't watch %s: %s", mirror->directory, strerror(errno));
+    if (mirror->signals < 0)
+        give_up(EXIT_FAILURE, "Can't wait for signals: %s", strerror(errno));
+    umask(0077);
+    (void)mkdir(mirror->directory, 0700); /* where it can't be made, the socket tells */
+    listen_for_microvmd(mirror);
+    mirror->deadline_msec = now_msec() + PATIENCE_MSEC;
 }
 
 int main(int argc, char *argv[])
@@ -228,7 +239,7 @@ int main(int argc, char *argv[])
 
     if (argc == 4 && streq(argv[1], "--runtime-dir"))
         runtime = argv[2];
-    else if (argc != 2 || *argv[1] == '-')
+    else if (argc != 2 || *argv[1] == '-' || *argv[1] == '.' || strchr(argv[1], '/'))
         give_up(MICROVM_EXIT_USAGE, "Usage: microvmd-handle [--runtime-dir DIR] NAME\n"
                                     "systemd runs it, as microvmd@NAME.service. See microvmd(8).");
     mirror.name = argv[argc - 1];
@@ -236,8 +247,6 @@ int main(int argc, char *argv[])
         give_up(EXIT_FAILURE, "Out of memory.");
     mirror.directory = directory;
     set_up(&mirror);
-    mirror.deadline_msec = now_msec() + PATIENCE_MSEC;
-    attach(&mirror);
     for (;;)
         wait_once(&mirror);
 }

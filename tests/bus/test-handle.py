@@ -196,16 +196,21 @@ def test_gone(host):
 
 
 def test_foreign_words(host):
-    """Root's, but what comes there is looked at all the same."""
-    path = host.path("run/daemon/handles")
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    for word in (b"stop", b"attach ", b"attach ../../etc", b"x" * 4095, b"\0", b"ready web\0stop"):
-        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """Root's, but what is said there is looked at all the same."""
+    folder = host.path("run/daemon/handles")
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    for number, word in enumerate((b"stop", b"attach ", b"attach ../../etc", b"x" * 4095, b"\0", b"ready web\0stop")):
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        server.settimeout(60)
+        server.bind(f"{folder}/.{number}")
+        server.listen()
+        os.rename(f"{folder}/.{number}", f"{folder}/{number}")
+        client = server.accept()[0]
         client.settimeout(60)
-        client.connect(path)
         client.send(word)
         assert client.recv(4096)
         client.close()
+        server.close()
     assert state(host) == "inactive"
 
 

@@ -16,8 +16,13 @@ define slow count '"autostart": false, "driver": "direct", "restart": { "policy"
 define frail count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
 define off poweroff '"autostart": false, "driver": "direct"'
+# One that takes its time, however fast the machine is.
+mkdir -p "$HOST_ROOT/opt"
+printf '#!/bin/sh\nwhile :; do sleep 0.1; done\n' >"$HOST_ROOT/opt/monitor"
+chmod 755 "$HOST_ROOT/opt/monitor"
+define late '' '"driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"], "ready": ["/bin/sleep", "4"] }'
 
-# Units of somebody else: one that is ordered after a microVM, one that its failure starts.
+# Units of somebody else: those that are ordered after a microVM, one that its failure starts.
 UNITS=$HOST_ROOT/etc/systemd/system
 cat >"$UNITS/client.service" <<'END'
 [Unit]
@@ -31,10 +36,21 @@ ExecStop=/bin/sh -c 'microvmctl is-active db >/var/client-stop'
 [Install]
 WantedBy=multi-user.target
 END
+# This one wants nothing, and finds the start that microvmd has asked for.
+cat >"$UNITS/follower.service" <<'END'
+[Unit]
+After=microvmd.service microvmd@late.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'microvmctl is-active late >/var/follower-start'
+[Install]
+WantedBy=multi-user.target
+END
 mkdir -p "$UNITS/microvmd@frail.service.d"
 printf '[Unit]\nOnFailure=cry.service\n' >"$UNITS/microvmd@frail.service.d/cry.conf"
 printf '[Service]\nType=oneshot\nExecStart=/bin/touch /run/cried\n' >"$UNITS/cry.service"
-systemctl --quiet --root="$HOST_ROOT" enable microvmd.service client.service
+systemctl --quiet --root="$HOST_ROOT" enable microvmd.service client.service follower.service
 host_boot || tap_bail "the throwaway host does not boot"
 
 handle() { host systemctl show -P "${2:-ActiveState}" "microvmd@$1.service"; }
@@ -49,6 +65,8 @@ test_order()
     host systemctl is-active client.service microvmd@db.service microvmd.target
     grep running "$HOST_ROOT/var/client-start"
     grep '^active' "$HOST_ROOT/var/client-start"
+    host systemctl is-active follower.service microvmd@late.service
+    grep running "$HOST_ROOT/var/follower-start"
     is db State running
     handle db StatusText | grep '^running: '
     handle_is web inactive
