@@ -108,6 +108,7 @@ int verb_start(Ctl *ctl);
 int verb_stop(Ctl *ctl);
 int verb_restart(Ctl *ctl);
 int verb_drain(Ctl *ctl);
+int verb_leaks(Ctl *ctl);
 int verb_undrain(Ctl *ctl);
 int verb_kill(Ctl *ctl);
 int verb_pause(Ctl *ctl);

@@ -110,7 +110,7 @@ static const char *action_of(const char *member)
 {
     static const char *const defining[] = {"Define", "CreateTransient", "Undefine",
                                            "Mask",   "Unmask",          "ApplyAndPurge"};
-    static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles", "Qmp"};
+    static const char *const inspecting[] = {"GetDefinition", "Cat", "Plan", "ListFiles", "Qmp", "ListLeaks"};
 
     static const char *const consoles[] = {"OpenConsole", "OpenLog", "ListCrashes", "GetCrash"};
 

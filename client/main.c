@@ -30,6 +30,7 @@ static const Verb verbs[] = {
     {"restart", verb_restart, OPTION_ALL | OPTION_FORCE | OPTION_TIMEOUT | OPTION_WAIT},
     {"drain", verb_drain, OPTION_TIMEOUT | TAKES_NO_NAMES},
     {"undrain", verb_undrain, OPTION_NO_START | TAKES_NO_NAMES},
+    {"leaks", verb_leaks, TAKES_NO_NAMES},
     {"kill", verb_kill, OPTION_ALL | OPTION_SIGNAL},
     {"pause", verb_pause, OPTION_ALL},
     {"resume", verb_resume, OPTION_ALL},

@@ -27,6 +27,7 @@ static const char help[] =
     "  cat NAME...             the files of its definition; --json: what they say together, and where\n"
     "  logs NAME               what its console said\n"
     "  console NAME            attach to its console; Ctrl-] detaches\n"
+    "  leaks                   what is left over of microVMs, and how it goes; exit code 1 if anything is\n"
     "\n"
     "Acting:\n"
     "  start NAME...           start it and wait until it runs\n"

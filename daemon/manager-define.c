@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "manager-define.h"
+#include "manager-leaks.h"
 
 #include "base/log.h"
 #include "resource/definition-writer.h"
@@ -154,7 +155,9 @@ static bool is_idle(const MicroVM *vm)
 
 static int make_purge(Change *change)
 {
-    return files_remove(change->state_dir, change->paths, &change->error);
+    int r = files_remove(change->state_dir, change->paths, &change->error);
+
+    return r < 0 ? r : manager_release_user(change->manager->settings.state_dir, change->name);
 }
 
 /* Only now, when it can't be started any more. */

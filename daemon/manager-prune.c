@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What may go with an apply, and what goes with a microVM. */
 #include "manager-apply-steps.h"
+#include "manager-leaks.h"
 
 #include "base/log.h"
 #include "base/say.h"
@@ -119,6 +120,8 @@ static void purge_run(void *argument)
     Purge *purge = argument;
 
     purge->error = files_remove(purge->state_dir, purge->files, &purge->text);
+    if (purge->error >= 0)
+        purge->error = manager_release_user(purge->manager->settings.state_dir, purge->name);
 }
 
 static void purge_done(void *argument)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "manager-apply.h"
+#include "manager-leaks.h"
 
 #include "base/file-watch.h"
 #include "base/file.h"
@@ -392,6 +393,7 @@ int manager_start(Manager *manager)
         r = manager_load_definitions(manager, &changes);
     if (r < 0)
         return r;
+    manager_sweep(manager);
     for (size_t i = 0; i < manager->n_vms; i++)
         vm_restore(manager->vms[i]);
     autostart(manager);

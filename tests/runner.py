@@ -34,8 +34,8 @@ LONG = {
     "vm/test-vm": 260, "vm/test-vm-direct": 150, "system/test-host": 115, "vm/test-embed-driver": 85, "vm/test-apply": 65,
     "fuzz/fuzz-loader": 61, "fuzz/fuzz-xml": 61, "system/test-shutdown": 47, "client/test-client": 40,
     "libvirt/test-libvirt-driver": 33, "system/test-first-microvm": 30, "bus/test-bus": 25, "bus/test-direct": 60, "bus/test-plan": 15,
-    "unit/test-json-schema": 15, "system/test-units": 85, "chaos/test-chaos": 25, "system/test-sandbox": 57, "bus/test-faults": 20,
-    "bus/test-order": 25, "bus/test-why": 25, "system/test-events": 45, "system/test-handle": 50, "system/test-upgrade": 90,
+    "unit/test-json-schema": 15, "system/test-units": 85, "chaos/test-chaos": 25, "system/test-sandbox": 57, "bus/test-faults": 40,
+    "bus/test-order": 25, "bus/test-why": 25, "system/test-events": 45, "system/test-handle": 50, "system/test-upgrade": 90, "bus/test-leaks": 8,
 }
 # Frames are found by their pointers, which is many times faster than by unwinding tables; but libvirt has no pointers,
 # and leaks that it has towards a real libvirtd are known (lsan.supp) by its functions.

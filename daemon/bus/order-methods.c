@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Methods that stop and start several microVMs, in order. */
+/* Methods that stop and start several microVMs, in order; and what is left over of them. */
 #include "base/strv.h"
 #include "bus/server.h"
+#include "manager-leaks.h"
 
 static int append_job(sd_bus_message *reply, const void *items, size_t index)
 {
@@ -125,4 +126,40 @@ int bus_method_undrain(BusServer *server, sd_bus_message *message, MicroVM *none
         return r;
     r = manager_undrain(server->manager, start, &jobs);
     return reply_jobs(message, r, &jobs, NULL, error);
+}
+
+/* --- what is left over --- */
+
+static int append_leak(sd_bus_message *reply, const void *items, size_t index)
+{
+    const Leak *leak = (const Leak *)items + index;
+
+    return sd_bus_message_append(reply, "(ssss)", leak->kind, leak->what, leak->microvm, leak->remedy);
+}
+
+static void on_leaks(int result, const char *text, const Leaks *leaks, void *userdata)
+{
+    sd_bus_message *message = userdata;
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    int r = result < 0 ? result : bus_reply_list(message, "(ssss)", leaks->count, append_leak, leaks->items);
+
+    if (r < 0) {
+        bus_error_set(&error, r, text);
+        sd_bus_reply_method_error(message, &error);
+    }
+    sd_bus_error_free(&error);
+    sd_bus_message_unref(message);
+}
+
+int bus_method_list_leaks(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error)
+{
+    int r = bus_read_options(message, NULL, 0, error);
+
+    if (r < 0)
+        return r;
+    sd_bus_message_ref(message);
+    r = manager_find_leaks(server->manager, on_leaks, message);
+    if (r < 0)
+        sd_bus_message_unref(message);
+    return r < 0 ? r : 1;
 }

@@ -134,6 +134,7 @@ void bus_apply_removed(uint64_t id, MicrovmJobResult result, const char *reason,
 int bus_method_stop_microvms(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
 int bus_method_drain(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
 int bus_method_undrain(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
+int bus_method_list_leaks(BusServer *server, sd_bus_message *message, MicroVM *none, sd_bus_error *error);
 /* The options of a stop. */
 int bus_read_stop(sd_bus_message *message, StopOptions *ret_stop, MicrovmDependents *ret_dependents,
                   bool *ret_host_shutdown, sd_bus_error *error);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "launch/errand.h"
+#include "launch/marked.h"
 
 #include "base/parse.h"
 #include "base/say.h"
 #include "base/strv.h"
 #include "launch/launch.h"
+#include "launch/marked.h"
 #include "launch/uid.h"
 
 #include <fcntl.h>
@@ -23,7 +25,7 @@ struct Errand {
     bool timed_out;
     uint64_t timeout_usec;
     /* what it is given */
-    char **argv, *environment[3];
+    char **argv, *environment[4];
     char *name, *uid_dir, *output;
     bool output_anew;
     uid_t first_uid;
@@ -170,21 +172,22 @@ int errand_run(const ErrandRequest *request, errand_done_fn done, void *userdata
 
     if (!errand)
         return r;
-    *errand = (Errand){
-        .event = sd_event_ref(request->event),
-        .done = done,
-        .userdata = userdata,
-        .timeout_usec = request->timeout_usec,
-        .argv = strv_copy(request->argv),
-        .environment = {say("MICROVM_NAME=%s", request->name), say("MICROVM_PID=%d", (int)request->pid)},
-        .name = strdup(request->name),
-        .uid_dir = strdup(request->uid_dir),
-        .output = strdup(request->output),
-        .output_anew = request->output_anew,
-        .first_uid = request->first_uid,
-        .pidfd = -EBADF};
-    if (errand->argv && errand->environment[0] && errand->environment[1] && errand->name && errand->uid_dir &&
-        errand->output)
+    *errand = (Errand){.event = sd_event_ref(request->event),
+                       .done = done,
+                       .userdata = userdata,
+                       .timeout_usec = request->timeout_usec,
+                       .argv = strv_copy(request->argv),
+                       .environment = {say("MICROVM_NAME=%s", request->name),
+                                       say("MICROVM_PID=%d", (int)request->pid),
+                                       mark_of_run(request->runtime_dir, request->generation)},
+                       .name = strdup(request->name),
+                       .uid_dir = strdup(request->uid_dir),
+                       .output = strdup(request->output),
+                       .output_anew = request->output_anew,
+                       .first_uid = request->first_uid,
+                       .pidfd = -EBADF};
+    if (errand->argv && errand->environment[0] && errand->environment[1] && errand->environment[2] &&
+        errand->name && errand->uid_dir && errand->output)
         r = workers_submit(request->workers, &(Work){errand_work, errand_launched, errand_discard, errand});
     if (r < 0)
         errand_free(errand);

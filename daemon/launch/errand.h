@@ -6,6 +6,7 @@
 #include "base/worker.h"
 
 #include <sys/types.h>
+#include <systemd/sd-id128.h>
 
 typedef struct Errand Errand;
 
@@ -13,7 +14,10 @@ typedef struct Errand Errand;
 typedef struct ErrandRequest {
     sd_event *event;
     Workers *workers;
-    const char *name;    /* of the microVM */
+    const char *name; /* of the microVM */
+    const char
+        *runtime_dir; /* of the microVM; with the generation it marks the process: see launch/marked.h */
+    sd_id128_t generation;
     pid_t pid;           /* of its hypervisor; 0: none */
     char *const *argv;   /* argv[0] is absolute. It has $MICROVM_NAME and $MICROVM_PID */
     const char *output;  /* file for its standard output and error, made if missing */

@@ -17,4 +17,12 @@ enum {
  */
 int uid_allot(const char *directory, const char *name, uid_t first, uid_t *ret_uid);
 
+/* Gives back what `name` has in `directory`: nothing may be left that its user owns. None: 0. */
+int uid_release(const char *directory, const char *name);
+
+typedef void (*uid_fn)(const char *link, const char *name, void *userdata);
+
+/* Calls `each` for all that somebody has: the path of the link and the microVM's name. None: 0. */
+int uid_each(const char *directory, uid_fn each, void *userdata);
+
 #endif

@@ -250,11 +250,6 @@ int unit_kill(const char *microvm)
     return systemd_call(call_kill, unit, NULL);
 }
 
-typedef struct Others {
-    bool (*known)(const char *microvm, void *userdata);
-    void *userdata;
-} Others;
-
 /* The name of the microVM; false: it can't be one's. */
 static bool microvm_of(const char *unit, char ret_name[static MICROVM_NAME_MAX + 1])
 {
@@ -267,30 +262,18 @@ static bool microvm_of(const char *unit, char ret_name[static MICROVM_NAME_MAX +
     return true;
 }
 
-static void forget_other(const Others *others, const char *unit)
-{
-    char microvm[MICROVM_NAME_MAX + 1];
-    UnitLook look;
-
-    if (!microvm_of(unit, microvm) || others->known(microvm, others->userdata))
-        return;
-    if (unit_look(unit, &look) < 0 || sd_id128_is_null(look.generation))
-        return;
-    /* Started, and its daemon died before that was on record: it is about to end by itself. */
-    if (unit_look_until(unit, unit_is_over, LEAVE_USEC, &look) < 0)
-        log_full(LOG_WARNING, microvm, 0,
-                 "%s runs, but nothing is on record of it; if it is not needed: systemctl stop %s", unit,
-                 unit);
-    else
-        forget(unit, unit_left_of(&look));
-}
+typedef struct Each {
+    unit_fn each;
+    void *userdata;
+} Each;
 
 /* (What is done with each is calls of its own, on the same connection.) */
 static int call_list(sd_bus *bus, sd_bus_error *error, void *userdata)
 {
     static char *const patterns[] = {(char *)UNIT_PREFIX "*" UNIT_SUFFIX, NULL};
-    const Others *others = userdata;
+    const Each *each = userdata;
     _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
+    char microvm[MICROVM_NAME_MAX + 1];
     const char *unit;
     int r;
 
@@ -306,14 +289,43 @@ static int call_list(sd_bus *bus, sd_bus_error *error, void *userdata)
         r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
     while (r >= 0 && (r = sd_bus_message_read(reply, "(ssssssouso)", &unit, NULL, NULL, NULL, NULL, NULL,
                                               NULL, NULL, NULL, NULL)) > 0)
-        forget_other(others, unit);
+        if (microvm_of(unit, microvm))
+            each->each(unit, microvm, each->userdata);
     return r;
+}
+
+int unit_each(unit_fn each, void *userdata, char **ret_text)
+{
+    return systemd_call(call_list, &(Each){each, userdata}, ret_text);
+}
+
+typedef struct Others {
+    bool (*known)(const char *microvm, void *userdata);
+    void *userdata;
+} Others;
+
+static void forget_other(const char *unit, const char *microvm, void *userdata)
+{
+    const Others *others = userdata;
+    UnitLook look;
+
+    if (others->known(microvm, others->userdata))
+        return;
+    if (unit_look(unit, &look) < 0 || sd_id128_is_null(look.generation))
+        return;
+    /* Started, and its daemon died before that was on record: it is about to end by itself. */
+    if (unit_look_until(unit, unit_is_over, LEAVE_USEC, &look) < 0)
+        log_full(LOG_WARNING, microvm, 0,
+                 "%s runs, but nothing is on record of it; if it is not needed: systemctl stop %s", unit,
+                 unit);
+    else
+        forget(unit, unit_left_of(&look));
 }
 
 void unit_forget_others(bool (*known)(const char *microvm, void *userdata), void *userdata)
 {
     _cleanup_free_ char *text = NULL;
 
-    if (systemd_call(call_list, &(Others){known, userdata}, &text) < 0)
+    if (unit_each(forget_other, &(Others){known, userdata}, &text) < 0)
         log_warning("Can't look for units that nothing is on record of: %s.", text ? text : "");
 }

@@ -38,6 +38,11 @@ void unit_forget(const char *microvm, UnitLeft left);
 /* Sends SIGKILL to all processes of the unit. */
 int unit_kill(const char *microvm);
 
+typedef void (*unit_fn)(const char *unit, const char *microvm, void *userdata);
+
+/* Calls `each` for all units that are called as ours are; whether one is, its generation tells. */
+int unit_each(unit_fn each, void *userdata, char **ret_text);
+
 /* Takes away all that are ours and have ended, but for those of microVMs that are `known`. */
 void unit_forget_others(bool (*known)(const char *microvm, void *userdata), void *userdata);
 

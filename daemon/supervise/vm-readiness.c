@@ -217,6 +217,8 @@ static int try_command(MicroVM *vm)
     return errand_run(&(ErrandRequest){.event = vm->host->event,
                                        .workers = vm->host->files,
                                        .name = vm->name,
+                                       .runtime_dir = vm->runtime_dir,
+                                       .generation = vm->record.generation,
                                        .pid = vm->pid,
                                        .argv = vm->booted->readiness_command,
                                        .output = output,

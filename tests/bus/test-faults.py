@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon killed at every step of a start and of a stop, with the driver "direct" (fake-qemu.py). Prints TAP."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -80,6 +81,8 @@ def settle(host):
         assert host.ctl("stop", "--force", "web").returncode == 0
     wait_for("no process", lambda: marked(host) == [])
     wait_for("no file", lambda: test_direct.left(host) == [])
+    run = host.ctl("leaks")
+    assert run.returncode == 0, run.stdout
     return state
 
 
@@ -99,6 +102,39 @@ def each_point(host, prepare, *verb):
     return states
 
 
+def kill_hypervisor(host):
+    """Whatever was started of it, at whatever step."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if test_direct.QEMU in test_direct.read(f"/proc/{pid}/cmdline") and host.dir in test_direct.read(f"/proc/{pid}/cmdline"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def each_pair(host, prepare, second, *verb):
+    """As each_point(), at every other one, with a second death before a daemon comes that lives on."""
+    for fault in range(1, POINTS, 2):
+        host.stop(signal.SIGKILL)
+        prepare(fault)
+        died = die_at(host, *verb)
+        host.stop(signal.SIGKILL)
+        second(fault)
+        start_daemon(host, 0)
+        assert settle(host) in SETTLED
+        if not died:
+            return
+    raise AssertionError("there is no end of it")
+
+
+def die_again(host, fault):
+    """A daemon that adopts what the first has left dies in its turn."""
+    try:
+        start_daemon(host, 1 + fault * 5 % 13)
+        wait_for("an end", lambda: host.daemon.poll() is not None or host.vm("web", "State") in SETTLED, 20)
+    except AssertionError:  # before it was to be reached
+        assert host.daemon.wait(20) == -signal.SIGKILL
+    host.stop(signal.SIGKILL)
+
+
 def make_host():
     host = test_direct.make_host()
     host.stop()
@@ -114,6 +150,17 @@ def test_start(host):
 
 
 def test_stop(host):
+    states = each_point(host, stop_prepared(host), "stop", "--no-block", "web")
+    assert len(states) > 2 and states[-1] == "inactive", states
+
+
+def start_prepared(host):
+    host.write("secret", "hush")
+    host.define("web", accel="tcg", restart={"policy": "no"}, credentialFiles={"key": host.path("secret")})
+    return lambda fault: start_daemon(host, fault)
+
+
+def stop_prepared(host):
     host.define("web", accel="tcg", restart={"policy": "no"})
 
     def prepare(fault):
@@ -122,9 +169,23 @@ def test_stop(host):
         host.stop()
         start_daemon(host, fault)
         wait_for("it to be found", lambda: host.vm("web", "State") == "running")
+    return prepare
 
-    states = each_point(host, prepare, "stop", "--no-block", "web")
-    assert len(states) > 2 and states[-1] == "inactive", states
+
+def test_start_and_the_hypervisor(host):
+    each_pair(host, start_prepared(host), lambda fault: kill_hypervisor(host), "start", "--no-block", "web")
+
+
+def test_start_and_the_next_daemon(host):
+    each_pair(host, start_prepared(host), lambda fault: die_again(host, fault), "start", "--no-block", "web")
+
+
+def test_stop_and_the_hypervisor(host):
+    each_pair(host, stop_prepared(host), lambda fault: kill_hypervisor(host), "stop", "--no-block", "web")
+
+
+def test_stop_and_the_next_daemon(host):
+    each_pair(host, stop_prepared(host), lambda fault: die_again(host, fault), "stop", "--no-block", "web")
 
 
 if __name__ == "__main__":

@@ -355,6 +355,11 @@ class Manager(dbus.service.Object):
             vms = vms + [vm for vm in self.vms if vm.name == "web" and vm not in vms]
         return self.answer("Stop", "inactive", options, vms)
 
+    @dbus.service.method(MANAGER, "a{sv}", "a(ssss)")
+    def ListLeaks(self, options):
+        leaks = [("file", "/run/microvmd/vm/web/\x1b[2J", "web", "rm -r /run/microvmd/vm/web/kernel")] if arguments.drained else []
+        return dbus.Array(leaks, signature="(ssss)")
+
     @dbus.service.method(MANAGER, "a{sv}", "a(sosts)")
     def Drain(self, options):
         log("", "Drain", plain(options))

@@ -340,6 +340,16 @@ def test_drain(it):
     assert "undrain" not in expect(it, 0, "list", "--no-legend").stdout
 
 
+def test_leaks(it):
+    assert expect(it, 0, "leaks").stdout == "Nothing is left over.\n"
+    assert json.loads(expect(it, 0, "leaks", "--json").stdout) == []
+    it.stop()
+    it.start("--drained")
+    result = expect(it, 1, "leaks", out=["KIND", "file", "web", "rm -r /run/microvmd/vm/web/kernel", "\\x1b"])
+    assert "\x1b[2J" not in result.stdout
+    assert json.loads(expect(it, 1, "leaks", "--json").stdout)[0]["Kind"] == "file"
+
+
 def test_job_errors(it):
     expect(it, 1, "start", "bad", err=["5 times", "reset-failed bad"])
     expect(it, 1, "start", "guest", err="nothing starts here.\n/etc/microvmd/host.json says true\nand then: microvmctl reload\n")

@@ -65,6 +65,7 @@ static Errand *run(World *world, const char *program, const char *script, bool a
 
     world->done = false;
     assert_int_equal(errand_run(&(ErrandRequest){.event = world->event,
+                                                 .runtime_dir = "/run/microvmd/vm/web",
                                                  .workers = world->workers,
                                                  .name = "web",
                                                  .pid = 4242,

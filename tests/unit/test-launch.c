@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The fork launcher and microvmd-exec, with programs in a hypervisor's place; and the users that they get. */
 #include "launch/launch.h"
+#include "launch/marked.h"
 #include "launch/uid.h"
 
 #include <dirent.h>
@@ -306,6 +307,91 @@ static void test_users(void **context)
     assert_int_equal(uid, other);
 }
 
+static void count_users(const char *link, const char *name, void *userdata)
+{
+    ++*(size_t *)userdata;
+}
+
+/* One that is given back is somebody else's next, and hides none of those that were put behind it. */
+static void test_users_given_back(void **context)
+{
+    enum {
+        MANY = 1000, /* enough that some are behind others */
+    };
+    Scratch *scratch = *context;
+    char directory[512], name[16];
+    uid_t users[MANY], uid;
+    size_t count = 0;
+
+    snprintf(directory, sizeof(directory), "%s", scratch_path(scratch, "uids"));
+    assert_int_equal(uid_each(directory, count_users, &count), 0);
+    assert_int_equal(uid_release(directory, "nobody"), 0);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "vm%d", i);
+        assert_int_equal(uid_allot(directory, name, 1900000000, &users[i]), 0);
+    }
+    for (int i = 0; i < MANY; i += 2) {
+        snprintf(name, sizeof(name), "vm%d", i);
+        assert_int_equal(uid_release(directory, name), 0);
+    }
+    assert_int_equal(uid_each(directory, count_users, &count), 0);
+    assert_int_equal(count, MANY / 2);
+    for (int i = 1; i < MANY; i += 2) {
+        snprintf(name, sizeof(name), "vm%d", i);
+        assert_int_equal(uid_allot(directory, name, 1900000000, &uid), 0);
+        assert_int_equal(uid, users[i]);
+    }
+    assert_int_equal(uid_allot(directory, "vm0", 1900000000, &uid), 0);
+    assert_int_equal(uid, users[0]);
+}
+
+typedef struct Marked {
+    pid_t pid;
+    char name[16];
+    sd_id128_t generation;
+    size_t count;
+} Marked;
+
+static void take_marked(pid_t pid, const char *microvm, sd_id128_t generation, void *userdata)
+{
+    Marked *marked = userdata;
+
+    marked->pid = pid;
+    snprintf(marked->name, sizeof(marked->name), "%s", microvm);
+    marked->generation = generation;
+    marked->count++;
+}
+
+static void test_marked(void **context)
+{
+    Scratch *scratch = *context;
+    char directory[512], other[520], *argv[] = {(char *)"/bin/sleep", (char *)"60", NULL};
+    _cleanup_free_ char *run = NULL;
+    _cleanup_close_ int pidfd = -EBADF;
+    sd_id128_t generation;
+    Marked marked = {0};
+    Launched launched;
+
+    snprintf(directory, sizeof(directory), "%s", scratch_path(scratch, "run/vm"));
+    snprintf(other, sizeof(other), "%s/we", directory); /* no directory above "web" */
+    assert_int_equal(sd_id128_randomize(&generation), 0);
+    assert_true(asprintf(&run, "%s/web", directory) > 0);
+    char *environment[] = {mark_of_run(run, generation), NULL};
+    assert_int_equal(launch_request(&(LaunchRequest){.argv = argv, .environment = environment, .output = 1},
+                                    nothing, NULL, &launched, &pidfd),
+                     0);
+    assert_int_equal(marked_each(directory, take_marked, &marked), 0);
+    assert_int_equal(marked.count, 1);
+    assert_int_equal(marked.pid, launched.id.pid);
+    assert_string_equal(marked.name, "web");
+    assert_true(sd_id128_equal(marked.generation, generation));
+    assert_int_equal(marked_each(other, take_marked, &marked), 0);
+    assert_int_equal(marked.count, 1);
+    process_kill(pidfd);
+    assert_int_equal(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &(siginfo_t){0}, WEXITED), 0);
+    free(environment[0]);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
@@ -321,6 +407,8 @@ int main(void)
         TEST(test_choice),
         TEST(test_the_very_process),
         TEST(test_users),
+        TEST(test_users_given_back),
+        TEST(test_marked),
     };
 
     setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);

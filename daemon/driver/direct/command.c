@@ -3,6 +3,7 @@
 
 #include "base/say.h"
 #include "driver/qemu-common.h"
+#include "launch/marked.h"
 
 void command_clear(Command *command)
 {
@@ -53,6 +54,11 @@ void command_add_text(Command *command, const char *text)
 void command_set_text(Command *command, const char *name, const char *value)
 {
     take(command, &command->environment, &command->n_environment, say("%s=%s", name, value));
+}
+
+void command_mark(Command *command, const char *runtime_dir, sd_id128_t generation)
+{
+    take(command, &command->environment, &command->n_environment, mark_of_run(runtime_dir, generation));
 }
 
 void command_set(Command *command, const char *name, const char *format, ...)

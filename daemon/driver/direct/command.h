@@ -6,6 +6,8 @@
 #include "base/macro.h"
 #include "launch/handover.h"
 
+#include <systemd/sd-id128.h>
+
 /* What the engine opens for the process. */
 typedef enum DescriptorKind {
     DESCRIPTOR_CONTROL, /* a listening UNIX stream socket, for the hypervisor's own protocol */
@@ -47,6 +49,8 @@ void command_add_text(Command *command, const char *text);
 /* One variable of its environment; `format` as above. */
 void command_set(Command *command, const char *name, const char *format, ...) _printf_(3, 4);
 void command_set_text(Command *command, const char *name, const char *value);
+/* Says which run it is of: see launch/marked.h. */
+void command_mark(Command *command, const char *runtime_dir, sd_id128_t generation);
 
 /* Appends to the last argument: `format` as above; text as it is, structure and all; a value in QEMU's option
  * syntax. */

@@ -44,6 +44,8 @@ int direct_helper_run(Run *run, char *const *argv, helper_fn done)
     r = errand_run(&(ErrandRequest){.event = driver->event,
                                     .workers = driver->workers,
                                     .name = run->name,
+                                    .runtime_dir = run->directory,
+                                    .generation = run->generation,
                                     .pid = run->id.pid,
                                     .argv = argv,
                                     .output = output,

@@ -246,6 +246,9 @@ static int launch(Start *start, const int *fds, uid_t uid)
     r = set_up_unit(start, uid, &settings);
     if (r < 0)
         return r;
+    command_mark(&start->command, start->runtime_dir, start->generation);
+    if (start->command.oom)
+        return -ENOMEM;
     request = (LaunchRequest){.launcher = start->launcher,
                               .name = start->name,
                               .generation = start->generation,

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is left over of microVMs is found, and removed by the next daemon: the driver "direct" with fake-qemu.py. Prints TAP."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+from harness import run_tests, tests_of, wait_for  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "test-direct.py"))
+test_direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_direct)
+
+
+def make_host():
+    host = test_direct.make_host()
+    os.symlink(shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"), host.path("bin/mkfs.ext4"))
+    return host
+
+
+def leaks(host):
+    run = host.ctl("--json=short", "leaks")
+    found = json.loads(run.stdout)
+    assert run.returncode == (1 if found else 0), run
+    return [(leak["Kind"], leak["What"], leak["MicroVM"], leak["Remedy"]) for leak in found]
+
+
+def again(host):
+    host.stop(signal.SIGKILL)
+    test_direct.start_daemon(host)
+
+
+def make(host, name, text="x"):
+    path = host.path(name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def test_none(host):
+    run = host.ctl("leaks")
+    assert run.returncode == 0 and run.stdout == "Nothing is left over.\n", run
+    test_direct.start(host)
+    assert leaks(host) == [], "what runs has a right to what it has"
+    again(host)
+    assert leaks(host) == []
+    assert host.ctl("stop", "web").returncode == 0
+    assert leaks(host) == []
+
+
+def test_files(host):
+    test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    assert host.ctl("stop", "web").returncode == 0
+    paths = [make(host, "run/vm/web/credential-of-a-former-one"), make(host, "run/vm/nobody/initrd"), make(host, "state/vm/web/data.img.partial")]
+    make(host, "run/vm/web/odd/deep")
+    make(host, "run/daemon/define.abc/x")
+    make(host, "state/vm/former/data.img")  # a volume that was kept is none
+    found = leaks(host)
+    assert sorted(found) == sorted([("file", path, "nobody" if "nobody" in path else "web", f"rm -r {path}")
+                                    for path in [*paths, host.path("run/vm/web/odd")]]), found
+    assert "rm -r " + paths[0] in host.ctl("leaks").stdout
+    again(host)
+    assert leaks(host) == [], host.read_log()
+    assert not os.path.exists(host.path("run/daemon/define.abc"))
+    assert os.path.exists(host.path("run/vm/web/record.json")) and os.path.exists(host.path("state/vm/web/data.img"))
+    assert f"Removed the file {paths[0]}, which was left over" in host.read_log()
+
+
+def test_process(host):
+    """All that is known of it was lost, and another one of that name started: it is shown, not killed."""
+    pid = test_direct.start(host)
+    again(host)
+    host.stop(signal.SIGKILL)
+    shutil.rmtree(host.path("run/vm/web"))
+    test_direct.start_daemon(host)
+    found = leaks(host)
+    assert [(leak[0], leak[1].split()[0], leak[2], leak[3]) for leak in found] == [("process", str(pid), "web", f"kill {pid}")], found
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: leaks(host) == [])
+
+
+def test_users(host):
+    if os.geteuid() != 0:
+        return
+    pid = test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    uid = os.stat(f"/proc/{pid}").st_uid
+    link = host.path(f"state/uids/{uid}")
+    assert host.ctl("stop", "web").returncode == 0
+    assert host.ctl("remove", "--yes", "web").returncode == 0
+    assert os.readlink(link) == "web", "its files are its own still"
+    assert leaks(host) == []
+    test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    assert host.ctl("stop", "web").returncode == 0
+    run = host.ctl("remove", "--yes", "--purge", "web")
+    assert run.returncode == 0, run.stderr
+    assert os.readlink(link) == "-", "given back with the last file"
+    os.symlink("gone", host.path("state/uids/1900000007"))
+    found = leaks(host)
+    assert found == [("user", "1900000007", "gone", "ln -sfT - " + host.path("state/uids/1900000007"))], found
+    again(host)
+    assert leaks(host) == [] and os.readlink(host.path("state/uids/1900000007")) == "-"
+
+
+if __name__ == "__main__":
+    chosen = [test for test in tests_of(sys.modules[__name__]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
+    sys.exit(run_tests([test_direct.with_clean_end(test) for test in chosen], make_host))
