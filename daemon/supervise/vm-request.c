@@ -25,6 +25,8 @@ static void supersede(MicroVM *vm, void (*finish)(MicroVM *, MicrovmJobResult, c
  */
 static uint64_t take_job(MicroVM *vm, MicrovmJobVerb verb)
 {
+    if (vm->save_timer) /* what people want is not to be lost with what could not be written before */
+        vm_save(vm);
     /* A restart starts it, too. */
     if (vm->ready_job.id != 0 && vm->ready_job.verb != verb && verb != MICROVM_JOB_START)
         supersede(vm, vm_finish_ready_job, verb);

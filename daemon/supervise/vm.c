@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <time.h>
 
+#define SAVE_AGAIN_USEC (5 * UINT64_C(1000000)) /* after the record could not be written */
+
 uint64_t now_realtime_usec(void)
 {
     return now_usec(CLOCK_REALTIME);
@@ -83,6 +85,7 @@ MicroVM *vm_free(MicroVM *vm)
     sd_event_source_disable_unref(vm->stop_timer);
     sd_event_source_disable_unref(vm->restart_timer);
     sd_event_source_disable_unref(vm->settle_timer);
+    sd_event_source_disable_unref(vm->save_timer);
     vm_logs_free(vm->logs);
     vm_readiness_end(vm);
     vm_notify_end(vm);
@@ -262,6 +265,13 @@ void vm_drop_fallback(MicroVM *vm)
     vm->record.fallback = NULL;
 }
 
+/* The disk may have room again. */
+static int on_save_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    vm_save(userdata);
+    return 0;
+}
+
 void vm_save(MicroVM *vm)
 {
     int r = vm_record_write(vm->record_path, vm->name, &vm->record);
@@ -272,9 +282,17 @@ void vm_save(MicroVM *vm)
         r = 0;
     else if (r == -ENOENT && (r = mkdir_parents(vm->runtime_dir, 0711)) >= 0)
         r = vm_record_write(vm->record_path, vm->name, &vm->record);
-    if (r < 0)
+    if (r < 0 && !vm->save_timer)
         log_full(LOG_ERR, vm->name, r, "Can't write %s: %m; a restart of microvmd would not know its state.",
                  vm->record_path);
+    else if (r >= 0 && vm->save_timer)
+        log_vm_info(vm->name, "%s could be written again.", vm->record_path);
+    vm->save_timer = sd_event_source_disable_unref(vm->save_timer);
+    if (r < 0)
+        r = sd_event_add_time_relative(vm->host->event, &vm->save_timer, CLOCK_MONOTONIC, SAVE_AGAIN_USEC, 0,
+                                       on_save_timer, vm);
+    if (r < 0)
+        log_full(LOG_ERR, vm->name, r, "Can't time another try: %m");
     vm->host->changed(vm, vm->host->userdata);
 }
 

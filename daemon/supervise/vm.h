@@ -115,6 +115,7 @@ struct MicroVM {
     uint64_t launch_usec;   /* of the start request, for the log */
     uint64_t prepared_usec; /* when its driver was asked, likewise */
     sd_event_source *stop_timer, *restart_timer, *settle_timer;
+    sd_event_source *save_timer; /* the record could not be written; NULL: it is what it says */
     Console *console;
     VmLogs *logs; /* of the present run */
     struct {

@@ -12,8 +12,10 @@ host_make || tap_bail "no throwaway host"
 microvmd_install
 as --64 -o "$HOST_TOP/tiny.o" "$SOURCE/tests/guest/tiny.S" &&
     ld -m elf_x86_64 -Ttext=0x100000 -e entry -o "$HOST_ROOT/boot/tiny" "$HOST_TOP/tiny.o" || tap_bail "no guest"
-mkdir -p "$HOST_ROOT/etc/systemd/system/microvmd.service.d"
-printf '[Unit]\nStartLimitIntervalSec=0\n' >"$HOST_ROOT/etc/systemd/system/microvmd.service.d/chaos.conf"
+for unit in microvmd.service libvirtd.service dbus.service; do
+    mkdir -p "$HOST_ROOT/etc/systemd/system/$unit.d"
+    printf '[Unit]\nStartLimitIntervalSec=0\n' >"$HOST_ROOT/etc/systemd/system/$unit.d/chaos.conf"
+done
 host_boot || tap_bail "the throwaway host does not boot"
 [ $# -gt 0 ] || set -- --faults 500 --microvms 20
 host "$SOURCE/tests/chaos/test-chaos.py" --system /boot/tiny --verbose "$@"

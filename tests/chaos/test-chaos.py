@@ -10,6 +10,7 @@ The same seed gives the same faults in the same order; how long each thing takes
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -31,6 +32,7 @@ test_direct = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_direct)
 
 AT_REST = ("inactive", "failed", "running", "paused")
+FAULT_POINTS = 40
 REST_SECONDS = 90  # stops of who does not hear are forced by then
 arguments = None
 
@@ -81,6 +83,20 @@ class Chaos:
     def kill_daemon(self):
         self.host.stop(signal.SIGKILL)
         self.host.start(online=False)
+
+    def kill_daemon_at_a_step(self):
+        """Of something that it is doing; and the next one, too, while it takes over."""
+        name, verb = self.rng.choice(self.names), self.rng.choice(("start", "stop", "restart"))
+        self.wanted[name] = None
+        for _ in range(2):
+            self.host.stop(signal.SIGKILL)
+            os.environ["MICROVMD_FAULT"] = str(self.rng.randrange(1, FAULT_POINTS))
+            with contextlib.suppress(AssertionError):  # it died before it was there
+                self.host.start(online=False)
+            del os.environ["MICROVMD_FAULT"]
+            self.host.ctl("--no-block", verb, name)
+        self.kill_daemon()
+        return f"{verb} {name}"
 
     def restart_daemon(self):
         assert self.host.stop() == 0
@@ -154,7 +170,7 @@ class Chaos:
     def four_clients(self):
         """Who comes last is not known, so neither is what is wanted; what it comes to is, and must stay."""
         names = self.rng.sample(self.names, min(3, len(self.names)))
-        plans = [[(self.rng.choice(("start", "stop", "restart", "kill")), self.rng.choice(names)) for _ in range(3)] for _ in range(4)]
+        plans = [[(self.rng.choice(("start", "stop", "restart", "kill", "pause", "resume")), self.rng.choice(names)) for _ in range(3)] for _ in range(4)]
         clients = [threading.Thread(target=lambda plan=plan: [self.host.ctl("--no-block", *words) for words in plan]) for plan in plans]
         for client in clients:
             client.start()
@@ -163,6 +179,22 @@ class Chaos:
         for name in names:
             self.wanted[name] = None
         return " ".join(names)
+
+    def drain(self):
+        """Who was running then starts again."""
+        before = self.rows()
+        if any(row["State"] not in AT_REST for row in before.values()):
+            return "not now"
+        assert self.host.ctl("drain", "--timeout=1").returncode == 0
+        assert not self.hypervisors(), "something runs on a drained host"
+        if self.rng.random() < 0.5:
+            self.kill_daemon()
+        assert self.host.ctl("start", self.names[0]).returncode == 1, "a start on a drained host"
+        assert self.host.ctl("undrain").returncode == 0
+        for name, row in before.items():
+            if name not in self.declared:
+                self.wanted[name] = None
+        return ""
 
     def break_bus(self):
         """Without its bus the daemon ends, and is started again, as its unit says."""
@@ -173,8 +205,9 @@ class Chaos:
         self.host.kill_libvirtd()
 
     def fill_disk(self):
-        """Who starts meanwhile may fail."""
-        filler = self.host.path("state/filler")
+        """Who starts meanwhile may fail, and nothing can be put on record."""
+        place = "run" if not arguments.system and self.rng.random() < 0.5 else "state"
+        filler = self.host.path(place + "/filler")
         with open(filler, "wb") as file:
             try:
                 while True:
@@ -183,14 +216,14 @@ class Chaos:
             except OSError:
                 pass
         name = self.rng.choice(self.names)
-        self.host.ctl("restart" if self.rng.random() < 0.5 else "start", name)
+        self.host.ctl(self.rng.choice(("start", "restart", "stop", "kill")), name)
         os.unlink(filler)
         for each in self.names:  # one that crashed could not be started again, either
             self.wanted[each] = None if each == name else self.wanted[each]
-        return name
+        return f"{place} {name}"
 
     FAULTS = {kill_daemon: 3, restart_daemon: 1, kill_hypervisor: 4, freeze_hypervisor: 2, start: 5, stop: 3, remove_definition: 2,
-              change_definition: 1, four_clients: 2, break_bus: 1, fill_disk: 1}
+              change_definition: 1, four_clients: 2, break_bus: 1, fill_disk: 1, drain: 1, kill_daemon_at_a_step: 2}
 
     def strike(self, faults):
         """One fault, or two in one."""
@@ -217,6 +250,7 @@ class Chaos:
 
     def check(self):
         rows, processes = wait_for("rest", self.agree, REST_SECONDS)
+        wait_for("nothing to be left over", lambda: self.host.ctl("leaks").returncode == 0)
         for name, pids in processes.items():
             assert len(pids) == 1, f"{name} runs twice: {pids}"
             assert rows[name]["MainPID"] in (pids[0], 0), (rows[name], pids)
@@ -229,22 +263,21 @@ class Chaos:
                 assert left <= {"record.json"}, f"{name} has left {left}"
 
 
-def mount_state(host):
-    """A disk that can be full."""
-    os.makedirs(host.path("state"), exist_ok=True)
-    run = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M,mode=0711", "microvmd-chaos", host.path("state")], capture_output=True)
-    return run.returncode == 0
+def mount_small(path):
+    """A disk that can be full: of this process and its children alone."""
+    os.makedirs(path, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M,mode=0711", "microvmd-chaos", path], check=True)
 
 
-def prepare(host, mounted):
+def prepare(host):
     """Faults that are possible here."""
     faults = dict(Chaos.FAULTS)
-    if not mounted:
-        print("# the disk can't be filled: mount is not allowed here", flush=True)
-        del faults[Chaos.fill_disk]
+    mount_small(host.path("state"))
     if arguments.system:
         faults[Chaos.kill_libvirtd] = 2
+        del faults[Chaos.kill_daemon_at_a_step]
         return faults
+    mount_small(host.runtime)
     if arguments.real:
         host.kernel = make_tiny(host)
     else:
@@ -271,16 +304,14 @@ def test_chaos(host):
     names = [f"vm{number}" for number in range(arguments.microvms)]
     print(f"# seed {arguments.seed}: {arguments.faults} faults, {len(names)} microVMs", flush=True)
     host.stop()
-    mounted = mount_state(host)
+    faults = prepare(host)
     try:
-        faults = prepare(host, mounted)
         host.start()
         play(Chaos(host, names, random.Random(arguments.seed)), faults)
     finally:
         host.ctl("stop", "--force", "--all")
         host.stop()
-        if mounted:
-            subprocess.run(["umount", "-l", host.path("state")], check=True)
+        subprocess.run(["umount", "-l", host.path("state")], check=True)
 
 
 def main():
@@ -293,6 +324,12 @@ def main():
     parser.add_argument("--system", metavar="KERNEL")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("1..0 # SKIP it needs root, to mount small file systems")
+        return 0
+    if "MICROVMD_CHAOS_APART" not in os.environ:
+        os.environ["MICROVMD_CHAOS_APART"] = "yes"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     return run_tests([test_chaos], lambda: SystemHost(arguments.system) if arguments.system else test_direct.make_host())
 
 

@@ -71,8 +71,8 @@ class SystemHost:
         """By its pid: the unit's control group may hold its guests."""
         pid = int(systemctl("show", "-P", "MainPID", "libvirtd.service"))
         if pid:
-            os.kill(pid, signal.SIGKILL)
-            systemctl("start", "libvirtd.service")
+            os.kill(pid, signal.SIGKILL)  # systemd starts it again
+            wait_for("its death", lambda: systemctl("show", "-P", "MainPID", "libvirtd.service") != str(pid))
         wait_for("its drivers", self.is_online, 120)
 
     def read_log(self):

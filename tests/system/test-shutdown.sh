@@ -15,6 +15,7 @@ define always count '"restart": { "policy": "always", "delay": "100ms" }'
 define deaf ignore-button '"stop": { "timeout": 6 }, "restart": { "policy": "always", "delay": "100ms" }'
 define off count
 define direct count '"driver": "direct", "restart": { "policy": "always", "delay": "100ms" }'
+define front count '"driver": "direct", "requires": ["direct"], "after": ["direct"]'
 systemctl --quiet --root="$HOST_ROOT" enable libvirt-guests.service microvmd.service
 host_boot || tap_bail "the throwaway host does not boot"
 
@@ -23,7 +24,7 @@ test_boot()
     local name
     host systemctl is-active microvmd.service microvmd-shutdown.service libvirt-guests.service \
         virt-guest-shutdown.target
-    for name in writer always deaf off direct; do
+    for name in writer always deaf off direct front; do
         wait_for 90 guest_said "$name" 'microvm-guest: ready'
     done
     # What was stopped by hand in this boot has nothing to do with the next.
@@ -75,6 +76,11 @@ test_none_started()
     journal --since="@$begun" -o cat MICROVM_NAME=writer
     # A guest whose hypervisor is a unit of ours was asked, too, before systemd came to that unit.
     journal --since="@$begun" -o cat MICROVM_NAME=direct | grep 'stopped: the guest shut itself down'
+    # Who comes after it at a start was gone by then.
+    [ "$(journal --since="@$begun" -o cat MICROVM_NAME=front + MICROVM_NAME=direct |
+        sed -n 's/^\([a-z]*: [a-z]* → [a-z]*\):.*/\1/p' | tr '\n' ',')" = \
+        'front: running → stopping,front: stopping → inactive,direct: running → stopping,direct: stopping → inactive,' ]
+    journal --since="@$begun" -o cat MICROVM_NAME=front | grep 'stopped: the guest shut itself down'
     # It was we who stopped them, not libvirt-guests.
     [ -z "$(journal -o cat -u libvirt-guests.service --since="@$begun" | grep -iE 'starting shutdown on guest|suspending')" ]
     # The unit ended well, in its own time.
@@ -87,7 +93,7 @@ host_boot || tap_bail "the throwaway host does not boot again"
 test_again()
 {
     local name
-    for name in writer always deaf off direct; do
+    for name in writer always deaf off direct front; do
         wait_for 90 is "$name" State running
     done
     wait_for 60 guest_said writer 'microvm-guest: ready'

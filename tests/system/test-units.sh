@@ -356,4 +356,19 @@ test_no_bus()
 }
 tap "the bus goes while one starts" test_no_bus
 
+test_leaks()
+{
+    ctl leaks | grep -Fx 'Nothing is left over.'
+    # A unit that is called as ours are, with the mark of a run that nothing is on record of.
+    host systemd-run --quiet --unit=microvmd-vm@ghost --setenv=MICROVM_GENERATION=00112233445566778899aabbccddeeff sleep 1000
+    not ctl leaks
+    grep 'unit .*microvmd-vm@ghost.service .*ghost .*systemctl stop microvmd-vm@ghost.service' <(ctl leaks)
+    # It is not for microvmd to end what runs.
+    host systemctl restart microvmd.service
+    host systemctl is-active microvmd-vm@ghost.service
+    host systemctl stop microvmd-vm@ghost.service
+    ctl leaks
+}
+tap "a unit that is left over is shown" test_leaks
+
 tap_end

@@ -580,6 +580,36 @@ static void test_drain(void **context)
     assert_int_equal(manager_may_start(world->manager, find(world, "off"), &error), 0);
 }
 
+/* --- a record that could not be written, as on a full disk --- */
+
+static void test_record_is_written_later(void **context)
+{
+    World *world = *context;
+    _cleanup_(vm_record_clear)
+    VmRecord record = {0};
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+    MicroVM *vm;
+
+    define(world, "web", "\"mem\": 64");
+    begin(world);
+    start(world, "web");
+    wait_for(world, "web", MICROVM_RUNNING);
+    vm = find(world, "web");
+    assert_int_equal(remove_tree(vm->runtime_dir), 0);
+    assert_int_equal(write_file_atomic(vm->runtime_dir, "", 0, 0600), 0);
+    stop(world, "web");
+    assert_non_null(vm->save_timer);
+    assert_int_equal(unlink(vm->runtime_dir), 0);
+    /* Who asks for what is there already has it on record, too. */
+    assert_int_equal(vm_request_stop(vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error), 0);
+    assert_null(vm->save_timer);
+    assert_int_equal(vm_record_read(vm->record_path, &record), 0);
+    assert_int_equal(record.state, MICROVM_INACTIVE);
+    assert_true(record.decided);
+    assert_false(record.wanted);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -599,6 +629,7 @@ int main(void)
         TEST(test_never_more_at_once),
         TEST(test_memory),
         TEST(test_drain),
+        TEST(test_record_is_written_later),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
