@@ -518,6 +518,35 @@ exit
 """
 
 
+# The guest's kernel has no driver for it: Intel 6300ESB, "Watchdog Timer", stages of about a second, started and never fed.
+FORGET = r"""
+for device in /sys/bus/pci/devices/*; do
+    [ "$(cat $device/device)" = 0x25ab ] || continue
+    echo 1 >$device/enable
+    read -r base _ <$device/resource
+    for stage in 0 4; do
+        devmem $((base + 12)) 16 0x80
+        devmem $((base + 12)) 16 0x86
+        devmem $((base + stage)) 32 1000
+    done
+    echo "seen: a watchdog" >/dev/console
+    printf '\2' | dd of=$device/config bs=1 seek=104 conv=notrunc 2>/dev/null
+done
+sleep 1000
+"""
+
+
+def test_watchdog_device_that_is_not_fed(host):
+    host.write("forget.img", FORGET.ljust(1 << 20, "\n"))
+    os.makedirs(host.path("state/vm/web"))
+    guest(host, test="run", qemu={"machine": "q35"}, watchdog={"type": "device"}, restart={"policy": "no"},
+          volumes=[{"image": "data.img", "size": 16}, {"image": host.path("forget.img"), "readOnly": True}])
+    host.ctl("start", "web")
+    said(host, "seen: a watchdog")
+    wait_for("its end", lambda: state(host) == "failed", BOOT)
+    assert host.vm("web", "Result") == "watchdog", host.vm("web", "StateReason")
+
+
 def test_memory_while_it_runs(host):
     host.write("watch.img", WATCH.ljust(1 << 20, "\n"))
     os.makedirs(host.path("state/vm/web"))
