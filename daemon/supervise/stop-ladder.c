@@ -127,9 +127,7 @@ void stop_ladder_make(const VmSpec *spec, CapabilitySet can, uint64_t budget_use
 
 void stop_ladder_force(StopLadder *ladder)
 {
-    const StopRung *rung = stop_ladder_rung(ladder);
-
-    ladder->n = rung && rung->since_boot_usec > 0 ? ladder->at + 1 : 0;
+    ladder->n = stop_ladder_is_tried(ladder) ? ladder->at + 1 : 0;
     ladder->at = ladder->n;
     add_ending(ladder, STOP_ACTION_TERM);
     add_ending(ladder, STOP_ACTION_KILL);
@@ -147,6 +145,13 @@ bool stop_ladder_forces(const StopLadder *ladder)
     const StopRung *rung = stop_ladder_rung(ladder);
 
     return rung && !rung->asks;
+}
+
+bool stop_ladder_is_tried(const StopLadder *ladder)
+{
+    const StopRung *rung = stop_ladder_rung(ladder);
+
+    return rung && rung->since_boot_usec > 0;
 }
 
 void stop_ladder_try(StopLadder *ladder, uint64_t now_boot_usec)
@@ -200,7 +205,7 @@ static char *tell(const StopLadder *ladder, bool ended, uint64_t now_boot_usec)
     size_t size;
     FILE *stream;
 
-    if (!rung || rung->since_boot_usec == 0 || !(stream = open_memstream(&text, &size)))
+    if (!stop_ladder_is_tried(ladder) || !(stream = open_memstream(&text, &size)))
         return NULL;
     if (ended) {
         fprintf(stream, "%s ended it after ", names[rung->action]);

@@ -35,6 +35,8 @@ void stop_ladder_force(StopLadder *ladder);
 const StopRung *stop_ladder_rung(const StopLadder *ladder);
 /* Whether that ends the hypervisor, so that nobody asks the guest any more. */
 bool stop_ladder_forces(const StopLadder *ladder);
+/* Whether it is being tried. */
+bool stop_ladder_is_tried(const StopLadder *ladder);
 /* Notes that it is tried now, if that is not on record. */
 void stop_ladder_try(StopLadder *ladder, uint64_t now_boot_usec);
 /* When its time is over. */

@@ -3,7 +3,6 @@
 #include "supervise/vm.h"
 
 #include "base/log.h"
-#include "base/say.h"
 
 #include <inttypes.h>
 
@@ -133,7 +132,7 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
     const VmSpec *spec = vm_current_spec(vm);
     uint64_t timeout = spec ? spec->stop_timeout_usec : 0, now = now_boottime_usec();
     bool stopping = vm->record.state == MICROVM_STOPPING, hurry = options->timeout_usec != UINT64_MAX;
-    bool forces = stop_ladder_forces(&vm->record.stop);
+    bool forces = stop_ladder_forces(&vm->record.stop), asked = stop_ladder_is_tried(&vm->record.stop);
 
     if (hurry)
         timeout = options->timeout_is_budget ? MIN(timeout, options->timeout_usec) : options->timeout_usec;
@@ -157,23 +156,22 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
     }
     if (!stopping)
         vm_event(vm, VM_EVENT_STOP, "%s; the guest is asked to shut down", why);
-    else if (!forces)
-        vm_stop_ask(vm);
+    else if (!forces && asked)
+        vm_stop_ask(vm); /* again; what is being launched is ended as soon as it is there */
 }
 
 void vm_stop_continue(MicroVM *vm)
 {
     uint64_t now = now_boottime_usec(), deadline = vm->record.stop_deadline_boot_usec;
     const StopLadder *ladder = &vm->record.stop;
-    const StopRung *rung = stop_ladder_rung(ladder);
 
     /* An earlier microvmd has no ladder on record, only how long it may take. */
-    if (!rung && vm->record.stop_asked != STOP_ASKED_FORCE)
+    if (!stop_ladder_rung(ladder) && vm->record.stop_asked != STOP_ASKED_FORCE)
         make_ladder(vm, deadline > now ? deadline - now : 0);
     if (vm->record.stop_asked == STOP_ASKED_FORCE)
         vm_stop_force(vm);
-    else if (rung && rung->since_boot_usec > 0 && now >= stop_ladder_due(ladder) &&
-             rung->action != STOP_ACTION_KILL)
+    else if (stop_ladder_is_tried(ladder) && now >= stop_ladder_due(ladder) &&
+             stop_ladder_rung(ladder)->action != STOP_ACTION_KILL)
         climb(vm);
     else
         vm_stop_ask(vm);

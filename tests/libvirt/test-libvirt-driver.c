@@ -76,15 +76,27 @@ static void test_start_and_force(void **state)
 
     assert_true(is_running("web"));
     assert_int_equal(harness.driver->ops->start(harness.driver, &request), -EBUSY);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
+                     0);
     seen = harness_expect(&harness, DRIVER_ENDED, "web");
     assert_int_equal(seen->cause, END_DESTROYED);
     assert_true(sd_id128_equal(seen->generation, request.generation));
     assert_false(is_running("web"));
     /* Nothing is left: the next one starts at once. */
     request = start(&spec);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_ACPI), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_ACPI),
+                     0);
     assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_SHUTDOWN);
+    request = start(&spec);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_TERM),
+                     0);
+    assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
+    request = start(&spec);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_AGENT),
+                     -EOPNOTSUPP);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
+                     0);
+    harness_wait(&harness, DRIVER_ENDED, "web");
 }
 
 static void test_destroyed_by_somebody(void **state)
@@ -192,7 +204,8 @@ static void test_adoption(void **state)
     harness.next = 0;
     assert_true(harness_wait(&harness, DRIVER_FOUND, "db")->run.paused);
     harness_wait(&harness, DRIVER_SYNCED, NULL);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
+                     0);
     assert_int_equal(harness_expect(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 
@@ -432,7 +445,8 @@ static void test_server_hangs(void **state)
     harness_wait(&harness, DRIVER_CALL_FAILED, "web");
     assert_int_equal(kill(server.pid, SIGCONT), 0);
     assert_int_equal(harness_sync(&harness), 1);
-    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL), 0);
+    assert_int_equal(harness.driver->ops->stop(harness.driver, "web", request.generation, STOP_ACTION_KILL),
+                     0);
     assert_int_equal(harness_wait(&harness, DRIVER_ENDED, "web")->cause, END_DESTROYED);
 }
 

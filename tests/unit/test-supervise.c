@@ -290,7 +290,9 @@ static void test_stop_supersedes_start(void **context)
     stop(false);
     assert_int_equal(world->last_job, job);
     assert_int_equal(world->last_result, MICROVM_JOB_SUPERSEDED);
-    /* there is no guest that could be asked: it is ended as soon as it is there */
+    /* there is no guest that could be asked, however often: it is ended as soon as it is there */
+    stop(false);
+    assert_int_equal(world->graceful + world->forced, 0);
     say(DRIVER_STARTED, 0);
     assert_int_equal(world->forced, 1);
     say(DRIVER_ENDED, END_DESTROYED);
@@ -812,6 +814,25 @@ static void test_climbs_all_rungs(void **context)
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
     assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_FORCED);
     assert_int_equal(world->vm->record.stop.n, 0);
+}
+
+/* A stop under way, for which somebody has less patience. */
+static void test_less_time_for_a_stop_under_way(void **context)
+{
+    StopOptions options = {.timeout_usec = 50000};
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    define(", \"stop\": {\"timeout\": \"1h\"}");
+    run_it();
+    stop(false);
+    world->graceful = 0;
+    assert_int_equal(vm_request_stop(world->vm, &options, &job, &error), 0);
+    assert_int_equal(world->graceful, 1);
+    wait_for_action(STOP_ACTION_TERM);
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_INACTIVE);
+    assert_int_equal(world->vm->record.result, MICROVM_RESULT_TIMEOUT);
 }
 
 /* What the driver can't do costs no time. */
@@ -1360,6 +1381,7 @@ int main(void)
         TEST(test_stop_after_restart_stays),
         TEST(test_on_reboot_and_on_poweroff),
         TEST(test_climbs_all_rungs),
+        TEST(test_less_time_for_a_stop_under_way),
         TEST(test_refused_rung_is_passed),
         TEST(test_ladder_survives_the_daemon),
         TEST(test_stop_of_an_earlier_version_goes_on),
