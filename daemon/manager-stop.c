@@ -138,6 +138,12 @@ static void tell_held(MicroVM *vm, const MicroVM *before)
         vm_set_reason(vm, reason);
 }
 
+/* Its driver knows it: not so in the moment after it came back. */
+static bool can_be_asked(const Manager *manager, const MicroVM *vm)
+{
+    return vm->driver && vm->driver_online && manager->drivers[vm->driver->kind].synced && !vm->settling;
+}
+
 void manager_release_stops(Manager *manager)
 {
     _cleanup_free_ MicroVM **held = malloc((manager->n_vms + 1) * sizeof(MicroVM *));
@@ -149,7 +155,7 @@ void manager_release_stops(Manager *manager)
         return;
     }
     for (size_t i = 0; i < manager->n_vms; i++)
-        if (manager->vms[i]->record.stop_held && manager->vms[i]->driver_online && !manager->vms[i]->settling)
+        if (manager->vms[i]->record.stop_held && can_be_asked(manager, manager->vms[i]))
             held[n++] = manager->vms[i];
     qsort(held, n, sizeof(MicroVM *), manager_by_priority);
     for (size_t i = n; i-- > 0;) {

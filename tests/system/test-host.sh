@@ -558,7 +558,9 @@ tap "D-Bus activation works only while the service is enabled" test_activation
 
 test_all_stop()
 {
+    ctl leaks
     ctl stop --all
+    ctl leaks
     is web State inactive
     is fragile State inactive
     [ -z "$(host virsh -c qemu:///system list --name | tr -d '\n')" ]
