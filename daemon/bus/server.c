@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/server.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "microvm/messages.h"
 
 #include <systemd/sd-daemon.h>
+
+#define NAME_USEC       UINT64_C(2000000) /* that our name may still be with one that is dead */
+#define NAME_PAUSE_USEC UINT64_C(50000)
 
 /* A finished job that was not told yet: the reply to the call that made it must come first. */
 struct PendingJob {
@@ -292,6 +296,27 @@ int bus_server_new(sd_event *event, const char *address, BusServer **ret_server)
     return 0;
 }
 
+/*
+ * One that was killed may have the name until the bus has seen its death, which takes as long as the bus has other
+ * things to do. Nothing else is to be done before we have it. -EEXIST: somebody keeps it.
+ */
+static int take_name(sd_bus *bus)
+{
+    uint64_t latest = now_usec(CLOCK_MONOTONIC) + NAME_USEC;
+    int r;
+
+    while ((r = sd_bus_request_name(bus, MICROVM_BUS_NAME, SD_BUS_NAME_QUEUE)) == 0) {
+        if (now_usec(CLOCK_MONOTONIC) >= latest)
+            return -EEXIST;
+        r = sd_bus_wait(bus, NAME_PAUSE_USEC);
+        while (r >= 0 && (r = sd_bus_process(bus, NULL)) > 0)
+            ;
+        if (r < 0)
+            return r;
+    }
+    return r == -EALREADY ? 0 : r;
+}
+
 int bus_server_publish(BusServer *server, Manager *manager)
 {
     int r;
@@ -301,7 +326,7 @@ int bus_server_publish(BusServer *server, Manager *manager)
     if (r >= 0)
         r = bus_publish_vms(server);
     if (r >= 0)
-        r = sd_bus_request_name(server->bus, MICROVM_BUS_NAME, 0);
+        r = take_name(server->bus);
     if (r >= 0)
         r = sd_bus_attach_event(server->bus, server->event, SD_EVENT_PRIORITY_NORMAL);
     return r;

@@ -478,6 +478,20 @@ def test_only_one_daemon(host):
     assert run.returncode == 1 and "Another microvmd" in run.stderr, run.stderr
 
 
+def test_the_name_of_one_that_is_dead(host):
+    """The bus has not seen its death yet."""
+    host.stop()
+    keep = f"""import dbus, time
+bus = dbus.bus.BusConnection("{host.address}")
+bus.request_name("{NAME}")
+print("mine", flush=True)
+time.sleep(0.7)"""
+    with subprocess.Popen(["/usr/bin/python3", "-c", keep], stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout.readline() == "mine\n"
+        host.start(online=False)
+    assert wait_for("its answer", lambda: host.ctl("list")).returncode == 0
+
+
 def test_only_one_daemon_a_runtime_directory(host):
     other = Host(uri=host.uri)
     try:
