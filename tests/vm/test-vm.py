@@ -92,6 +92,27 @@ def test_boots_writes_and_stops_gracefully(host):
     assert "hello-from-the-guest" in read_volume(host, "web", "/written")
 
 
+def test_drain_and_undrain(host):
+    guest(host, after=["db"], requires=["db"])
+    guest(host, name="db")
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    for name in ("web", "db"):
+        said(host, "microvm-guest: ready", name)
+    assert "web requires db" in host.ctl("stop", "db").stderr
+    run = host.ctl("drain")
+    assert run.returncode == 0 and "by force" not in run.stdout, run
+    for name in ("web", "db"):
+        assert state(host, name) == "inactive" and host.vm(name, "LastStop") == "clean", host.vm(name, "StateReason")
+    log = host.read_log()
+    assert log.index("web: stopping → inactive") < log.index("db: running → stopping"), log
+    assert host.ctl("start", "db").returncode == 1
+    assert host.ctl("undrain").returncode == 0
+    assert state(host) == state(host, "db") == "running"
+    run = host.ctl("leaks")
+    assert run.returncode == 0, run.stdout
+
+
 def test_slow_stop_is_waited_for(host):
     boot(host, "slowstop=3", **DATA)
     assert host.ctl("stop", "web").returncode == 0
