@@ -57,6 +57,7 @@ static void test_every_ending_and_policy(void **context)
         {"shutdown: a reboot", END_SHUTDOWN, EVIDENCE_REBOOT, {O, A, A, A}},
         {"shutdown: a panic", END_SHUTDOWN, EVIDENCE_PANIC, {F, R, R, R}},
         {"panic", END_PANIC, EVIDENCE_NONE, {F, R, R, R}},
+        {"watchdog", END_WATCHDOG, EVIDENCE_NONE, {F, R, R, R}},
         {"destroyed by somebody else", END_DESTROYED, EVIDENCE_NONE, {O, O, O, O}},
         {"shut down by somebody else", END_ASKED, EVIDENCE_NONE, {O, O, O, O}},
         {"SIGTERM", END_TERMINATED, EVIDENCE_NONE, {F, R, R, R}},
