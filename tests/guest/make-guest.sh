@@ -12,7 +12,7 @@ cache=${2:-${MICROVMD_CACHE:-/var/cache/microvmd-guest}}
 
 # In any order; what they depend on is found by depmod. Those that the kernel has built in, or lacks, are skipped.
 modules=(virtio_mmio virtio_pci virtio_blk virtio_net virtio_console virtio_rng virtio_balloon virtio_mem virtiofs
-    vmw_vsock_virtio_transport qemu_fw_cfg ext4 crc32c_generic crc32c-intel evdev button af_packet)
+    vmw_vsock_virtio_transport qemu_fw_cfg ext4 crc32c_generic crc32c-intel evdev button af_packet pvpanic-mmio)
 
 die() { echo "make-guest.sh: $*" >&2; exit 1; }
 

@@ -568,6 +568,14 @@ def test_watchdog_device_that_is_not_fed(host):
     assert host.vm("web", "Result") == "watchdog", host.vm("web", "StateReason")
 
 
+def test_panic_without_a_word(host):
+    """There is no console that could tell it; QEMU's pvpanic does."""
+    guest(host, test="panic", qemu={"machine": "q35", "serialConsole": False}, restart={"policy": "always"}, onPanic="fail")
+    host.ctl("start", "web")
+    wait_for("its end", lambda: state(host) == "failed", BOOT)
+    assert host.vm("web", "Result") == "guest-panic", host.vm("web", "StateReason")
+
+
 def test_memory_while_it_runs(host):
     host.write("watch.img", WATCH.ljust(1 << 20, "\n"))
     os.makedirs(host.path("state/vm/web"))
