@@ -166,11 +166,15 @@ def test_stop_during_boot_is_heard_later(host):
 
 def test_guest_says_that_it_is_ready_and_then_nothing(host):
     """By its port of virtio-serial, as the guest of a distribution may with one line of shell."""
-    guest(host, test="notify,alive=3", readiness={"type": "notify"}, watchdog={"type": "notify", "timeout": 5}, restart={"policy": "no"})
+    guest(host, test="notify,alive=15", readiness={"type": "notify"}, watchdog={"type": "notify", "timeout": 5}, restart={"policy": "no"})
     host.ctl("start", "web")
     assert host.vm("web", "Readiness") == "waiting"
     wait_for("its word", lambda: host.vm("web", "Readiness") == "ready", BOOT)
     assert host.vm("web", "ReadyTimestamp") > host.vm("web", "StartTimestamp")
+    host.stop(signal.SIGKILL)
+    host.start(HIDE)
+    wait_for("more words, to the next daemon", lambda: "Alive for" in host.vm("web", "StatusText"), BOOT)
+    assert host.vm("web", "Readiness") == "ready"
     wait_for("the end of a guest that is silent", lambda: state(host) == "failed", BOOT)
     assert host.vm("web", "Result") == "watchdog", host.vm("web", "StateReason")
     assert not os.path.exists(host.path("run/vm/web/notify.sock"))
