@@ -29,7 +29,8 @@ static void act_on(MicroVM *vm, OnTimeout action, bool force, const char *why)
 {
     bool goes_on = action == ON_TIMEOUT_WAIT;
 
-    log_vm_warning(vm->name, "%s%s.", why, goes_on ? "; it goes on, as its definition wants it" : "");
+    log_vm_warning(vm->name, "In trouble: %s%s.", why,
+                   goes_on ? "; it goes on, as its definition wants it" : "");
     if (!goes_on) {
         vm_condemn(vm, MICROVM_RESULT_WATCHDOG, action == ON_TIMEOUT_FAIL, force, why);
     } else if (vm->record.state == MICROVM_RUNNING) {

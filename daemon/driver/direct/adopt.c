@@ -80,7 +80,7 @@ static int look(Search *search, const char *name)
         return -ENOMEM;
     r = process_record_read(directory, &found.record);
     if (r == -ENOENT) { /* nothing of it has ever run: what a start that was cut off has made may go */
-        direct_run_files_remove(directory);
+        direct_start_files_remove(directory);
         return 0;
     }
     if (r >= 0)

@@ -20,13 +20,21 @@ DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 void direct_run_files_remove(const char *directory)
 {
-    static const char *const names[] = {CONTROL_SOCKET, CONSOLE_SOCKET, NOTIFY_SOCKET,
-                                        QMP_SOCKET,     OWN_SOCKET,     RECORD_FILE};
+    static const char *const names[] = {CONSOLE_SOCKET, NOTIFY_SOCKET,  QMP_SOCKET,
+                                        OWN_SOCKET,     CONTROL_SOCKET, RECORD_FILE};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     own_socket_remove(directory);
     for (size_t i = 0; i < ELEMENTSOF(names) && at >= 0; i++)
         (void)unlinkat(at, names[i], 0);
+}
+
+void direct_start_files_remove(const char *directory)
+{
+    _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (at >= 0 && faccessat(at, CONTROL_SOCKET, F_OK, AT_SYMLINK_NOFOLLOW) >= 0)
+        direct_run_files_remove(directory);
 }
 
 /* --- a socket at a path of the definition's choice --- */

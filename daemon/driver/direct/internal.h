@@ -142,5 +142,8 @@ int own_socket_listen(const char *directory, int *ret_fd);
 void own_socket_remove(const char *directory);
 /* Removes them and the record. */
 void direct_run_files_remove(const char *directory);
+/* The same of a start that was cut off. Its control socket is made first, and goes last: where there is none,
+ * what there is belongs to a hypervisor of another driver. */
+void direct_start_files_remove(const char *directory);
 
 #endif
