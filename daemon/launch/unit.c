@@ -236,18 +236,21 @@ void unit_forget(const char *microvm, UnitLeft left)
     forget(unit, left);
 }
 
+/* systemd finds a unit by its invocation, too, where its name stands in a path (org.freedesktop.systemd1(5)).
+ */
 static int call_kill(sd_bus *bus, sd_bus_error *error, void *userdata)
 {
-    return sd_bus_call_method(bus, SYSTEMD_BUS_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "KillUnit", error, NULL,
-                              "ssi", userdata, "all", SIGKILL);
+    const sd_id128_t *invocation = userdata;
+    char path[sizeof(SYSTEMD_UNIT_PATH) + SD_ID128_STRING_MAX], id[SD_ID128_STRING_MAX];
+
+    snprintf(path, sizeof(path), SYSTEMD_UNIT_PATH "/%s", sd_id128_to_string(*invocation, id));
+    return sd_bus_call_method(bus, SYSTEMD_BUS_NAME, path, SYSTEMD_BUS_NAME ".Unit", "Kill", error, NULL,
+                              "si", "all", SIGKILL);
 }
 
-int unit_kill(const char *microvm)
+int unit_kill(sd_id128_t invocation)
 {
-    char unit[UNIT_NAME_SIZE];
-
-    unit_name(microvm, unit);
-    return systemd_call(call_kill, unit, NULL);
+    return systemd_call(call_kill, &invocation, NULL);
 }
 
 /* The name of the microVM; false: it can't be one's. */

@@ -35,8 +35,8 @@ uint64_t unit_memory_peak(const char *microvm);
 /* Takes away what was found to be left. */
 void unit_forget(const char *microvm, UnitLeft left);
 
-/* Sends SIGKILL to all processes of the unit. */
-int unit_kill(const char *microvm);
+/* Sends SIGKILL to all processes of a unit: of this invocation, whatever has its name by then. */
+int unit_kill(sd_id128_t invocation);
 
 typedef void (*unit_fn)(const char *unit, const char *microvm, void *userdata);
 

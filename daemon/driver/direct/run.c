@@ -381,20 +381,25 @@ static int run_stop_program(Run *run)
 }
 
 /* The unit may have more processes than the one that is known. */
-static void kill_unit(void *name)
+static void kill_unit(void *argument)
 {
-    int r = unit_kill(name);
+    const sd_id128_t *invocation = argument;
+    int r = unit_kill(*invocation);
 
     if (r < 0)
-        log_full(LOG_DEBUG, name, r, "systemd did not send SIGKILL to its unit: %m");
+        log_debug("systemd did not send SIGKILL to the unit of invocation " SD_ID128_FORMAT_STR ".",
+                  SD_ID128_FORMAT_VAL(*invocation));
 }
 
 static int kill_all(Run *run)
 {
-    char *name = sd_id128_is_null(run->invocation) ? NULL : strdup(run->name);
+    sd_id128_t *invocation = sd_id128_is_null(run->invocation) ? NULL : malloc(sizeof(*invocation));
 
-    if (name && workers_submit(run->driver->workers, &(Work){kill_unit, free, free, name}) < 0)
-        free(name);
+    if (invocation) {
+        *invocation = run->invocation;
+        if (workers_submit(run->driver->workers, &(Work){kill_unit, free, free, invocation}) < 0)
+            free(invocation);
+    }
     return direct_run_signal(run, SIGKILL);
 }
 
