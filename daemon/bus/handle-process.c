@@ -179,6 +179,8 @@ static int request_start(Handle *handle, char **ret_error)
 
 static void begin(Handle *handle, Attached *attached, bool fresh)
 {
+    /* A connection that has gone takes along what was under way on it. */
+    sd_bus *bus _unused_ = handle->handles->systemd ? bus_systemd(handle->handles->server) : NULL;
     bool under_way = handle_is_under_way(handle);
     _cleanup_free_ char *error = NULL;
     int r = 0;

@@ -176,24 +176,33 @@ static int on_unit_files_changed(sd_bus_message *message, void *userdata, sd_bus
     return 0;
 }
 
+/* It was executed anew, at an upgrade of its package, say. */
+static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    arm_timer(userdata, AGAIN_USEC);
+    return 0;
+}
+
 /* Its signals come unasked on this kind of connection. */
 void handles_systemd_changed(Handles *handles, sd_bus *bus)
 {
-    int r = 0;
+    static const char path[] = "/org/freedesktop/systemd1", manager[] = "org.freedesktop.systemd1.Manager";
+    int r;
 
     for (Handle *handle = handles->first; handle; handle = handle->next) {
         free(handle->job);
         handle->job = NULL; /* its end was not heard */
     }
-    if (bus)
-        r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/systemd1",
-                                "org.freedesktop.systemd1.Manager", "JobRemoved", on_job_removed, handles);
-    if (bus && r >= 0)
-        r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/systemd1",
-                                "org.freedesktop.systemd1.Manager", "UnitFilesChanged", on_unit_files_changed,
+    r = sd_bus_match_signal(bus, NULL, NULL, path, manager, "JobRemoved", on_job_removed, handles);
+    if (r >= 0)
+        r = sd_bus_match_signal(bus, NULL, NULL, path, manager, "UnitFilesChanged", on_unit_files_changed,
                                 handles);
+    if (r >= 0)
+        r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                                "Disconnected", on_disconnected, handles);
     if (r < 0)
         log_warning_errno(r, "Can't listen to systemd: %m");
+    handles_look(handles); /* what was enabled meanwhile was not heard, either */
 }
 
 /* --- what is to be done --- */
@@ -220,10 +229,13 @@ void handle_look(Handle *handle)
                        .ready = handle->attached && handle->attached->talk.ready};
     HandleOrder order = handle_order(phase, &look, is_time(handle, phase));
 
-    if (handle->handles->server->manager->host_stopping && order != HANDLE_ORDER_STOP)
-        order = HANDLE_NO_ORDER; /* systemd starts nothing any more */
     if (handle->stop_waits)
         handle_end_asked(handle);
+    if (handle->handles->server->manager->host_stopping &&
+        (order == HANDLE_ORDER_START || order == HANDLE_ORDER_LATER)) {
+        handle_talk(handle); /* systemd starts nothing any more */
+        return;
+    }
     if (order == HANDLE_ORDER_LATER) {
         if (!handle->due)
             arm_timer(handle->handles, LATER_USEC);
@@ -243,6 +255,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     Handles *handles = userdata;
 
+    if (handles->systemd && !bus_systemd(handles->server))
+        arm_timer(handles, AGAIN_USEC);
     for (Handle *handle = handles->first; handle; handle = handle->next) {
         if (!handle->due)
             continue;

@@ -37,7 +37,7 @@ bool handles_pending(const Handles *handles);
 /* It was asked whether the host is shutting down, and Manager.host_stopping says so. */
 void handles_host_state_known(Handles *handles);
 
-/* `bus` is a new connection to systemd, or there is none any more (NULL). */
+/* There is a new connection to systemd. */
 void handles_systemd_changed(Handles *handles, sd_bus *bus);
 
 /* handle-enabled.c: sets MicroVM.enabled of all, from the links of systemctl enable below `root`. */

@@ -157,7 +157,12 @@ test_daemon()
     wait_for 20 attached
     [ "$(run_of web)" = "$run" ]
     [ "$(handle web MainPID)" = "$pid" ]
+    # What is enabled is seen after systemd was executed anew, too.
     host systemctl daemon-reexec
+    wait_for 20 host systemctl enable microvmd@web
+    wait_for 20 is web Autostart true
+    host systemctl disable microvmd@web
+    wait_for 20 is web Autostart false
     # The process of a handle is nothing that the microVM depends on.
     host kill -KILL "$pid"
     other_pid() { [ "$(handle web MainPID)" != "$pid" ] && handle_is web active; }
