@@ -195,6 +195,13 @@ def test_gone(host):
     assert "No microVM is called web" in Handle(host, "web").ends(4)
 
 
+def test_autostart_of_the_definition(host):
+    assert host.vm("web", "AutostartSources") == [] and host.vm("web", "RivalUnit") == ""
+    host.define("web", accel="tcg", autostart=True)
+    host.reload()
+    assert host.vm("web", "AutostartSources") == ["definition"] and host.vm("web", "Autostart") is True
+
+
 def test_foreign_words(host):
     """Root's, but what is said there is looked at all the same."""
     folder = host.path("run/daemon/handles")
