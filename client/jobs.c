@@ -137,7 +137,7 @@ static int subscribe(Jobs *jobs)
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't listen to the bus: %s", strerror(-r)) : MICROVM_EXIT_OK;
 }
 
-int jobs_append_stop(const Ctl *ctl, sd_bus_message *call)
+int jobs_append_options(const Ctl *ctl, sd_bus_message *call)
 {
     int r;
 
@@ -164,8 +164,7 @@ static int ask(Job *job)
     code = ctl_new_call(jobs->ctl, job->row->path, jobs->member, &call);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = strcmp(jobs->member, "Start") == 0 ? sd_bus_message_append(call, "a{sv}", 0)
-                                           : jobs_append_stop(jobs->ctl, call);
+    r = jobs_append_options(jobs->ctl, call);
     if (r >= 0) /* no timeout of ours: a person may be typing a password */
         r = sd_bus_call_async(jobs->ctl->bus, &job->call, call, on_answer, job, UINT64_MAX);
     jobs->unanswered += r >= 0;

@@ -44,7 +44,7 @@ void jobs_clear(Jobs *jobs);
  * them, a person at a terminal is asked whether these are to be stopped, too.
  */
 int jobs_stop(Ctl *ctl, const VmRows *rows, Jobs *ret_jobs);
-/* The options of a stop, a{sv}. */
-int jobs_append_stop(const Ctl *ctl, sd_bus_message *call);
+/* The options that the verb was given, a{sv}. */
+int jobs_append_options(const Ctl *ctl, sd_bus_message *call);
 
 #endif

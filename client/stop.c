@@ -19,7 +19,7 @@ static int stop_several(Ctl *ctl, const VmRows *rows, Jobs *jobs)
     if (r >= 0)
         r = sd_bus_message_close_container(call);
     if (r >= 0)
-        r = jobs_append_stop(ctl, call);
+        r = jobs_append_options(ctl, call);
     return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r))
                  : jobs_run_call(ctl, "Stop", call, jobs);
 }
