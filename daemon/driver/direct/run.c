@@ -113,11 +113,14 @@ static void on_panic(Run *run, const cJSON *data)
 
 static void on_watchdog(Run *run, const cJSON *data)
 {
-    if (streq(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action")), "none"))
+    static const char *const ends[] = {"reset", "shutdown", "poweroff"}; /* SHUTDOWN follows */
+    const char *action = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "action"));
+
+    for (size_t i = 0; i < ELEMENTSOF(ends); i++)
+        run->hung = run->hung || streq(action, ends[i]);
+    if (!run->hung)
         log_vm_warning(run->name,
                        "The guest hangs: its watchdog has expired; it goes on, as its definition wants it.");
-    else
-        run->hung = true; /* SHUTDOWN follows */
 }
 
 static void hear(Run *run, const char *name, const cJSON *data)
