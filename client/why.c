@@ -102,6 +102,9 @@ static void print_asked(const Ctl *ctl, const cJSON *facts)
         print_line("Asked", "%s, by \"autostart\" of its definition, %s", verb, at);
     else if (strcmp(by, "dependency") == 0)
         print_line("Asked", "%s, for %s, which needs it, %s", verb, json_text(asked, "For"), at);
+    else if (strcmp(by, "handle") == 0)
+        print_line("Asked", "%s, through systemd, as its unit microvmd@%s.service, %s", verb,
+                   json_text(facts, "Name"), at);
     else
         print_line("Asked", "%s, by somebody who went past microvmd (virsh, systemctl…), %s", verb, at);
 }

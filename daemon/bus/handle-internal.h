@@ -47,6 +47,9 @@ struct Handles {
 
 static inline HandlePhase handle_phase_of(const Handle *handle)
 {
+    /* A stop that waits for others has been accepted, though it runs on. */
+    if (handle->vm->record.stop_held)
+        return HANDLE_STOPPING;
     return handle_phase(handle->vm->record.state, handle->vm->record.readiness.state, handle->vm->record.again);
 }
 

@@ -94,17 +94,38 @@ void handle_talk(Handle *handle)
 
 /* --- stops that systemd asks for --- */
 
+/* As whose wish the record tells it. */
+static const Caller through_systemd = {.handle = true};
+
+static int stop_it(Handle *handle, char **ret_error)
+{
+    _cleanup_(stop_jobs_clear)
+    StopJobs jobs = {0};
+    Manager *manager = handle->handles->server->manager;
+    int r;
+
+    manager->host.caller = &through_systemd;
+    /* systemd has asked for those that require it, if their units say so. */
+    r = manager_stop(manager, &handle->vm, 1, &(StopOptions){.timeout_usec = UINT64_MAX},
+                     MICROVM_DEPENDENTS_IGNORE, &jobs, ret_error);
+    manager->host.caller = NULL;
+    if (r >= 0 && jobs.count > 0 && jobs.items[0].job == 0) {
+        *ret_error = TAKE_PTR(jobs.items[0].error);
+        return -EHOSTDOWN;
+    }
+    return r;
+}
+
 static void request_stop(Handle *handle)
 {
     _cleanup_free_ char *error = NULL;
-    uint64_t job;
     int r;
 
     log_vm_info(handle->vm->name, "Stopped through systemd.");
     handle->told = false;
     if (handle->attached)
         handle->attached->talk.leaving = true;
-    r = vm_request_stop(handle->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error);
+    r = stop_it(handle, &error);
     if (r < 0)
         log_vm_warning(handle->vm->name, "It can't be stopped: %s", error ? error : strerror(-r));
     if (r < 0 && handle->attached)
@@ -169,12 +190,18 @@ static Attached *attached_free(Attached *attached)
 
 static int request_start(Handle *handle, char **ret_error)
 {
+    Manager *manager = handle->handles->server->manager;
     uint64_t job;
     int r;
 
     log_vm_info(handle->vm->name, "Started through systemd.");
-    r = manager_may_start(handle->handles->server->manager, handle->vm, ret_error);
-    return r < 0 ? r : vm_request_start(handle->vm, &job, ret_error);
+    r = manager_may_start(manager, handle->vm, ret_error);
+    if (r < 0)
+        return r;
+    manager->host.caller = &through_systemd;
+    r = vm_request_start(handle->vm, &job, ret_error);
+    manager->host.caller = NULL;
+    return r;
 }
 
 static void begin(Handle *handle, Attached *attached, bool fresh)

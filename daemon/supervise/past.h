@@ -15,7 +15,8 @@
 /* Who calls, as far as the bus tells; text that is too long is cut. */
 typedef struct Caller {
     bool known;
-    bool apply; /* through an apply, which goes on when its caller has left */
+    bool apply;  /* through an apply, which goes on when its caller has left */
+    bool handle; /* through systemd, by a job of its handle; nobody is known then */
     uid_t uid;
     pid_t pid;        /* 0: not known */
     char process[32]; /* its name, proc(5), /proc/PID/comm; "": not known */

@@ -78,10 +78,28 @@ def test_starts_and_stops(host):
     handle = Handle(host, "web")
     handle.says("READY=1")
     assert state(host) == "running"
+    assert "start, through systemd, as its unit microvmd@web.service" in host.ctl("why", "web").stdout
     handle.stop()
     handle.says("STATUS=stopping")
     assert handle.ends(0) == ""
     assert state(host) == "inactive"
+    assert "stop, through systemd" in host.ctl("why", "web").stdout
+
+
+def test_stops_in_order(host):
+    """Who requires it is systemd's to stop; who comes after it stops first all the same."""
+    host.define("db", accel="tcg")
+    host.define("front", accel="tcg", requires=["db"], after=["db"], kernelParams=["fake=mute"], stop={"timeout": 2})
+    host.reload()
+    handle = Handle(host, "db")
+    handle.says("READY=1")
+    assert host.ctl("start", "front").returncode == 0
+    assert host.ctl("--no-block", "stop", "front").returncode == 0
+    handle.stop()
+    wait_for("its turn to be waited for", lambda: "front" in host.vm("db", "StateReason"))
+    assert state(host, "db") == "running" and state(host, "front") == "stopping"
+    handle.ends(0)
+    assert state(host, "db") == "inactive" and state(host, "front") == "inactive"
 
 
 def test_takes_what_runs(host):

@@ -64,6 +64,7 @@ static void test_who_asked(void **context)
          "restart asked for by the apply of uid 0"},
         {{.by = MICROVM_ASKED_BY_AUTOSTART}, "start by its \"autostart\""},
         {{.by = MICROVM_ASKED_BY_DEPENDENCY, .whom = "web"}, "start for web, which needs it"},
+        {{.by = MICROVM_ASKED_BY_HANDLE}, "start asked for through systemd, by its handle"},
         {{.by = MICROVM_ASKED_BY_OUTSIDE, .verb = MICROVM_JOB_STOP}, "stop by somebody else than microvmd"},
     };
 
