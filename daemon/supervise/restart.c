@@ -104,6 +104,9 @@ RestartVerdict restart_decide(const Ending *ending, const RestartRules *rules, b
 
     if (again)
         return verdict(RESTART_VERDICT_AGAIN, ending->result, ending->text, "it starts again, as asked");
+    if (rules->never && ending->kind != ENDING_STOPPED && ending->kind != ENDING_MANUAL)
+        return verdict(failure ? RESTART_VERDICT_FAILED : RESTART_VERDICT_OFF, ending->result, ending->text,
+                       ending->kind == ENDING_POWEROFF ? NULL : rules->never);
     kind = wanted(ending, rules, &why);
     if (kind == RESTART_VERDICT_OFF || kind == RESTART_VERDICT_FAILED)
         return verdict(kind, ending->result, ending->text, why);

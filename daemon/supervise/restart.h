@@ -11,6 +11,7 @@ enum {
 
 /* What its definition says under "restart". */
 typedef struct RestartRules {
+    const char *never; /* why it is not started again, whatever the policy says; NULL: that decides */
     RestartPolicy policy;
     GuestEnd on_reboot, on_poweroff;
     uint64_t delay_usec, max_delay_usec;

@@ -81,14 +81,6 @@ static void judge(MicroVM *vm, const Ending *ending)
         .result = ending->result, .for_good = true, .text = strdup(ending->text ? ending->text : "")};
 }
 
-/* Whatever the policy says, but not against a person who wants it started. */
-static RestartVerdict give_up_for_good(const Ending *ending)
-{
-    return (RestartVerdict){.kind = RESTART_VERDICT_FAILED,
-                            .result = ending->result,
-                            .text = say("%s; its definition wants it given up then", ending->text)};
-}
-
 /* For a delay; one to which chance adds nothing is no harm. */
 static uint32_t throw_dice(void)
 {
@@ -110,14 +102,12 @@ static void decide(MicroVM *vm, const Ending *ending, EndCause cause, uint64_t r
     RestartRules rules = spec ? restart_rules(spec) : (RestartRules){0};
     RestartVerdict verdict;
 
-    /* Without a definition there is nothing to start again from. */
     if (!vm->spec)
-        rules = (RestartRules){.policy = RESTART_NO};
-    if (vm->record.condemned.for_good && !vm->record.again)
-        verdict = give_up_for_good(ending);
-    else
-        verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, throw_dice(),
-                                 &vm->record.history);
+        rules = (RestartRules){.never = "it has no definition any more"};
+    else if (vm->record.condemned.for_good)
+        rules.never = "its definition wants it given up then";
+    verdict = restart_decide(ending, &rules, vm->record.again && vm->spec, ran_usec, now, throw_dice(),
+                             &vm->record.history);
     vm->record.result = verdict.result;
     vm->record.last_stop = ending->last_stop;
     vm_note_end(vm, ending, cause);

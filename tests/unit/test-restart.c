@@ -280,11 +280,41 @@ static void test_a_long_run_resets_the_delay(void **context)
     free(verdict.text);
 }
 
+/* Whatever the policy says; but a person who wants it started has their way. */
+static void test_never(void **state)
+{
+    const struct {
+        EndingKind kind;
+        RestartKind verdict;
+        const char *text;
+    } cases[] = {
+        {ENDING_FAILURE, RESTART_VERDICT_FAILED, "it ended; it has no definition any more"},
+        {ENDING_REBOOT, RESTART_VERDICT_OFF, "it ended; it has no definition any more"},
+        {ENDING_POWEROFF, RESTART_VERDICT_OFF, "it ended"},
+        {ENDING_STOPPED, RESTART_VERDICT_OFF, "it ended"},
+        {ENDING_MANUAL, RESTART_VERDICT_OFF, "it ended"},
+    };
+    RestartRules made = rules(RESTART_ALWAYS);
+
+    made.never = "it has no definition any more";
+    for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+        Ending ending = {.kind = cases[i].kind, .text = (char *)"it ended"};
+        RestartVerdict verdict = restart_decide(&ending, &made, false, 0, SEC, 0, &(RestartHistory){0});
+        assert_int_equal(verdict.kind, cases[i].verdict);
+        assert_string_equal(verdict.text, cases[i].text);
+        free(verdict.text);
+        verdict = restart_decide(&ending, &made, true, 0, SEC, 0, &(RestartHistory){0});
+        assert_int_equal(verdict.kind, RESTART_VERDICT_AGAIN);
+        free(verdict.text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_ending_and_policy),
         cmocka_unit_test(test_failed_start),
+        cmocka_unit_test(test_never),
         cmocka_unit_test(test_guests_own_ends),
         cmocka_unit_test(test_jitter),
         cmocka_unit_test(test_again_wins),
