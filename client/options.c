@@ -7,101 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help[] =
-    "microvmctl [OPTION...] VERB [NAME...]\n"
-    "\n"
-    "Looks after the microVMs of this host. See microvmctl(1).\n"
-    "\n"
-    "Looking:\n"
-    "  list [NAME...]          all microVMs, a line each\n"
-    "  status [NAME...]        one microVM in full, or the host\n"
-    "  is-enabled NAME...      whether it starts at boot; exit code 0 when it does\n"
-    "  is-active NAME...       its state; exit code 0 when it runs or is paused\n"
-    "  is-failed NAME...       its state; exit code 0 when one of them has failed\n"
-    "  why NAME...             why it is as it is, and what to do\n"
-    "  crashes [NAME [N]]      reports of runs that ended badly; the Nth newest in full\n"
-    "  history NAME            what happened to it, from the journal\n"
-    "  monitor [NAME...]       what happens, as it happens\n"
-    "  wait NAME...            until it is as --for says\n"
-    "  show NAME...            its properties, or its definition\n"
-    "  cat NAME...             the files of its definition; --json: what they say together, and where\n"
-    "  logs NAME               what its console said\n"
-    "  console NAME            attach to its console; Ctrl-] detaches\n"
-    "  leaks                   what is left over of microVMs, and how it goes; exit code 1 if anything is\n"
-    "\n"
-    "Acting:\n"
-    "  start NAME...           start it and wait until it runs\n"
-    "  stop NAME...            shut it down and keep it off\n"
-    "  restart NAME...         shut it down and start it again\n"
-    "  kill NAME...            send a signal to its hypervisor; its restart policy applies\n"
-    "  pause NAME...           stop its processors\n"
-    "  resume NAME...          let them go on\n"
-    "  set-memory NAME SIZE    how much of its memory it has until it is started again\n"
-    "  reset-failed NAME...    forget its failures, so that it can be started again\n"
-    "  drain, undrain          stop all and keep this host empty; start them again\n"
-    "  qmp NAME [COMMAND]      a command for its QEMU (driver \"direct\"): a name, or JSON\n"
-    "\n"
-    "Definitions:\n"
-    "  create NAME             a new microVM: --from FILE, or --kernel PATH, --mem SIZE and so on\n"
-    "  edit NAME               its definition, in your editor\n"
-    "  remove NAME...          stop it and remove its definition; its volumes stay\n"
-    "  enable, disable NAME... start it at each boot, or not\n"
-    "  mask, unmask NAME...    make it impossible to start, or undo that\n"
-    "  reload                  read definitions anew; starts and stops nothing\n"
-    "  plan [NAME...]          reload, and show what apply would do\n"
-    "  apply [NAME...]         reload, and make microVMs what their definitions say\n"
-    "  forget-volume NAME IMAGE\n"
-    "                          give up a volume that is gone\n"
-    "  validate FILE...        check definitions, without loading them and without a daemon\n"
-    "  version                 of microvmctl and microvmd\n"
-    "  help                    this text\n"
-    "\n"
-    "Options:\n"
-    "  --bus=BUS               system, user, or a D-Bus address (also $MICROVM_BUS)\n"
-    "  -H, --host=[USER@]HOST  over there, by ssh\n"
-    "  --json[=MODE]           off, short, pretty: for programs\n"
-    "  -a, --all               every microVM\n"
-    "  --force                 stop, restart: now, without asking the guest; console: write, whoever does\n"
-    "  --timeout=TIME          stop, restart: how long the guest may take (30, 2min); drain, wait: all; qmp: QEMU\n"
-    "  --with-dependents, --ignore-dependents\n"
-    "                          stop, remove: those that require it are stopped first, or go on without it\n"
-    "  --no-start              undrain: what was stopped stays off\n"
-    "  --for=STATE             wait: running (default), ready, stopped or failed\n"
-    "  -s, --signal=SIGNAL     kill: TERM by default\n"
-    "  -n, --lines=N           logs, history: only the last ones; console, why: so many lines of it (10)\n"
-    "  --read-only             console: only look\n"
-    "  -f, --follow            logs: go on\n"
-    "  -b, --boot=N            logs: -1 is the boot before\n"
-    "  -p, --property=NAME,... show: only these\n"
-    "  --value                 show: without the names\n"
-    "  --definition            show: its definition, complete\n"
-    "  --from=FILE             create: the definition (- is standard input)\n"
-    "  --kernel, --initrd=PATH, --mem=SIZE, --vcpu=N, --volume=IMAGE[:SIZE], --interface=TYPE[:WHICH],\n"
-    "  --set=KEY=VALUE         create: keys of the definition; VALUE is JSON or text\n"
-    "  --transient             create: gone when the host reboots\n"
-    "  --full                  edit: a copy of the whole file, instead of a drop-in\n"
-    "  --now                   enable, disable: start or stop it, too\n"
-    "  --failed                list: only those that failed\n"
-    "  --outdated              list: only outdated ones; apply --restart: also what runs with older files\n"
-    "  -l, --label=NAME[=VALUE] list, plan, apply: only those that have it\n"
-    "  --restart               apply: restart what needs it\n"
-    "  --max-parallel=N        apply --restart: so many at once (1)\n"
-    "  --canary[=TIME]         apply --restart: one first, which must stay up (10s), or is rolled back\n"
-    "  --wait=ready            start, restart: until the guest is ready, as its definition tells it\n"
-    "  --prune[=all]           apply: stop what has no definition any more\n"
-    "  --purge                 remove, apply --prune: its files and volumes, too\n"
-    "  -y, --yes               remove, apply: without asking\n"
-    "  --host-shutdown         stop --all: within the time that systemd gives the host's shutdown\n"
-    "  --no-block              do not wait for jobs\n"
-    "  --no-legend             tables without headers and count\n"
-    "  --no-pager              no pager\n"
-    "  --no-ask-password       never ask for a password\n"
-    "  -q, --quiet             only errors\n"
-    "  -h, --help, --version\n"
-    "\n"
-    "Exit codes: 0 done, 1 failed, 2 bad command line, 3 not running, 4 no such microVM, 10 plan found\n"
-    "something to do, 69 no microvmd, 77 not allowed.\n";
-
 enum {
     OPT_BUS = 256,
     OPT_JSON,
@@ -456,7 +361,7 @@ static int take_option(Ctl *ctl, int option, bool *ret_done)
         ctl->quiet = true;
         break;
     case 'h':
-        fputs(help, stdout);
+        options_help();
         *ret_done = true;
         break;
     case OPT_VERSION:
@@ -525,9 +430,4 @@ int options_parse(Ctl *ctl, int argc, char *argv[], bool *ret_done)
     ctl->names = argv + optind;
     ctl->n_names = (size_t)(argc - optind);
     return MICROVM_EXIT_OK;
-}
-
-void options_help(void)
-{
-    fputs(help, stdout);
 }

@@ -2,7 +2,7 @@
 /*
  * What microvmd@NAME.service, whose process is microvmd-handle, and microvmd say to each other. The process
  * listens at a SOCK_SEQPACKET socket with the microVM's name, and microvmd connects to it. Each message is
- * one text. See docs/adr/0017.
+ * one text. See docs/adr/0015.
  */
 #ifndef BUS_HANDLE_TALK_H
 #define BUS_HANDLE_TALK_H

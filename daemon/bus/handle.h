@@ -2,7 +2,7 @@
 /*
  * The handles of microVMs: microvmd@NAME.service, by which systemctl and anybody's units deal with them.
  * Their processes are attached here; where systemd is PID 1, it is told when one is to be active and when
- * not. See docs/adr/0017.
+ * not. See docs/adr/0015.
  */
 #ifndef BUS_HANDLE_H
 #define BUS_HANDLE_H
