@@ -7,7 +7,7 @@
 #include <inttypes.h>
 
 enum {
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2, /* 2: readiness that is not asked for is "auto", no longer "none" */
     RECORD_SIZE_MAX = 4 * 1024 * 1024,
 };
 
@@ -266,8 +266,33 @@ static const char *get_text(const cJSON *object, const char *key)
     return get_string(cJSON_GetObjectItemCaseSensitive(object, key), "text");
 }
 
+/*
+ * Definitions are on record with all their defaults. The first version could do no other readiness than
+ * "none", so that it was never a choice: whatever the default is now, what runs has not become another
+ * definition by it.
+ */
+static int modernize(int version, char **definition)
+{
+    _cleanup_(cJSON_Deletep)
+    cJSON *object = version < 2 && *definition ? cJSON_Parse(*definition) : NULL;
+    char *text;
+
+    if (!object)
+        return 0;
+    cJSON_DeleteItemFromObjectCaseSensitive(object, "readiness");
+    text = cJSON_PrintUnformatted(object);
+    if (!text)
+        return -ENOMEM;
+    free(*definition);
+    *definition = text;
+    return 0;
+}
+
 static int parse_record(const cJSON *object, VmRecord *ret_record)
 {
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(object, "formatVersion");
+    int version = cJSON_IsNumber(number) ? number->valueint : FORMAT_VERSION;
+
     VmRecord record = {
         .state_usec = get_u64(object, "stateTimestamp"),
         .result =
@@ -308,6 +333,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||
         free_and_strdup(&record.fallback, get_string(object, "fallback")) < 0 ||
+        modernize(version, &record.definition) < 0 || modernize(version, &record.fallback) < 0 ||
         free_and_strdup(&record.readiness.text, get_text(object, "readiness")) < 0 ||
         free_and_strdup(&record.condemned.text, get_text(object, "condemned")) < 0 ||
         free_and_strdup(&record.files.hypervisor.path, get_path(object, "hypervisor")) < 0 ||

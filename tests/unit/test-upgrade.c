@@ -51,6 +51,8 @@ static void test_earlier(void **context)
 
     check_run(vm);
     assert_int_equal(vm->record.result, MICROVM_RESULT_SUCCESS);
+    /* What it was given by default is not held against it when the default is another one now. */
+    assert_int_equal(vm->booted->readiness_type, READINESS_AUTO);
 }
 
 static void test_later(void **context)
