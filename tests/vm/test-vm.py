@@ -23,7 +23,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import CTL, DAEMON, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, SOURCE, VM, Host, run_tests, tests_of, wait_for  # noqa: E402
 
 DRIVER = "libvirt"
 BALLOON = {"initialBalloonMem": 32}
