@@ -189,7 +189,7 @@ class Chaos:
         assert not self.hypervisors(), "something runs on a drained host"
         if self.rng.random() < 0.5:
             self.kill_daemon()
-        assert self.host.ctl("start", self.names[0]).returncode == 1, "a start on a drained host"
+        assert self.host.ctl("start", self.names[0]).returncode != 0, "a start on a drained host"  # or there is none of that name
         assert self.host.ctl("undrain").returncode == 0
         for name, row in before.items():
             if name not in self.declared:
