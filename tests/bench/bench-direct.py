@@ -109,8 +109,7 @@ def all_said(paths):
 def herd_alone(host, argv, size):
     """Seconds, and all that a shell starts has ended."""
     with tempfile.TemporaryDirectory(prefix="microvmd-bench.") as directory:
-        words = [re.sub(r"fd=\d+", "path=" + directory + r"/$i.\\g<0>", word) if "fd=" in word else word for word in argv]
-        words = [re.sub(r"\.\\g<0>", ".control" if "control" in word else ".console", word) for word in words]
+        words = [re.sub(r"id=(\w+),fd=\d+", rf"id=\1,path={directory}/$i.\1", word) for word in argv]
         words = [re.sub(r"logfile=.*", f"logfile={directory}/$i.log", word) for word in words]
         quoted = " ".join("\"" + word.replace("\"", "\\\"") + "\"" for word in words)
         script = f"i=0; while [ $i -lt {size} ]; do {quoted} & i=$((i+1)); done; wait"
@@ -135,10 +134,13 @@ def herd_of_ours(host, names):
     return took
 
 
-def bench_herd(host, names, rounds):
+def define_herd(host, names):
     for name in names:
         host.define(name, mem=16, accel="tcg", driver="direct", balloon=False)
     host.reload()
+
+
+def bench_herd(host, names, rounds):
     herd_of_ours(host, names)
     with open(f"/proc/{host.vm(names[0], 'MainPID')}/cmdline") as file:
         argv = [word.replace(host.path(f"run/vm/{names[0]}/kernel"), host.kernel) for word in file.read().split("\0")[:-1]]
@@ -189,6 +191,7 @@ def main():
         host.kernel = make_tiny(host)
         if "kill" in parts:
             bench_kill(host, rounds)
+        define_herd(host, names)
         if "herd" in parts:
             bench_herd(host, names, max(3, rounds // 4))
         if "idle" in parts:

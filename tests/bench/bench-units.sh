@@ -13,7 +13,7 @@ MICROVMD_GUEST=${MICROVMD_GUEST:-$PWD/build/guest}
 export MICROVMD_BUILD MICROVMD_GUEST
 host_make || exit 1
 microvmd_install
-define web '' '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
+define web '' '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "readiness": { "type": "none" }'
 mkdir -p "$HOST_ROOT/etc/systemd/system/microvmd.service.d"
 printf '[Service]\nEnvironment=MICROVMD_LOG_LEVEL=debug\n' >"$HOST_ROOT/etc/systemd/system/microvmd.service.d/debug.conf"
 host_boot && host systemctl start microvmd.service || { echo "no throwaway host" >&2; exit 1; }

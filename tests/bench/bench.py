@@ -70,17 +70,16 @@ def wait_running(path):
 
 def with_sockets(argv, directory):
     """The arguments with sockets of ours where the daemon's were, and a log of ours."""
-    sockets = []
-    for name in ("control", "console"):
+    sockets = {}
+    for name in re.findall(r"id=(\w+),fd=\d+", " ".join(argv)):
         path = os.path.join(directory, name + ".sock")
         if os.path.exists(path):
             os.unlink(path)
-        sockets.append(socket.socket(socket.AF_UNIX))
-        sockets[-1].bind(path)
-        sockets[-1].listen(1)
-    numbers = {"control": sockets[0].fileno(), "console": sockets[1].fileno()}
-    argv = [re.sub(r"(id=(control|console),fd=)\d+", lambda m: m[1] + str(numbers[m[2]]), word) for word in argv]
-    return [re.sub(r"logfile=.*", f"logfile={directory}/console.log", word) for word in argv], sockets
+        sockets[name] = socket.socket(socket.AF_UNIX)
+        sockets[name].bind(path)
+        sockets[name].listen(1)
+    argv = [re.sub(r"(id=(\w+),fd=)\d+", lambda m: m[1] + str(sockets[m[2]].fileno()), word) for word in argv]
+    return [re.sub(r"logfile=.*", f"logfile={directory}/console.log", word) for word in argv], list(sockets.values())
 
 
 def bare(host, argv):
