@@ -17,5 +17,5 @@ for unit in microvmd.service libvirtd.service dbus.service; do
     printf '[Unit]\nStartLimitIntervalSec=0\n' >"$HOST_ROOT/etc/systemd/system/$unit.d/chaos.conf"
 done
 host_boot || tap_bail "the throwaway host does not boot"
-[ $# -gt 0 ] || set -- --faults 500 --microvms 20
+[ $# -gt 0 ] || set -- --faults 500 --microvms 20 --seed $RANDOM
 host "$SOURCE/tests/chaos/test-chaos.py" --system /boot/tiny --verbose "$@"
