@@ -2,36 +2,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """microvmd-handle, the process of microvmd@NAME.service, and what microvmd says to it; without systemd. Prints TAP."""
 
+import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import BUILD, SOURCE, Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import BUILD, run_tests, tests_of, wait_for  # noqa: E402
 
-QEMU = "qemu-system-x86_64"
-
-
-def start_daemon(host):
-    before = os.environ["PATH"]
-    os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
-    try:
-        host.start()
-    finally:
-        os.environ["PATH"] = before
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
+test_direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_direct)
+start_daemon = test_direct.start_daemon
 
 
 def make_host():
-    host = Host("test:///default", "direct")
-    os.mkdir(host.path("bin"))
-    shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
-    os.chmod(host.path("bin/" + QEMU), 0o755)
+    host = test_direct.make_host()
     host.define("web", accel="tcg", restart={"policy": "on-failure", "delay": "1h", "maxDelay": "1h"})
     host.define("frail", accel="tcg", restart={"policy": "no"})
-    start_daemon(host)
+    host.reload()
     return host
 
 

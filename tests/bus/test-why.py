@@ -3,36 +3,21 @@
 """Why, crash reports, monitor and wait, with hypervisors that misbehave (fake-qemu.py). Prints TAP."""
 
 import glob
+import importlib.util
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import CTL, MANAGER, SOURCE, VM, Host, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, MANAGER, VM, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
 
-QEMU = "qemu-system-x86_64"
-
-
-def make_host():
-    host = Host("test:///default", "direct")
-    os.mkdir(host.path("bin"))
-    shutil.copy(os.path.join(SOURCE, "tests/bus/fake-qemu.py"), host.path("bin/" + QEMU))
-    os.chmod(host.path("bin/" + QEMU), 0o755)
-    start_daemon(host)
-    return host
-
-
-def start_daemon(host):
-    before = os.environ["PATH"]
-    os.environ["PATH"] = host.path("bin") + ":/usr/bin:/bin"
-    try:
-        host.start()
-    finally:
-        os.environ["PATH"] = before
+spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
+test_direct = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_direct)
+make_host, start_daemon, QEMU = test_direct.make_host, test_direct.start_daemon, test_direct.QEMU
 
 
 def define(host, name="web", fake="", **keys):
