@@ -80,9 +80,9 @@ static uint64_t max_concurrent_starts(const Manager *manager)
 
 /* --- the order of starts --- */
 
-static bool requires(const VmSpec *spec, const char *name)
+bool manager_requires(const VmSpec *spec, const char *name)
 {
-    for (size_t i = 0; i < spec->n_requires; i++)
+    for (size_t i = 0; spec && i < spec->n_requires; i++)
         if (streq(spec->requires[i], name))
             return true;
     return false;
@@ -143,8 +143,8 @@ const MicroVM *manager_waits_for(Manager *manager, const MicroVM *vm, bool *ret_
         _cleanup_free_ char *name = strndup(spec->after[i], strcspn(spec->after[i], ":"));
         const MicroVM *other = name ? manager_find(manager, name) : NULL;
         /* Who was tried once and failed is not waited for, but by those that can't do without. */
-        bool comes = other && (vm_is_coming(other) ||
-                               (other->record.state == MICROVM_BACKOFF && requires(spec, other->name)));
+        bool comes = other && (vm_is_coming(other) || (other->record.state == MICROVM_BACKOFF &&
+                                                       manager_requires(spec, other->name)));
         if (comes || (other && strchr(spec->after[i], ':') && is_not_ready_yet(other))) {
             *ret_ready = !comes;
             return other;

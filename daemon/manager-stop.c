@@ -27,16 +27,6 @@ static bool is_on(const MicroVM *vm)
     return !vm->record.stop_held && (state_is_up(state) || vm_is_coming(vm) || state == MICROVM_BACKOFF);
 }
 
-static bool requires(const MicroVM *vm, const MicroVM *other)
-{
-    const VmSpec *spec = vm_current_spec(vm);
-
-    for (size_t i = 0; spec && i < spec->n_requires; i++)
-        if (streq(spec->requires[i], other -> name))
-            return true;
-    return false;
-}
-
 /* Which of all microVMs are to be stopped; the caller's. */
 static bool *choose(const Manager *manager, MicroVM *const *vms, size_t n)
 {
@@ -56,7 +46,8 @@ static bool is_missing(const Manager *manager, const bool *chosen, size_t index)
     if (chosen[index] || !is_on(vm))
         return false;
     for (size_t i = 0; i < manager->n_vms; i++)
-        if (chosen[i] && is_on(manager->vms[i]) && requires(vm, manager->vms[i]))
+        if (chosen[i] && is_on(manager->vms[i]) &&
+            manager_requires(vm_current_spec(vm), manager->vms[i]->name))
             return true;
     return false;
 }
@@ -85,7 +76,8 @@ static int refuse_required(const Manager *manager, const bool *chosen, char **re
         char **list = is_missing(manager, chosen, i) ? &who : NULL;
         char *longer;
         for (size_t k = 0; !list && chosen[i] && k < manager->n_vms; k++)
-            if (!chosen[k] && is_on(vm) && is_on(manager->vms[k]) && requires(manager->vms[k], vm))
+            if (!chosen[k] && is_on(vm) && is_on(manager->vms[k]) &&
+                manager_requires(vm_current_spec(manager->vms[k]), vm->name))
                 list = &whom;
         if (!list)
             continue;

@@ -152,6 +152,8 @@ const MicroVM *manager_waits_for(Manager *manager, const MicroVM *vm, bool *ret_
 /* manager-notify.c: hears guests by AF_VSOCK, where the host can. */
 void manager_listen(Manager *manager);
 
+/* Whether a microVM of this definition (NULL: of none) requires the one of that name. */
+bool manager_requires(const VmSpec *spec, const char *name);
 /* The highest priority first; those with the same in the order of their names. For qsort(3), of MicroVM *. */
 int manager_by_priority(const void *left, const void *right);
 
