@@ -14,6 +14,7 @@ The last line is "N passed, N failed" with ", N skipped" when there are any; it 
 
 import argparse
 import concurrent.futures
+import itertools
 import os
 import re
 import signal
@@ -44,6 +45,8 @@ ONCE = {"vm/test-vm", "vm/test-vm-direct", "vm/test-apply", "system/test-handle"
 # Frames are found by their pointers, which is many times faster than by unwinding tables; but libvirt has no pointers,
 # and leaks that it has towards a real libvirtd are known (lsan.supp) by its functions.
 BY_TABLES = ("libvirt", "system")
+
+WHY_LINES = 12  # of each failed test, in the summary
 
 RESULT = re.compile(r"^(ok|not ok)\b *(\d+)? *-? *([^#]*?) *(?:# *(skip|todo)\S* *(.*))?$", re.I)
 PLAN = re.compile(r"^1\.\.(\d+)(?: *# *skip\S* *(.*))?$", re.I)
@@ -81,6 +84,17 @@ class Outcome:
         self.passed = 0
         self.failed = []
         self.skipped = []  # (test, reason)
+
+
+def why_of(output, test):
+    """The last lines that a failed test says of itself, before what it adds from elsewhere (after "# ---")."""
+    lines = iter(output.splitlines())
+    for line in lines:
+        match = RESULT.match(line)
+        if match and match[1].lower() == "not ok" and match[3] == test:
+            said = itertools.takewhile(lambda line: line.startswith("#") and not line.startswith("# ---"), lines)
+            return list(said)[-WHY_LINES:]
+    return []
 
 
 def judge(output, status, limit):
@@ -178,7 +192,7 @@ def environment_of(build, group):
 
 
 def run_suite(title, group, argv, environment):
-    """Returns the outcome, and what is to be printed of it."""
+    """Returns the outcome, what is to be printed of it, and what was printed."""
     limit = LIMIT.get(group, LIMIT_OTHER)
     start = time.monotonic()
     output, errors, status = run(argv, environment, limit)
@@ -192,7 +206,7 @@ def run_suite(title, group, argv, environment):
     if outcome.failed:
         shown = output.splitlines()[-400:] + ["--- standard error:"] + errors.splitlines()[-200:]
         lines += ["    | " + line for line in shown]
-    return outcome, "\n".join(lines)
+    return outcome, "\n".join(lines), output
 
 
 def main():
@@ -218,17 +232,18 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(arguments.j) as pool:
         futures = {pool.submit(run_suite, *suite): suite[0] for suite in suites}
         for future in concurrent.futures.as_completed(futures):
-            outcome, text = future.result()
+            outcome, text, output = future.result()
             title = futures[future]
             print(text, flush=True)
             passed += outcome.passed
-            failed += [(title, test) for test in outcome.failed]
+            failed += [(title, test, why_of(output, test)) for test in outcome.failed]
             skipped += [(title, test, reason) for test, reason in outcome.skipped]
 
     if failed:
         print("\nFailed:")
-        for title, test in failed:
+        for title, test, why in failed:
             print(f"  {title}: {test}")
+            print("".join(f"      {line}\n" for line in why), end="")
     if skipped:
         print("\nSkipped:")
         for title, test, reason in skipped:

@@ -208,7 +208,7 @@ def run_tests(tests, make_host):
             print(f"not ok {number} - {name}")
             print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "))
             if host:
-                print("# " + host.read_log()[-2000:].replace("\n", "\n# "))
+                print("# --- the daemon's log:\n# " + host.read_log()[-2000:].replace("\n", "\n# "))
         finally:
             if host:
                 host.close()
