@@ -97,21 +97,6 @@ int verb_forget_volume(Ctl *ctl)
 
 /* --- reload --- */
 
-static int read_changes(sd_bus_message *reply, cJSON *list)
-{
-    const char *name, *change;
-    int r;
-
-    r = sd_bus_message_enter_container(reply, 'a', "(ss)");
-    while (r >= 0 && (r = sd_bus_message_read(reply, "(ss)", &name, &change)) > 0) {
-        cJSON *object = cJSON_CreateObject();
-        cJSON_AddStringToObject(object, "Name", name);
-        cJSON_AddStringToObject(object, "Change", change);
-        cJSON_AddItemToArray(list, object);
-    }
-    return r;
-}
-
 static const char *change_hint(const char *change)
 {
     if (strcmp(change, "invalid") == 0)
@@ -123,8 +108,9 @@ static const char *change_hint(const char *change)
 
 int verb_reload(Ctl *ctl)
 {
+    static const char *const keys[] = {"Name", "Change", NULL};
     _cleanup_message_ sd_bus_message *reply = NULL;
-    _cleanup_json_ cJSON *changes = cJSON_CreateArray();
+    _cleanup_json_ cJSON *changes = NULL;
     const cJSON *change;
     int code, r;
 
@@ -135,7 +121,7 @@ int verb_reload(Ctl *ctl)
     code = ctl_call(ctl, NULL, NULL, "Reload", &reply, "a{sv}", 0);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = read_changes(reply, changes);
+    r = json_rows_from_message(reply, keys, &changes);
     if (r < 0)
         return ctl_bad_answer(r);
     if (ctl->json != JSON_OFF)

@@ -12,29 +12,26 @@
 
 /* --- the list --- */
 
-/* Appends those of one microVM: { Name, Crash, Result, Reason }, the newest first. An exit code. */
+/* Appends those of one microVM: { Crash, Result, Reason, Name }, the newest first. An exit code. */
 static int list_crashes(Ctl *ctl, const VmRow *row, cJSON *list)
 {
+    static const char *const keys[] = {"Crash", "Result", "Reason", NULL};
     _cleanup_message_ sd_bus_message *reply = NULL;
-    const char *result, *reason;
-    uint64_t number;
-    char text[24];
+    _cleanup_json_ cJSON *crashes = NULL;
     int code, r;
 
     code = ctl_call(ctl, row->path, row->name, "ListCrashes", &reply, "a{sv}", 0);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = sd_bus_message_enter_container(reply, 'a', "(tss)");
-    while (r >= 0 && (r = sd_bus_message_read(reply, "(tss)", &number, &result, &reason)) > 0) {
-        cJSON *object = cJSON_CreateObject();
-        snprintf(text, sizeof(text), "%" PRIu64, number);
-        cJSON_AddItemToArray(list, object);
-        cJSON_AddStringToObject(object, "Name", row->name);
-        cJSON_AddRawToObject(object, "Crash", text);
-        cJSON_AddStringToObject(object, "Result", result);
-        cJSON_AddStringToObject(object, "Reason", reason);
+    r = json_rows_from_message(reply, keys, &crashes);
+    if (r < 0)
+        return ctl_bad_answer(r);
+    while (cJSON_GetArraySize(crashes) > 0) {
+        cJSON *crash = cJSON_DetachItemFromArray(crashes, 0);
+        cJSON_AddStringToObject(crash, "Name", row->name);
+        cJSON_AddItemToArray(list, crash);
     }
-    return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
+    return MICROVM_EXIT_OK;
 }
 
 static int print_table(const Ctl *ctl, const cJSON *list)

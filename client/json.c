@@ -157,6 +157,30 @@ int json_from_message(sd_bus_message *message, cJSON **ret_json)
     return 0;
 }
 
+int json_rows_from_message(sd_bus_message *message, const char *const keys[], cJSON **ret_rows)
+{
+    _cleanup_json_ cJSON *rows = NULL;
+    cJSON *row;
+    int r = json_from_message(message, &rows);
+
+    if (r < 0)
+        return r;
+    cJSON_ArrayForEach (row, rows) {
+        cJSON *object = cJSON_CreateObject();
+        for (size_t i = 0; object && keys[i]; i++)
+            if (!cJSON_AddItemToObject(object, keys[i], cJSON_DetachItemFromArray(row, 0)))
+                r = -EBADMSG; /* too few values, or out of memory */
+        if (!cJSON_ReplaceItemViaPointer(rows, row, object))
+            r = -ENOMEM;
+        if (r < 0)
+            return r;
+        row = object;
+    }
+    *ret_rows = rows;
+    rows = NULL;
+    return 0;
+}
+
 /* cJSON leaves DEL and the C1 controls as they are, a text that it did not write may have others; on a
  * terminal they act, in JSON they may be written as \u. */
 void json_put(const char *text)

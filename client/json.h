@@ -23,6 +23,9 @@ typedef enum JsonMode {
 /* The next value of a message, whatever its type: dictionaries become objects, arrays and structures lists.
  */
 int json_from_message(sd_bus_message *message, cJSON **ret_json);
+/* The next value, an array of structures, as a list of objects: `keys` (NULL ends them) name the members in
+ * their order. The caller's. */
+int json_rows_from_message(sd_bus_message *message, const char *const keys[], cJSON **ret_rows);
 /* An exit code. */
 int json_print(JsonMode mode, const cJSON *json);
 

@@ -6,22 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static int read_leaks(sd_bus_message *reply, cJSON *list)
-{
-    const char *kind, *what, *microvm, *remedy;
-    int r = sd_bus_message_enter_container(reply, 'a', "(ssss)");
-
-    while (r >= 0 && (r = sd_bus_message_read(reply, "(ssss)", &kind, &what, &microvm, &remedy)) > 0) {
-        cJSON *object = cJSON_CreateObject();
-        cJSON_AddStringToObject(object, "Kind", kind);
-        cJSON_AddStringToObject(object, "What", what);
-        cJSON_AddStringToObject(object, "MicroVM", microvm);
-        cJSON_AddStringToObject(object, "Remedy", remedy);
-        cJSON_AddItemToArray(list, object);
-    }
-    return r;
-}
-
 static int print_leaks(const Ctl *ctl, const cJSON *list)
 {
     static const char *const headers[] = {"KIND", "WHAT", "OF", "TO REMOVE IT"};
@@ -42,8 +26,9 @@ static int print_leaks(const Ctl *ctl, const cJSON *list)
 
 int verb_leaks(Ctl *ctl)
 {
+    static const char *const keys[] = {"Kind", "What", "MicroVM", "Remedy", NULL};
     _cleanup_message_ sd_bus_message *reply = NULL;
-    _cleanup_json_ cJSON *list = cJSON_CreateArray();
+    _cleanup_json_ cJSON *list = NULL;
     int code = ctl_connect(ctl), r;
     bool found;
 
@@ -53,7 +38,7 @@ int verb_leaks(Ctl *ctl)
     code = ctl_call(ctl, NULL, NULL, "ListLeaks", &reply, "a{sv}", 0);
     if (code != MICROVM_EXIT_OK)
         return code;
-    r = read_leaks(reply, list);
+    r = json_rows_from_message(reply, keys, &list);
     if (r < 0)
         return ctl_bad_answer(r);
     found = cJSON_GetArraySize(list) > 0;

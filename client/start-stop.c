@@ -124,37 +124,41 @@ static int say_drained(Ctl *ctl, const Jobs *jobs, int code)
     return code;
 }
 
+/* Runs the jobs that a method of the manager answers with; its arguments in the manner of
+ * sd_bus_message_append(). An exit code. */
+static int run_jobs(Ctl *ctl, Jobs *jobs, const char *verb, const char *member, const char *types, ...)
+{
+    _cleanup_message_ sd_bus_message *call = NULL;
+    int code = ctl_connect(ctl), r;
+    va_list arguments;
+
+    if (code == MICROVM_EXIT_OK)
+        code = ctl_new_call(ctl, NULL, member, &call);
+    if (code != MICROVM_EXIT_OK)
+        return code;
+    va_start(arguments, types);
+    r = sd_bus_message_appendv(call, types, arguments);
+    va_end(arguments);
+    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r))
+                 : jobs_run_call(ctl, verb, call, jobs);
+}
+
 int verb_drain(Ctl *ctl)
 {
     _cleanup_(jobs_clear)
     Jobs jobs = {0};
-    _cleanup_message_ sd_bus_message *call = NULL;
-    int code = ctl_connect(ctl), r;
 
-    if (code == MICROVM_EXIT_OK)
-        code = ctl_new_call(ctl, NULL, "Drain", &call);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    r = ctl->timeout_usec != UINT64_MAX
-            ? sd_bus_message_append(call, "a{sv}", 1, "timeout", "t", ctl->timeout_usec)
-            : sd_bus_message_append(call, "a{sv}", 0);
-    if (r < 0)
-        return fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r));
-    return say_drained(ctl, &jobs, jobs_run_call(ctl, "Stop", call, &jobs));
+    return say_drained(ctl, &jobs,
+                       ctl->timeout_usec != UINT64_MAX ? run_jobs(ctl, &jobs, "Stop", "Drain", "a{sv}", 1,
+                                                                  "timeout", "t", ctl->timeout_usec)
+                                                       : run_jobs(ctl, &jobs, "Stop", "Drain", "a{sv}", 0));
 }
 
 int verb_undrain(Ctl *ctl)
 {
     _cleanup_(jobs_clear)
     Jobs jobs = {0};
-    _cleanup_message_ sd_bus_message *call = NULL;
-    int code = ctl_connect(ctl), r;
 
-    if (code == MICROVM_EXIT_OK)
-        code = ctl_new_call(ctl, NULL, "Undrain", &call);
-    if (code != MICROVM_EXIT_OK)
-        return code;
-    r = sd_bus_message_append(call, "a{sv}", 1, "start", "b", !(ctl->given & OPTION_NO_START));
-    return r < 0 ? fail(MICROVM_EXIT_FAILURE, "Can't make a call: %s", strerror(-r))
-                 : jobs_run_call(ctl, "Start", call, &jobs);
+    return run_jobs(ctl, &jobs, "Start", "Undrain", "a{sv}", 1, "start", "b",
+                    !(ctl->given & OPTION_NO_START));
 }

@@ -193,7 +193,7 @@ def main():
             bench_kill(host, rounds)
         define_herd(host, names)
         if "herd" in parts:
-            bench_herd(host, names, max(3, rounds // 4))
+            bench_herd(host, names, rounds)
         if "idle" in parts:
             bench_idle(host, names)
     finally:
