@@ -366,8 +366,8 @@ test_group()
     is fragile LastStop forced
     host_user bob microvmctl --no-ask-password start fragile
     is fragile State running
-    wait_for 180 guest_said web count
-    host_user bob microvmctl --no-ask-password --no-pager logs -n 3 web | grep count
+    bob_reads() { host_user bob microvmctl --no-ask-password --no-pager logs -n 3 web | grep count; }
+    wait_for 180 bob_reads
     host_user bob busctl --system call org.microvm1 /org/microvm1/vm/web org.microvm1.MicroVM OpenConsole 'a{sv}' 0 |
         grep '^h '
 }
