@@ -7,31 +7,30 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Through the directory's descriptor, which the address of the socket is short with. */
-static int address_of(const char *directory, const char *name, int *ret_directory,
-                      struct sockaddr_un *ret_address)
+/* A socket, and its address, which is short: by way of the directory's descriptor. */
+static int open_socket(const char *directory, const char *name, int flags, int *ret_fd, int *ret_directory,
+                       struct sockaddr_un *ret_address)
 {
-    int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0),
+                        at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    if (fd < 0)
+    if (fd < 0 || at < 0)
         return -errno;
     ret_address->sun_family = AF_UNIX;
-    *ret_directory = fd;
-    return snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", fd, name) <
-                   (int)sizeof(ret_address->sun_path)
-               ? 0
-               : -ENAMETOOLONG;
+    if (snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", at, name) >=
+        (int)sizeof(ret_address->sun_path))
+        return -ENAMETOOLONG;
+    *ret_fd = TAKE_FD(fd);
+    *ret_directory = TAKE_FD(at);
+    return 0;
 }
 
 int socket_listen(const char *directory, const char *name, int *ret_fd)
 {
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), at = -EBADF;
+    _cleanup_close_ int fd = -EBADF, at = -EBADF;
     struct sockaddr_un address;
-    int r;
+    int r = open_socket(directory, name, 0, &fd, &at, &address);
 
-    if (fd < 0)
-        return -errno;
-    r = address_of(directory, name, &at, &address);
     if (r < 0)
         return r;
     if (unlinkat(at, name, 0) < 0 && errno != ENOENT)
@@ -46,13 +45,10 @@ int socket_listen(const char *directory, const char *name, int *ret_fd)
 
 int socket_connect(const char *directory, const char *name, int *ret_fd)
 {
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), at = -EBADF;
+    _cleanup_close_ int fd = -EBADF, at = -EBADF;
     struct sockaddr_un address;
-    int r;
+    int r = open_socket(directory, name, SOCK_NONBLOCK, &fd, &at, &address);
 
-    if (fd < 0)
-        return -errno;
-    r = address_of(directory, name, &at, &address);
     if (r < 0)
         return r;
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)

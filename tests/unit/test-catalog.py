@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import SOURCE, run_tests, tests_of  # noqa: E402
+
 CATALOG = os.path.join(SOURCE, "units", "microvmd.catalog")
 
 
@@ -52,20 +54,5 @@ def test_journalctl_takes_it():
         assert run.stdout.count("Defined-By: microvmd") == len(ids()), run.stdout
 
 
-def main():
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__[5:].replace('_', ' ')}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {test.__name__[5:].replace('_', ' ')}")
-            print("# " + str(error).replace("\n", "\n# "))
-    return failed > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(tests_of(sys.modules[__name__])))

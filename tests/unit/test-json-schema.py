@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "dev"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import BUILD, SOURCE, run_tests, tests_of  # noqa: E402
 
 try:
     from jsonschema import Draft202012Validator
@@ -166,19 +166,5 @@ def test_every_row_of_the_host():
     check_corpus("host", schema("host"))
 
 
-def main():
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__[5:]}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {test.__name__[5:]}\n# {error}")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(tests_of(sys.modules[__name__])))
