@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon killed at every step of a start and of a stop, with the driver "direct" (fake-qemu.py). Prints TAP."""
 
-import contextlib
 import importlib.util
 import os
 import signal
@@ -102,14 +101,6 @@ def each_point(host, prepare, *verb):
     return states
 
 
-def kill_hypervisor(host):
-    """Whatever was started of it, at whatever step."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if test_direct.QEMU in test_direct.read(f"/proc/{pid}/cmdline") and host.dir in test_direct.read(f"/proc/{pid}/cmdline"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-
-
 def each_pair(host, prepare, second, *verb):
     """As each_point(), at every other one, with a second death before a daemon comes that lives on."""
     for fault in range(1, POINTS, 2):
@@ -173,7 +164,7 @@ def stop_prepared(host):
 
 
 def test_start_and_the_hypervisor(host):
-    each_pair(host, start_prepared(host), lambda fault: kill_hypervisor(host), "start", "--no-block", "web")
+    each_pair(host, start_prepared(host), lambda fault: host.kill_hypervisors(), "start", "--no-block", "web")
 
 
 def test_start_and_the_next_daemon(host):
@@ -181,7 +172,7 @@ def test_start_and_the_next_daemon(host):
 
 
 def test_stop_and_the_hypervisor(host):
-    each_pair(host, stop_prepared(host), lambda fault: kill_hypervisor(host), "stop", "--no-block", "web")
+    each_pair(host, stop_prepared(host), lambda fault: host.kill_hypervisors(), "stop", "--no-block", "web")
 
 
 def test_stop_and_the_next_daemon(host):

@@ -377,7 +377,7 @@ def test_monitor_as_json(host):
         # What happens while there is no daemon is told when there is one again.
         host.stop(signal.SIGKILL)
         monitor.events(Event="away")
-        os.kill(pid_of(host), signal.SIGKILL)
+        host.kill_hypervisors()
         start_daemon(host)
         events = monitor.events(Event="changed", State="failed")
         os.unlink(host.path("vms/web.json"))
@@ -389,19 +389,6 @@ def test_monitor_as_json(host):
         assert monitor.events(Event="added")[-1]["State"] == "inactive"
     finally:
         monitor.close()
-
-
-def pid_of(host, name="web"):
-    """Of its hypervisor, while there is no daemon to ask."""
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            with open(path) as file:
-                words = file.read().split("\0")
-        except OSError:
-            continue
-        if f"guest={name},debug-threads=on" in words and any(host.dir in word for word in words):
-            return int(path.split("/")[2])
-    raise AssertionError("it does not run")
 
 
 def test_monitor_without_readers(host):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A microvmd of its own for a test: directories, bus, daemon; and the TAP that the runner reads."""
 
+import contextlib
 import json
 import os
 import signal
@@ -35,6 +36,21 @@ def wait_for(what, condition, seconds=60):
         time.sleep(pause)
         pause = min(pause * 1.2, 0.25)
     raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def hypervisors(directory):
+    """Name → the processes that run it, of those that have something in this directory; without those that have ended."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                words = file.read().split("\0")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if "-name" in words and any(directory in word for word in words):
+            name = words[words.index("-name") + 1].removeprefix("guest=").split(",")[0]
+            found.setdefault(name, []).append(int(pid))
+    return found
 
 
 class Host:
@@ -111,11 +127,19 @@ class Host:
 
     def close(self):
         self.stop()
+        self.kill_hypervisors()  # no daemon's end is theirs
         self.bus.terminate()
         self.bus.wait()
         self.bus.stdout.close()
         shutil.rmtree(self.dir)
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def kill_hypervisors(self):
+        """Whatever was started of them, at whatever step."""
+        for pids in hypervisors(self.dir).values():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def read_log(self):
         if not os.path.exists(self.path("log")):
