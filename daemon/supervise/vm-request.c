@@ -95,12 +95,10 @@ static int accept_start(MicroVM *vm, VmSpec *fallback, const char *why, const Mi
     else
         *ret_job = take_job(vm, MICROVM_JOB_START);
     vm->pulls_in = true;
-    if (is_ending(vm)) {
+    if (is_ending(vm))
         vm->record.again = true;
-        vm_save(vm);
-    } else {
-        vm_event(vm, VM_EVENT_START, "%s", why);
-    }
+    if (is_ending(vm) || !vm_event(vm, VM_EVENT_START, "%s", why))
+        vm_save(vm); /* no change of state puts it on record */
     return 0;
 }
 

@@ -32,12 +32,13 @@ static void reach_rung(MicroVM *vm)
     try_rung(vm);
 }
 
-static void climb(MicroVM *vm)
+/* False: there is no further rung. */
+static bool climb(MicroVM *vm)
 {
     char *text;
 
     if (!stop_ladder_climb(&vm->record.stop, now_boottime_usec()))
-        return;
+        return false;
     text = stop_ladder_tell(&vm->record.stop);
     if (text) {
         free(vm->record.reason);
@@ -45,6 +46,7 @@ static void climb(MicroVM *vm)
     }
     log_vm_info(vm->name, "%s.", text ? text : "The next step of its stop");
     reach_rung(vm);
+    return true;
 }
 
 static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -142,10 +144,10 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
     }
     if (options->force) {
         vm->record.stop_asked = STOP_ASKED_FORCE;
-        if (forces)
-            climb(vm); /* who says it again wants more of it */
-        else
+        if (!forces)
             vm_event(vm, VM_EVENT_FORCE, "%s, by force", why);
+        else if (!climb(vm)) /* who says it again wants more of it */
+            vm_save(vm);
         return;
     }
     if (!stopping)
@@ -158,6 +160,8 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
         vm_event(vm, VM_EVENT_STOP, "%s; the guest is asked to shut down", why);
     else if (!forces && asked)
         vm_stop_ask(vm); /* again; what is being launched is ended as soon as it is there */
+    else
+        vm_save(vm); /* what has been asked for beside */
 }
 
 void vm_stop_continue(MicroVM *vm)

@@ -689,6 +689,56 @@ static void test_stop_of_a_preparation_survives_the_daemon(void **context)
     assert_false(world->vm->record.again);
 }
 
+static void ask_restart(void)
+{
+    _cleanup_free_ char *error = NULL;
+    uint64_t job;
+
+    assert_int_equal(vm_request_restart(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error),
+                     0);
+}
+
+/* Asked for while it is being stopped: nothing else changes then that would be put on record. */
+static void test_restart_of_a_stopping_one_survives_the_daemon(void **context)
+{
+    /* there is no guest yet that could be asked again */
+    start();
+    wait_for(MICROVM_STARTING);
+    stop(false);
+    ask_restart();
+    restart_daemon();
+    assert_int_equal(state(), MICROVM_STOPPING);
+    found();
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_STARTING);
+    say(DRIVER_STARTED, 0);
+    /* there is no further rung */
+    for (int i = 0; i < 3; i++)
+        stop(true);
+    assert_int_equal(world->last_action, STOP_ACTION_KILL);
+    ask_restart();
+    restart_daemon();
+    found();
+    say(DRIVER_ENDED, END_DESTROYED);
+    wait_for(MICROVM_STARTING);
+}
+
+/* A start of what starts already: who asked, and by which definition it starts from now on. */
+static void test_start_of_a_starting_one_survives_the_daemon(void **context)
+{
+    _cleanup_free_ char *error = NULL;
+    VmSpec *before = make_spec(", \"mem\": 256");
+    uint64_t job;
+
+    assert_int_equal(vm_request_fallback(world->vm, before, &job, &error), 0);
+    vm_spec_unref(before);
+    wait_for(MICROVM_STARTING);
+    start();
+    assert_null(world->vm->record.fallback);
+    restart_daemon();
+    assert_null(world->vm->record.fallback);
+}
+
 static void finish_chores(void)
 {
     for (int i = 0; i < 500 && world->vm->chores > 0; i++)
@@ -1005,11 +1055,7 @@ static void test_pause_and_resume(void **context)
 
 static void restart(void)
 {
-    _cleanup_free_ char *error = NULL;
-    uint64_t job;
-
-    assert_int_equal(vm_request_restart(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX}, &job, &error),
-                     0);
+    ask_restart();
     say(DRIVER_ENDED, END_POWEROFF);
     wait_for(MICROVM_STARTING);
     say(DRIVER_STARTED, 0);
@@ -1397,6 +1443,8 @@ int main(void)
         TEST(test_adoption_of_a_paused_start),
         TEST(test_adoption_finishes_a_start),
         TEST(test_stop_of_a_preparation_survives_the_daemon),
+        TEST(test_restart_of_a_stopping_one_survives_the_daemon),
+        TEST(test_start_of_a_starting_one_survives_the_daemon),
         TEST(test_nothing_is_left_by_a_death_of_the_daemon),
         TEST(test_start_without_a_generation_begins_anew),
         TEST(test_gone_while_nobody_watched),
