@@ -112,10 +112,16 @@ class Host:
     def start(self, prefix=(), online=True):
         with open(self.path("log"), "a") as log:
             self.daemon = subprocess.Popen([*prefix, *self.argv()], stderr=log, stdout=log)
-        wait_for("the daemon", lambda: self.busctl("status", NAME, check=False).returncode == 0 or self.daemon.poll() is not None)
+        wait_for("the daemon", lambda: self.name_owner() == self.daemon.pid or self.daemon.poll() is not None)
         assert self.daemon.poll() is None, self.read_log()
         if online:
             wait_for("the driver", lambda: dict(row[:2] for row in self.get("/org/microvm1", MANAGER, "Drivers"))[self.driver], 120)
+
+    def name_owner(self):
+        """The process. One that was killed has the name for as long as a child that it had just forked has not executed anything."""
+        run = self.busctl("call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixProcessID",
+                          "s", NAME, check=False)
+        return json.loads(run.stdout)["data"][0] if run.returncode == 0 else None
 
     def stop(self, number=signal.SIGTERM):
         if self.daemon and self.daemon.poll() is None:
@@ -146,6 +152,12 @@ class Host:
             return ""
         with open(self.path("log")) as file:
             return file.read()
+
+    def mark_log(self):
+        return len(self.read_log())
+
+    def log_since(self, mark):
+        return self.read_log()[mark:]
 
     def busctl(self, *args, check=True, prefix=()):
         run = subprocess.run([*prefix, "busctl", "--address=" + self.address, "--json=short", *args],

@@ -75,8 +75,18 @@ class SystemHost:
             wait_for("its death", lambda: systemctl("show", "-P", "MainPID", "libvirtd.service") != str(pid))
         wait_for("its drivers", self.is_online, 120)
 
+    def log(self, *args):
+        return subprocess.run(["journalctl", "-b", "-q", "-o", "cat", "-u", "microvmd", *args], capture_output=True, text=True).stdout
+
     def read_log(self):
-        return subprocess.run(["journalctl", "-b", "-q", "-o", "cat", "-u", "microvmd", "-n", "60"], capture_output=True, text=True).stdout
+        return self.log("-n", "60")
+
+    def mark_log(self):
+        return time.time()
+
+    def log_since(self, mark):
+        subprocess.run(["journalctl", "--sync"], check=True)
+        return self.log(f"--since=@{mark:.6f}")
 
     def close(self):
         self.ctl("stop", "--force", "--all")
