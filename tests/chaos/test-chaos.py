@@ -269,9 +269,9 @@ class Chaos:
     def check(self):
         try:
             rows, processes = wait_for("rest", self.agree, REST_SECONDS)
+            wait_for("nothing to be left over", lambda: self.host.ctl("leaks").returncode == 0)
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.rows()}, {self.hypervisors()}") from None
-        wait_for("nothing to be left over", lambda: self.host.ctl("leaks").returncode == 0)
+            raise AssertionError(f"{error}: {self.rows()}, {self.hypervisors()}, {self.host.ctl('leaks').stdout}") from None
         for name, pids in processes.items():
             assert len(pids) == 1, f"{name} runs twice: {pids}"
         for name in self.names:
@@ -306,17 +306,19 @@ def prepare(host):
 
 
 def play(chaos, faults):
-    for number in range(arguments.faults):
-        struck = chaos.strike(faults)
-        if arguments.verbose:
-            print(f"# {number}: {struck}", flush=True)
-        try:
+    number, struck = 0, "nothing"
+    try:
+        for number in range(arguments.faults):
+            struck = chaos.strike(faults)
+            if arguments.verbose:
+                print(f"# {number}: {struck}", flush=True)
             chaos.check()
-        except AssertionError as error:
-            raise AssertionError(f"seed {arguments.seed}, fault {number}, {struck}: {error}") from None
-    chaos.host.ctl("stop", "--force", "--all")
-    chaos.wanted = dict.fromkeys(chaos.names, False)
-    chaos.check()
+        struck = "the end"
+        chaos.host.ctl("stop", "--force", "--all")
+        chaos.wanted = dict.fromkeys(chaos.names, False)
+        chaos.check()
+    except AssertionError as error:
+        raise AssertionError(f"seed {arguments.seed}, fault {number}, after {struck}: {error}") from None
 
 
 def test_chaos(host):
