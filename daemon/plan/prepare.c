@@ -261,9 +261,13 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
 
 void plan_undo(const Plan *plan)
 {
-    for (size_t i = plan->n_steps; i-- > 0;)
-        if (plan->steps[i].kind == STEP_COPY || plan->steps[i].kind == STEP_BOOT_FILE)
-            unlink(plan->steps[i].to);
+    for (size_t i = plan->n_steps; i-- > 0;) {
+        const Step *step = &plan->steps[i];
+        if (step->kind != STEP_COPY && step->kind != STEP_BOOT_FILE)
+            continue;
+        unlink(step->to);
+        write_file_forget(step->to);
+    }
 }
 
 void plan_stock_up(const Plan *plan)

@@ -54,6 +54,27 @@ static void test_credentials(void **context)
     assert_int_equal(after.st_ino, before.st_ino);
 }
 
+/* Killed in the middle of a copy: what there is of it goes like the copy itself. */
+static void test_half_a_copy(void **context)
+{
+    Scratch *scratch = *context;
+    VmSpec spec = spec_for(scratch);
+    char runtime[512], state_dir[512], half[1024];
+    _cleanup_(plan_freep)
+    Plan *plan = NULL;
+    _cleanup_free_ char *error = NULL;
+    PlanResult result;
+
+    snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
+    snprintf(state_dir, sizeof(state_dir), "%s", scratch_path(scratch, "state"));
+    snprintf(half, sizeof(half), "%s/kernel.AbCdEf", runtime);
+    assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
+    assert_int_equal(plan_run(plan, &result, &error), 0);
+    assert_int_equal(write_file_atomic(half, "a ker", 5, 0600), 0);
+    plan_undo(plan);
+    assert_int_equal(access(half, F_OK), -1);
+}
+
 /* One that is not there fails the start, in so many words, and leaves no copy of the others. */
 static void test_missing_credential(void **context)
 {
@@ -133,6 +154,7 @@ int main(void)
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_credentials),
+        IN_SCRATCH(test_half_a_copy),
         IN_SCRATCH(test_missing_credential),
         IN_SCRATCH(test_boot_from_disk),
         cmocka_unit_test(test_command_line),
