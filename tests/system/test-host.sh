@@ -250,6 +250,8 @@ test_direct()
     is direct NRestarts 0
     host kill -KILL "$pid"
     wait_for 180 is direct NRestarts 1
+    # Before it runs again, its log is still that of the boot before.
+    wait_for 180 is direct State running
     wait_for 180 guest_said direct 'count 1'
     ctl stop direct
     is direct LastStop clean
