@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/say.h"
 #include "base/strv.h"
+#include "launch/errand.h"
 #include "launch/marked.h"
 #include "launch/uid.h"
 #include "launch/unit-look.h"
@@ -200,7 +201,7 @@ static bool is_over(const Search *search, const char *name, sd_id128_t generatio
            (!sd_id128_is_null(known->generation) && !sd_id128_equal(known->generation, generation));
 }
 
-static void look_at_process(pid_t pid, const char *microvm, sd_id128_t generation, void *userdata)
+static void look_at_process(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata)
 {
     Search *search = userdata;
     char path[PATH_MAX], target[PATH_MAX];
@@ -319,6 +320,7 @@ void manager_sweep(Manager *manager)
     sweep_own(manager);
     if (search_new(manager, &search) < 0)
         return;
+    errand_sweep(search->runtime_dir);
     find_files(search);
     find_users(search);
     for (size_t i = 0; i < search->leaks.count; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "launch/errand.h"
-#include "launch/marked.h"
 
+#include "base/log.h"
 #include "base/parse.h"
 #include "base/say.h"
 #include "base/strv.h"
@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 struct Errand {
@@ -25,12 +24,13 @@ struct Errand {
     bool timed_out;
     uint64_t timeout_usec;
     /* what it is given */
-    char **argv, *environment[4];
+    char **argv, *environment[5];
     char *name, *uid_dir, *output;
     bool output_anew;
     uid_t first_uid;
     /* what comes of it */
     int error, pidfd;
+    pid_t pid;
     char *text;
 };
 
@@ -82,6 +82,7 @@ static int launch(Errand *errand)
                            no_record, NULL, &launched, &errand->pidfd, &errand->text);
     if (r < 0 && !errand->text)
         return say_why(&errand->text, r, "%s can't be executed: %s", errand->argv[0], strerror(-r));
+    errand->pid = r < 0 ? 0 : launched.id.pid;
     return r;
 }
 
@@ -94,10 +95,11 @@ static void errand_work(void *argument)
 
 /* --- on the loop --- */
 
+/* It has a session of its own, and was not waited for: the number is nobody else's. */
 static void kill_it(const Errand *errand)
 {
-    if (errand->pidfd >= 0)
-        (void)syscall(SYS_pidfd_send_signal, errand->pidfd, SIGKILL, NULL, 0);
+    if (errand->pid > 0)
+        (void)kill(-errand->pid, SIGKILL);
 }
 
 static void finish(Errand *errand, int error, const char *text)
@@ -179,7 +181,8 @@ int errand_run(const ErrandRequest *request, errand_done_fn done, void *userdata
                        .argv = strv_copy(request->argv),
                        .environment = {say("MICROVM_NAME=%s", request->name),
                                        say("MICROVM_PID=%d", (int)request->pid),
-                                       mark_of_run(request->runtime_dir, request->generation)},
+                                       mark_of_run(request->runtime_dir, request->generation),
+                                       strdup(MARK_OF_ERRAND)},
                        .name = strdup(request->name),
                        .uid_dir = strdup(request->uid_dir),
                        .output = strdup(request->output),
@@ -187,7 +190,7 @@ int errand_run(const ErrandRequest *request, errand_done_fn done, void *userdata
                        .first_uid = request->first_uid,
                        .pidfd = -EBADF};
     if (errand->argv && errand->environment[0] && errand->environment[1] && errand->environment[2] &&
-        errand->name && errand->uid_dir && errand->output)
+        errand->environment[3] && errand->name && errand->uid_dir && errand->output)
         r = workers_submit(request->workers, &(Work){errand_work, errand_launched, errand_discard, errand});
     if (r < 0)
         errand_free(errand);
@@ -205,4 +208,18 @@ void errand_forget(Errand *errand)
         errand_free(errand);
     else if (errand->launched)
         kill_it(errand);
+}
+
+static void end_orphan(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata)
+{
+    if (errand && kill(pid, SIGKILL) >= 0)
+        log_vm_info(microvm, "Ended process %d, which was run for it by a microvmd that has ended.", (int)pid);
+}
+
+void errand_sweep(const char *directory)
+{
+    int r = marked_each(directory, end_orphan, NULL);
+
+    if (r < 0)
+        log_warning_errno(r, "Can't look for programs that a former microvmd has left running: %m");
 }

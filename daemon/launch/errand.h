@@ -24,7 +24,7 @@ typedef struct ErrandRequest {
     bool output_anew;    /* what was in it goes first; else it is appended to */
     const char *uid_dir; /* whom it runs as, if we are root: see launch/uid.h */
     uid_t first_uid;
-    uint64_t timeout_usec; /* then it is killed */
+    uint64_t timeout_usec; /* then it is killed, with its session */
 } ErrandRequest;
 
 /* error: 0, -EPROTO (it did not end with 0, or in time) or another negative errno, with one sentence. */
@@ -34,5 +34,11 @@ typedef void (*errand_done_fn)(int error, const char *text, void *userdata);
 int errand_run(const ErrandRequest *request, errand_done_fn done, void *userdata, Errand **ret_errand);
 /* Kills it; nobody is told any more. Accepts NULL. */
 void errand_forget(Errand *errand);
+
+/*
+ * Kills errands that a daemon which was killed has left behind, with the processes that they have started.
+ * `directory` is as for marked_each(). Before the first errand of this daemon. Blocks.
+ */
+void errand_sweep(const char *directory);
 
 #endif

@@ -35,6 +35,14 @@ static ssize_t read_environment(int proc, const char *pid, char *text)
     return fd < 0 ? -errno : (ssize_t)size;
 }
 
+static bool has_variable(const char *environment, size_t size, const char *variable)
+{
+    for (size_t at = 0; at < size; at += strlen(environment + at) + 1)
+        if (streq(environment + at, variable))
+            return true;
+    return false;
+}
+
 static void look(const char *pid, const char *environment, size_t size, const char *directory, marked_fn each,
                  void *userdata)
 {
@@ -52,7 +60,8 @@ static void look(const char *pid, const char *environment, size_t size, const ch
             continue;
         microvm = strndup(value + length + 1, (size_t)(space - value) - length - 1);
         if (microvm)
-            each((pid_t)strtol(pid, NULL, 10), microvm, generation, userdata);
+            each((pid_t)strtol(pid, NULL, 10), microvm, generation,
+                 has_variable(environment, size, MARK_OF_ERRAND), userdata);
     }
 }
 

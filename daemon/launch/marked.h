@@ -5,6 +5,7 @@
 
 #include "base/macro.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-id128.h>
 
@@ -12,7 +13,11 @@
  * microVM. NULL: out of memory. */
 char *mark_of_run(const char *directory, sd_id128_t generation);
 
-typedef void (*marked_fn)(pid_t pid, const char *microvm, sd_id128_t generation, void *userdata);
+/* Beside it, for a program that a microvmd runs for itself (launch/errand.h): its successor has no use for it. */
+#define MARK_OF_ERRAND "MICROVMD_ERRAND=1"
+
+/* `errand`: it has that mark, too. */
+typedef void (*marked_fn)(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata);
 
 /* Calls `each` for all processes whose mark is of a microVM below `directory` (RUNTIME_DIR/vm), as far as
  * their environment can be read: proc(5). Blocks. */

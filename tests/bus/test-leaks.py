@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -71,6 +72,20 @@ def test_files(host):
     assert not os.path.exists(host.path("run/daemon/define.abc"))
     assert os.path.exists(host.path("run/vm/web/record.json")) and os.path.exists(host.path("state/vm/web/data.img"))
     assert f"Removed the file {paths[0]}, which was left over" in host.read_log()
+
+
+def test_helper(host):
+    """A program that was run for a microVM does not end by itself, and its microvmd is killed."""
+    test_direct.start(host, readiness={"type": "command", "command": ["/bin/sh", "-c", "sleep 1000; true"]})
+    helpers = lambda: set(subprocess.run(["pgrep", "-f", "sleep 1000"], capture_output=True, text=True).stdout.split())  # noqa: E731
+    mine = lambda: {pid for pid in helpers() if f"MICROVMD_RUN={host.path('run')}/" in test_direct.read(f"/proc/{pid}/environ")}  # noqa: E731
+    first = wait_for("the program and what it starts", lambda: len(mine()) == 2 and mine())
+    again(host)
+    wait_for("another one", lambda: len(mine()) == 2 and not mine() & first)
+    assert host.vm("web", "State") == "running"
+    assert host.ctl("stop", "web").returncode == 0
+    wait_for("their end", lambda: not mine())
+    assert leaks(host) == []
 
 
 def test_process(host):

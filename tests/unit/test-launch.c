@@ -352,7 +352,7 @@ typedef struct Marked {
     size_t count;
 } Marked;
 
-static void take_marked(pid_t pid, const char *microvm, sd_id128_t generation, void *userdata)
+static void take_marked(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata)
 {
     Marked *marked = userdata;
 
