@@ -35,6 +35,7 @@ spec.loader.exec_module(test_direct)
 AT_REST = ("inactive", "failed", "running", "paused")
 FAULT_POINTS = 40
 REST_SECONDS = 90  # stops of who does not hear are forced by then
+HANGS = ["/bin/sleep", "1000"]  # a helper program that does not end by itself
 arguments = None
 
 
@@ -55,10 +56,16 @@ class Chaos:
     # --- what it is made of
 
     def define(self, name):
-        driver = "libvirt" if arguments.system and self.names.index(name) % 2 else "direct"
-        self.host.define(name, mem=self.mebibytes[name], accel="tcg", driver=driver, volumes=[{"image": "data.img", "size": 1}],
+        number = self.names.index(name)
+        keys = {"driver": "libvirt" if arguments.system and number % 2 else "direct"}
+        if number % 3 == 1:
+            keys["readiness"] = {"type": "command", "command": HANGS}
+        elif number % 3 == 2 and not (arguments.real or arguments.system):
+            start = ["/bin/sh", "-c", "while :; do sleep 0.3; done", self.host.path("monitor"), "-name", name]
+            keys.update(hypervisor="command", command={"start": start, "ready": ["/bin/sleep", "0.3"], "stop": HANGS})
+        self.host.define(name, mem=self.mebibytes[name], accel="tcg", volumes=[{"image": "data.img", "size": 1}],
                          restart={"policy": "on-failure", "delay": "50ms", "factor": 1, "startLimit": 0},
-                         stop={"timeout": "2s"})
+                         stop={"timeout": "2s"}, **keys)
         self.declared.add(name)
 
     def rows(self):
@@ -74,6 +81,23 @@ class Chaos:
             if "-name" in words and any(self.host.dir in word for word in words) and not test_direct.is_gone(pid):
                 name = words[words.index("-name") + 1].removeprefix("guest=").split(",")[0]
                 found.setdefault(name, []).append(int(pid))
+        return found
+
+    def helpers(self):
+        """Processes of programs that microvmd runs for a microVM, and of its own between fork and hypervisor."""
+        hypervisors = {str(pid) for pids in self.hypervisors().values() for pid in pids}
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                comm, parent = test_direct.read(f"/proc/{pid}/stat").split("(", 1)[1].rsplit(") ", 1)
+                parent = parent.split()[1]
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    marked = f"MICROVMD_RUN={self.host.path('run')}/".encode() in file.read()
+            except (OSError, IndexError):
+                continue  # it has ended
+            launched = comm == "microvmd-exec" and (arguments.system or parent == str(self.host.daemon.pid))
+            if (marked and not {pid, parent} & hypervisors) or launched:
+                found.append(int(pid))
         return found
 
     def some_hypervisor(self):
@@ -112,6 +136,20 @@ class Chaos:
                 self.wanted[name] = None
         return name
 
+    def kill_helper(self):
+        """Of something that is being started or stopped."""
+        name, verb = self.rng.choice(self.names), self.rng.choice(("restart", "stop"))
+        if self.host.ctl("--no-block", verb, name).returncode == 0:
+            self.wanted[name] = verb == "restart"
+        time.sleep(self.rng.random() / 2)
+        deadline = time.monotonic() + 1
+        while not (found := self.helpers()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return f"{verb} {name} ({len(found)})"
+
     def freeze_hypervisor(self):
         """It goes on later, unless it was ended meanwhile."""
         name, pid = self.some_hypervisor()
@@ -138,7 +176,7 @@ class Chaos:
         name = self.rng.choice(self.names)
         run = self.host.ctl("start", name)
         if name in self.declared:
-            assert run.returncode == 0, run.stderr
+            assert run.returncode == 0 or self.again, run.stderr  # a fault may have hit its first try: there is another one
             self.wanted[name] = True
         else:  # it can't be started; where it runs, that is all that was asked for
             assert self.wanted[name] in (run.returncode == 0, None), run.stderr
@@ -226,7 +264,7 @@ class Chaos:
             self.wanted[each] = None if each == name else self.wanted[each]
         return f"{place} {name}"
 
-    FAULTS = {kill_daemon: 3, restart_daemon: 1, kill_hypervisor: 4, freeze_hypervisor: 2, start: 5, stop: 3, remove_definition: 2,
+    FAULTS = {kill_daemon: 3, restart_daemon: 1, kill_hypervisor: 4, kill_helper: 3, freeze_hypervisor: 2, start: 5, stop: 3, remove_definition: 2,
               change_definition: 1, four_clients: 2, break_bus: 1, fill_disk: 1, drain: 1, kill_daemon_at_a_step: 2}
 
     def strike(self, faults):
