@@ -144,6 +144,8 @@ int main(int argc, char *argv[])
         return MICROVM_EXIT_OK;
     if (options.mode == MODE_CHECK)
         return check_run(&options);
+    if (options.mode == MODE_QUEUE_AUTOSTART)
+        return autostart_queue(&options);
     if (options.mode == MODE_SCHEMA)
         return schema_print(options.schema);
     code = guard(&options, &config);

@@ -16,6 +16,7 @@ enum {
     FILE_WORKERS = 4,
 };
 #define USEC_PER_SEC    UINT64_C(1000000)
+#define AUTOSTART_FLAG  "autostarted"
 #define READY_LATEST    (5 * USEC_PER_SEC)
 #define STOP_GRACE_USEC (2 * USEC_PER_SEC)
 #define ASK_AGAIN_USEC  (5 * USEC_PER_SEC)
@@ -305,15 +306,21 @@ static int lock_runtime_dir(Manager *manager)
     return r < 0 ? log_error_errno(r, "Can't lock %s: %m", manager->settings.runtime_dir) : 0;
 }
 
-/* Once a boot: the flag and the records are in the runtime directory, which goes with a reboot. */
+int manager_autostart_done(const char *runtime_dir)
+{
+    _cleanup_free_ char *flag = NULL;
+
+    return asprintf(&flag, "%s/daemon/" AUTOSTART_FLAG, runtime_dir) < 0 ? -ENOMEM : access(flag, F_OK) == 0;
+}
+
 static void autostart(Manager *manager)
 {
     _cleanup_free_ char *flag = NULL;
     int r;
 
-    r = manager_file(manager, "autostarted", &flag);
-    if (r >= 0 && access(flag, F_OK) == 0)
+    if (manager_autostart_done(manager->settings.runtime_dir) > 0)
         return;
+    r = manager_file(manager, AUTOSTART_FLAG, &flag);
     for (size_t i = 0; i < manager->n_vms; i++) {
         MicroVM *vm = manager->vms[i];
         if (vm->spec && vm->spec->autostart && !vm->record.decided)

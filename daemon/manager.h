@@ -97,6 +97,9 @@ DEFINE_CLEANUP(Manager *, manager_free)
 
 /* Starts connecting and restores; separate, so that the observer can be up before anything happens. */
 int manager_start(Manager *manager);
+/* Whether those that start with the host have been started, once a boot: the note of it and the records are
+ * in the runtime directory, which goes with a reboot. 1, 0 or -ENOMEM. */
+int manager_autostart_done(const char *runtime_dir);
 
 MicroVM *manager_find(Manager *manager, const char *name);
 

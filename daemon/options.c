@@ -23,6 +23,8 @@ static const char help[] =
     "start;\n"
     "                       without effect on microVMs driven by libvirt\n"
     "  --check [FILE...]    checks host configuration and definitions, or just these files, and exits\n"
+    "  --queue-autostart    asks systemd for the units of the microVMs that will start with the host, and exits:\n"
+    "                       for microvmd-autostart.service\n"
     "  --dump-schema WHAT   prints the JSON Schema of a definition (vm) or of the host configuration (host)\n"
     "  --version\n"
     "  --help\n"
@@ -75,6 +77,7 @@ enum {
     OPT_BUS,
     OPT_LAUNCHER,
     OPT_CHECK,
+    OPT_QUEUE_AUTOSTART,
     OPT_DUMP_SCHEMA,
     OPT_VERSION,
     OPT_HELP,
@@ -88,6 +91,7 @@ static const struct option long_options[] = {
     {"bus", required_argument, NULL, OPT_BUS},
     {"launcher", required_argument, NULL, OPT_LAUNCHER},
     {"check", no_argument, NULL, OPT_CHECK},
+    {"queue-autostart", no_argument, NULL, OPT_QUEUE_AUTOSTART},
     {"dump-schema", required_argument, NULL, OPT_DUMP_SCHEMA},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
@@ -120,6 +124,9 @@ static int take_option(Options *options, int option)
         return choose_launcher(optarg);
     case OPT_CHECK:
         options->mode = MODE_CHECK;
+        return 0;
+    case OPT_QUEUE_AUTOSTART:
+        options->mode = MODE_QUEUE_AUTOSTART;
         return 0;
     case OPT_DUMP_SCHEMA:
         options->mode = MODE_SCHEMA;

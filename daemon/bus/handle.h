@@ -40,6 +40,15 @@ void handles_host_state_known(Handles *handles);
 /* There is a new connection to systemd. */
 void handles_systemd_changed(Handles *handles, sd_bus *bus);
 
+/*
+ * handle-queue.c, in a process of its own, before microvmd: queues start jobs of the handles of `names`,
+ * which ends with NULL. Those that systemd refuses are told in the log. 0, or negative errno: systemd can't
+ * be asked.
+ */
+int handles_queue(char *const *names);
+/* The same on a connection to systemd. */
+int handles_queue_on(sd_bus *systemd, char *const *names);
+
 /* handle-enabled.c: sets MicroVM.enabled of all, from the links of systemctl enable below `root`. */
 void handles_find_enabled(Manager *manager, const char *root);
 

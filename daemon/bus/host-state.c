@@ -69,6 +69,24 @@ void bus_host_state_query(BusServer *server)
     }
 }
 
+int bus_open_systemd(sd_bus **ret_bus)
+{
+    sd_bus *bus = NULL;
+    int r;
+
+    r = sd_bus_new(&bus);
+    if (r >= 0)
+        r = sd_bus_set_address(bus, "unix:path=/run/systemd/private");
+    if (r >= 0)
+        r = sd_bus_start(bus);
+    if (r < 0) {
+        sd_bus_unref(bus);
+        return r;
+    }
+    *ret_bus = bus;
+    return 0;
+}
+
 void bus_host_state_connect(BusServer *server)
 {
     sd_bus *bus = NULL;
@@ -76,11 +94,7 @@ void bus_host_state_connect(BusServer *server)
 
     if (sd_booted() <= 0)
         return;
-    r = sd_bus_new(&bus);
-    if (r >= 0)
-        r = sd_bus_set_address(bus, "unix:path=/run/systemd/private");
-    if (r >= 0)
-        r = sd_bus_start(bus);
+    r = bus_open_systemd(&bus);
     if (r >= 0)
         r = sd_bus_attach_event(bus, server->event, SD_EVENT_PRIORITY_NORMAL);
     if (r < 0) {

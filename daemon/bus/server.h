@@ -158,6 +158,8 @@ void bus_server_check_ready(BusServer *server);
 /* host-state.c */
 /* The connection to systemd, made if there is none; NULL: it can't be reached now. */
 sd_bus *bus_systemd(BusServer *server);
+/* To PID 1 itself, without a bus; for root. */
+int bus_open_systemd(sd_bus **ret_bus);
 void bus_host_state_connect(BusServer *server);
 void bus_host_state_query(BusServer *server);
 

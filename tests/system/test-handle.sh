@@ -22,6 +22,8 @@ printf '#!/bin/sh\nwhile :; do sleep 0.1; done\n' >"$HOST_ROOT/opt/monitor"
 chmod 755 "$HOST_ROOT/opt/monitor"
 define late '' '"driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"], "ready": ["/bin/sleep", "4"] }'
 
+define tangled '' '"driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] }'
+
 # Units of somebody else: those that are ordered after a microVM, one that its failure starts.
 UNITS=$HOST_ROOT/etc/systemd/system
 cat >"$UNITS/client.service" <<'END'
@@ -47,10 +49,33 @@ ExecStart=/bin/sh -c 'microvmctl is-active late >/var/follower-start'
 [Install]
 WantedBy=multi-user.target
 END
+# Nor does this one, and it could run long before microvmd is there.
+cat >"$UNITS/early.service" <<'END'
+[Unit]
+After=microvmd@late.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'systemctl is-active microvmd@late microvmd >/var/early-start; :'
+[Install]
+WantedBy=multi-user.target
+END
+# What microvmd needs can't wait for one of its microVMs.
+cat >"$UNITS/cycle.service" <<'END'
+[Unit]
+After=microvmd@tangled.service
+Before=microvmd.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'systemctl is-active microvmd >/var/cycle-start; :'
+[Install]
+WantedBy=multi-user.target
+END
 mkdir -p "$UNITS/microvmd@frail.service.d"
 printf '[Unit]\nOnFailure=cry.service\n' >"$UNITS/microvmd@frail.service.d/cry.conf"
 printf '[Service]\nType=oneshot\nExecStart=/bin/touch /run/cried\n' >"$UNITS/cry.service"
-systemctl --quiet --root="$HOST_ROOT" enable microvmd.service client.service follower.service
+systemctl --quiet --root="$HOST_ROOT" enable microvmd.service client.service follower.service early.service cycle.service
 host_boot || tap_bail "the throwaway host does not boot"
 
 handle() { host systemctl show -P "${2:-ActiveState}" "microvmd@$1.service"; }
@@ -67,6 +92,11 @@ test_order()
     grep '^active' "$HOST_ROOT/var/client-start"
     host systemctl is-active follower.service microvmd@late.service
     grep running "$HOST_ROOT/var/follower-start"
+    host systemctl is-active early.service cycle.service
+    [ "$(cat "$HOST_ROOT/var/early-start")" = $'active\nactive' ]
+    not grep '^active' "$HOST_ROOT/var/cycle-start"
+    [ -z "$(host systemctl --failed --no-legend --plain)" ]
+    wait_for 20 both tangled running active
     is db State running
     handle db StatusText | grep '^running: '
     handle_is web inactive
@@ -176,6 +206,24 @@ test_daemon()
 }
 tap "it outlives microvmd, and its own process" test_daemon
 
+# A job at boot is no link: nothing that systemd does later starts again what was stopped by hand.
+test_once()
+{
+    ctl stop --force late
+    wait_for 20 both late inactive inactive
+    host systemctl daemon-reload
+    host systemctl restart microvmd.service
+    host systemctl start microvmd-autostart.service microvmd.target multi-user.target
+    wait_for 20 no_job
+    both late inactive inactive
+    host systemctl stop microvmd-autostart.service
+    host systemctl start microvmd-autostart.service
+    wait_for 20 no_job
+    holds 1 both late inactive inactive
+    is late Autostart true
+}
+tap "what starts with the host is started once" test_once
+
 test_contrary()
 {
     local i
@@ -254,5 +302,21 @@ test_shutdown()
     not grep . <(journal -o cat UNIT=microvmd@db.service | grep -iE 'failed|timed out')
 }
 tap "who is ordered after a microVM is stopped before it" test_shutdown
+
+rm "$HOST_ROOT"/var/*-start
+host_boot || tap_bail "the throwaway host does not boot again"
+tap "and waits for it again after a reboot, whatever was stopped by hand before" test_order
+host_poweroff 120 || tap_bail "the host is still up"
+
+rm "$HOST_ROOT"/var/*-start
+systemctl --quiet --root="$HOST_ROOT" disable microvmd.service follower.service client.service
+host_boot || tap_bail "the throwaway host does not boot without microvmd"
+test_disabled()
+{
+    not host systemctl is-active microvmd.service microvmd-autostart.service microvmd.target microvmd@late.service
+    host systemctl is-active early.service
+    [ "$(cat "$HOST_ROOT/var/early-start")" = $'inactive\ninactive' ]
+}
+tap "where microvmd is disabled nothing is queued" test_disabled
 
 tap_end
