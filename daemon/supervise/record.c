@@ -27,6 +27,7 @@ void vm_record_clear(VmRecord *record)
     free(record->accel_reason);
     free(record->definition);
     free(record->fallback);
+    free(record->trouble);
     boot_files_clear(&record->files);
     *record = (VmRecord){0};
 }
@@ -117,6 +118,17 @@ static bool add_readiness(cJSON *object, const Readiness *readiness)
            add_string(added, "text", readiness->text);
 }
 
+static bool add_words(cJSON *object, const GuestWords *words)
+{
+    cJSON *added = cJSON_AddObjectToObject(object, "guest");
+
+    return added && cJSON_AddBoolToObject(added, "ready", words->ready) &&
+           cJSON_AddBoolToObject(added, "emergency", words->emergency) &&
+           cJSON_AddBoolToObject(added, "targets", words->targets) &&
+           cJSON_AddBoolToObject(added, "booted", words->booted) &&
+           cJSON_AddBoolToObject(added, "stopping", words->stopping);
+}
+
 static bool add_condemned(cJSON *object, const Condemned *condemned)
 {
     cJSON *added;
@@ -160,7 +172,9 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
          add_readiness(object, &record->readiness) && add_condemned(object, &record->condemned) &&
          cJSON_AddBoolToObject(object, "keepsAlive", record->keeps_alive) &&
-         past_write(object, &record->past) && cJSON_AddBoolToObject(object, "decided", record->decided) &&
+         add_words(object, &record->words) && add_string(object, "trouble", record->trouble) &&
+         cJSON_AddBoolToObject(object, "hangs", record->hangs) && past_write(object, &record->past) &&
+         cJSON_AddBoolToObject(object, "decided", record->decided) &&
          cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
     if (!text)
@@ -261,6 +275,17 @@ static Condemned read_condemned(const cJSON *record)
                        .for_good = get_bool(object, "forGood")};
 }
 
+static GuestWords read_words(const cJSON *record)
+{
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(record, "guest");
+
+    return (GuestWords){.ready = get_bool(object, "ready"),
+                        .emergency = get_bool(object, "emergency"),
+                        .targets = get_bool(object, "targets"),
+                        .booted = get_bool(object, "booted"),
+                        .stopping = get_bool(object, "stopping")};
+}
+
 static const char *get_text(const cJSON *object, const char *key)
 {
     return get_string(cJSON_GetObjectItemCaseSensitive(object, key), "text");
@@ -319,6 +344,8 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .readiness = read_readiness(object),
         .condemned = read_condemned(object),
         .keeps_alive = get_bool(object, "keepsAlive"),
+        .words = read_words(object),
+        .hangs = get_bool(object, "hangs"),
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);
@@ -333,6 +360,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         free_and_strdup(&record.accel_reason, get_string(object, "accelReason")) < 0 ||
         free_and_strdup(&record.definition, get_string(object, "definition")) < 0 ||
         free_and_strdup(&record.fallback, get_string(object, "fallback")) < 0 ||
+        free_and_strdup(&record.trouble, get_string(object, "trouble")) < 0 ||
         modernize(version, &record.definition) < 0 || modernize(version, &record.fallback) < 0 ||
         free_and_strdup(&record.readiness.text, get_text(object, "readiness")) < 0 ||
         free_and_strdup(&record.condemned.text, get_text(object, "condemned")) < 0 ||

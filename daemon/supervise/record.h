@@ -7,6 +7,7 @@
 #define SUPERVISE_RECORD_H
 
 #include "resource/boot-files.h"
+#include "supervise/guest-words.h"
 #include "supervise/past.h"
 #include "supervise/readiness.h"
 #include "supervise/restart.h"
@@ -52,6 +53,9 @@ typedef struct VmRecord {
     Readiness readiness;
     Condemned condemned;
     bool keeps_alive; /* the guest has begun to say that it lives, and is to go on */
+    GuestWords words; /* what was heard of it */
+    char *trouble;    /* that the guest is in, and goes on with: one sentence; NULL: none */
+    bool hangs;       /* that it hangs was told */
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);

@@ -84,7 +84,7 @@ static void adopt_unknown(MicroVM *vm, const DriverEvent *event)
 
 void vm_driver_found(MicroVM *vm, const DriverEvent *event)
 {
-    const char *doing = event->run.paused ? "the guest is paused" : "the guest is running";
+    const char *doing = vm_doing(vm, event->run.paused);
 
     vm->found = true;
     if (!sd_id128_equal(event->generation, vm->record.generation))

@@ -14,13 +14,15 @@
 #define DOUBT_USEC UINT64_C(2000000)
 
 struct VmNotify {
-    NotifyStream *port; /* NULL: it has none, or it is closed */
-    GuestWords words;
+    NotifyStream *port;       /* NULL: it has none, or it is closed */
     sd_event_source *silence; /* its next word that it lives is due */
     bool doubt;               /* it was, and is waited for a moment longer */
-    bool hangs;               /* that was told */
-    bool reason;              /* of the state tells a trouble of the guest, which goes on */
 };
+
+const char *vm_doing(const MicroVM *vm, bool paused)
+{
+    return paused ? "the guest is paused" : vm->record.trouble ? vm->record.trouble : "the guest is running";
+}
 
 /* --- liveness --- */
 
@@ -34,23 +36,27 @@ static void act_on(MicroVM *vm, OnTimeout action, bool force, const char *why)
     if (!goes_on) {
         vm_condemn(vm, MICROVM_RESULT_WATCHDOG, action == ON_TIMEOUT_FAIL, force, why);
     } else if (vm->record.state == MICROVM_RUNNING) {
-        vm->notify->reason = true;
+        if (free_and_strdup(&vm->record.trouble, why) < 0)
+            log_oom();
         vm_set_reason(vm, why);
     }
 }
 
 static void is_well(MicroVM *vm)
 {
-    if (vm->notify->reason && vm->record.state == MICROVM_RUNNING)
-        vm_set_reason(vm, "the guest is running");
-    vm->notify->reason = false;
+    if (!vm->record.trouble)
+        return;
+    free(vm->record.trouble);
+    vm->record.trouble = NULL;
+    if (vm->record.state == MICROVM_RUNNING)
+        vm_set_reason(vm, vm_doing(vm, false));
 }
 
 static void hangs(MicroVM *vm, const char *why)
 {
-    if (vm->notify->hangs)
+    if (vm->record.hangs)
         return;
-    vm->notify->hangs = true;
+    vm->record.hangs = true;
     act_on(vm, vm->booted->watchdog_action, true, why);
 }
 
@@ -102,9 +108,10 @@ static void is_alive(MicroVM *vm)
 {
     if (!has_watchdog(vm))
         return;
-    if (vm->notify->hangs)
+    if (vm->record.hangs) {
+        vm->record.hangs = false;
         is_well(vm);
-    vm->notify->hangs = false;
+    }
     listen_for(vm, vm->booted->watchdog_timeout_usec);
     if (vm->record.keeps_alive)
         return;
@@ -131,11 +138,12 @@ static void tell_readiness(MicroVM *vm, const GuestNews *news)
 
 void vm_notify_hear(MicroVM *vm, char *message)
 {
+    GuestWords before = vm->record.words;
     GuestNews news;
 
     if (!vm->notify || !vm->booted || vm->settling)
         return;
-    guest_words_take(&vm->notify->words, message, &news);
+    guest_words_take(&vm->record.words, message, &news);
     vm_kernel_up(vm);
     if (*news.status)
         vm_guest_status(vm, news.status);
@@ -149,6 +157,8 @@ void vm_notify_hear(MicroVM *vm, char *message)
         is_well(vm);
     if (news.stuck)
         act_on(vm, vm->booted->on_emergency, false, news.trouble);
+    if (memcmp(&before, &vm->record.words, sizeof(before)) != 0)
+        vm_save(vm); /* a daemon that takes our place goes on */
 }
 
 /* --- the port --- */
@@ -191,7 +201,10 @@ void vm_notify_begin(MicroVM *vm)
             log_oom();
             return;
         }
-        vm->notify->words.ready = before == MICROVM_READINESS_READY || before == MICROVM_READINESS_LOST;
+        /* (An earlier version has left no more than that on record.) */
+        vm->record.words.ready |= before == MICROVM_READINESS_READY || before == MICROVM_READINESS_LOST;
+        if (vm->record.words.emergency && tells_readiness(vm))
+            vm_readiness_detail(vm, vm->record.trouble);
         if (vm->record.keeps_alive && has_watchdog(vm))
             listen_for(vm, vm->booted->watchdog_timeout_usec);
     }

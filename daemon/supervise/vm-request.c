@@ -107,7 +107,7 @@ static void drop_held_stop(MicroVM *vm)
 {
     vm->record.stop_held = false;
     vm->record.wanted = true;
-    vm_set_reason(vm, vm->record.state == MICROVM_PAUSED ? "the guest is paused" : "the guest is running");
+    vm_set_reason(vm, vm_doing(vm, vm->record.state == MICROVM_PAUSED));
     vm_save(vm);
 }
 

@@ -359,7 +359,7 @@ static void started(MicroVM *vm, const DriverEvent *event)
     vm_clean(vm, true);
     vm_event(vm, VM_EVENT_LAUNCHED, "the guest is running");
     if (event->run.paused) /* somebody was quicker than the answer to our call */
-        vm_event(vm, VM_EVENT_PAUSED, "the guest is paused");
+        vm_event(vm, VM_EVENT_PAUSED, "%s", vm_doing(vm, true));
 }
 
 static void answer_waiter(MicroVM *vm, int error, const char *text)
@@ -409,7 +409,7 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event)
         answer_done(vm, event->type);
         break;
     case DRIVER_RESUMED:
-        vm_event(vm, VM_EVENT_RESUMED, "the guest is running");
+        vm_event(vm, VM_EVENT_RESUMED, "%s", vm_doing(vm, false));
         answer_done(vm, event->type);
         break;
     case DRIVER_MEMORY_SET:

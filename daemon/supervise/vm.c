@@ -401,7 +401,10 @@ static void cancel_timers(MicroVM *vm)
         vm->pid = 0;
         vm_readiness_end(vm);
         vm_notify_end(vm);
-        vm->record.keeps_alive = false;
+        vm->record.keeps_alive = vm->record.hangs = false;
+        vm->record.words = (GuestWords){0};
+        free(vm->record.trouble);
+        vm->record.trouble = NULL;
         readiness_clear(&vm->record.readiness);
         condemned_clear(&vm->record.condemned);
         vm->record.generation = SD_ID128_NULL;

@@ -239,6 +239,8 @@ void vm_guest_status(MicroVM *vm, const char *text);
 void vm_notify_begin(MicroVM *vm);
 void vm_notify_end(MicroVM *vm);
 /* A message of it, which is cut apart. */
+/* How the guest of a run that is up is, as the reason of its state: one sentence. */
+const char *vm_doing(const MicroVM *vm, bool paused);
 void vm_notify_hear(MicroVM *vm, char *message);
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */

@@ -78,6 +78,13 @@ def test_emergency_shell(host):
     assert host.vm("web", "Readiness") == "waiting" and direct.state(host) == "running"
     assert host.vm("web", "StateReason") == "the guest is in an emergency shell"
     assert "emergency shell" in host.vm("web", "ReadinessReason"), host.vm("web", "ReadinessReason")
+    # A daemon that takes the place of this one knows it, and what was heard before.
+    host.stop(signal.SIGKILL)
+    direct.start_daemon(host)
+    assert host.vm("web", "StateReason") == "the guest is in an emergency shell", host.vm("web", "StateReason")
+    assert "emergency shell" in host.vm("web", "ReadinessReason"), host.vm("web", "ReadinessReason")
+    assert host.ctl("pause", "web").returncode == 0 and host.ctl("resume", "web").returncode == 0
+    assert host.vm("web", "StateReason") == "the guest is in an emergency shell"
     says(host, "X_SYSTEMD_UNIT_INACTIVE=emergency.target", "X_SYSTEMD_UNIT_ACTIVE=multi-user.target")
     becomes(host, "ready")
     assert host.vm("web", "StateReason") == "the guest is running"
