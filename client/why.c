@@ -105,6 +105,9 @@ static void print_asked(const Ctl *ctl, const cJSON *facts)
     else if (strcmp(by, "handle") == 0)
         print_line("Asked", "%s, through systemd, as its unit microvmd@%s.service, %s", verb,
                    json_text(facts, "Name"), at);
+    else if (strcmp(by, "shutdown") == 0)
+        print_line("Asked", "%s, because the host is shutting down (" MICROVM_SHUTDOWN_UNIT "), %s", verb,
+                   at);
     else
         print_line("Asked", "%s, by somebody who went past microvmd (virsh, systemctl…), %s", verb, at);
 }

@@ -49,6 +49,14 @@ int bus_read_stop(sd_bus_message *message, StopOptions *ret_stop, MicrovmDepende
     return 0;
 }
 
+void bus_note_shutdown(BusServer *server)
+{
+    static const Caller host_shutdown = {.shutdown = true};
+
+    server->manager->host.caller = &host_shutdown; /* until the method returns */
+    manager_host_state(server->manager, true);
+}
+
 /* Those of these names, all if there are none. */
 static int find_all(BusServer *server, char *const *names, MicroVM ***ret_vms, size_t *ret_n,
                     sd_bus_error *error)
@@ -94,7 +102,7 @@ int bus_method_stop_microvms(BusServer *server, sd_bus_message *message, MicroVM
     if (r < 0)
         return r;
     if (host_shutdown)
-        manager_host_state(server->manager, true);
+        bus_note_shutdown(server);
     r = manager_stop(server->manager, vms, n, &stop, dependents, &jobs, &text);
     return reply_jobs(message, r, &jobs, text, error);
 }

@@ -138,6 +138,8 @@ int bus_method_list_leaks(BusServer *server, sd_bus_message *message, MicroVM *n
 /* The options of a stop. */
 int bus_read_stop(sd_bus_message *message, StopOptions *ret_stop, MicrovmDependents *ret_dependents,
                   bool *ret_host_shutdown, sd_bus_error *error);
+/* A stop is asked for on behalf of the host's shutdown, whoever calls. */
+void bus_note_shutdown(BusServer *server);
 
 /* manager-object.c: the microVM of that name, which the message has next; an error, if there is none. */
 int bus_read_microvm(BusServer *server, sd_bus_message *message, MicroVM **ret_vm, sd_bus_error *error);

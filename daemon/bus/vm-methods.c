@@ -66,7 +66,7 @@ static int method_stop(BusServer *server, sd_bus_message *message, MicroVM *vm, 
     if (r < 0)
         return r;
     if (host_shutdown)
-        manager_host_state(server->manager, true);
+        bus_note_shutdown(server);
     r = manager_stop(server->manager, &vm, 1, &stop, dependents, &jobs, &text);
     if (r >= 0 && jobs.items[0].job == 0)
         r = -EHOSTDOWN;

@@ -64,6 +64,8 @@ char *asked_describe(const Asked *asked)
         return say("%s for %s, which needs it", verb, asked->whom);
     case MICROVM_ASKED_BY_HANDLE:
         return say("%s asked for through systemd, by its handle", verb);
+    case MICROVM_ASKED_BY_SHUTDOWN:
+        return say("%s because the host is shutting down, by " MICROVM_SHUTDOWN_UNIT, verb);
     case MICROVM_ASKED_BY_OUTSIDE:
         return say("%s by somebody else than microvmd", verb);
     default:

@@ -15,8 +15,9 @@
 /* Who calls, as far as the bus tells; text that is too long is cut. */
 typedef struct Caller {
     bool known;
-    bool apply;  /* through an apply, which goes on when its caller has left */
-    bool handle; /* through systemd, by a job of its handle; nobody is known then */
+    bool apply;    /* through an apply, which goes on when its caller has left */
+    bool handle;   /* through systemd, by a job of its handle; nobody is known then */
+    bool shutdown; /* the host's, by MICROVM_SHUTDOWN_UNIT; likewise */
     uid_t uid;
     pid_t pid;        /* 0: not known */
     char process[32]; /* its name, proc(5), /proc/PID/comm; "": not known */

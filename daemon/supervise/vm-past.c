@@ -43,9 +43,10 @@ void vm_note_asked(MicroVM *vm, MicrovmJobVerb verb, MicrovmAskedBy by, const ch
     *asked = (Asked){.by = by, .verb = verb, .usec = now_realtime_usec()};
     if (by == MICROVM_ASKED_BY_CALLER && caller) {
         asked->caller = *caller;
-        asked->by = caller->apply    ? MICROVM_ASKED_BY_APPLY
-                    : caller->handle ? MICROVM_ASKED_BY_HANDLE
-                                     : MICROVM_ASKED_BY_CALLER;
+        asked->by = caller->apply      ? MICROVM_ASKED_BY_APPLY
+                    : caller->handle   ? MICROVM_ASKED_BY_HANDLE
+                    : caller->shutdown ? MICROVM_ASKED_BY_SHUTDOWN
+                                       : MICROVM_ASKED_BY_CALLER;
     }
     if (whom)
         snprintf(asked->whom, sizeof(asked->whom), "%s", whom);

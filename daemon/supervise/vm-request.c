@@ -194,6 +194,12 @@ static void hold_stop(MicroVM *vm, const StopOptions *options)
     vm_save(vm);
 }
 
+static const char *why_stopped(const MicroVM *vm)
+{
+    return vm->record.past.asked.by == MICROVM_ASKED_BY_SHUTDOWN ? "the host is shutting down"
+                                                                 : "stop asked for";
+}
+
 void vm_release_stop(MicroVM *vm)
 {
     StopOptions options = vm->held_stop;
@@ -202,7 +208,7 @@ void vm_release_stop(MicroVM *vm)
     vm->record.stop_held = false;
     if (options.timeout_is_budget && options.timeout_usec != UINT64_MAX)
         options.timeout_usec -= MIN(waited, options.timeout_usec);
-    vm_stop_begin(vm, &options, "stop asked for");
+    vm_stop_begin(vm, &options, why_stopped(vm));
 }
 
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
@@ -225,7 +231,7 @@ int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, 
     else if (options->held && !options->force && state_is_up(state) && !vm->settling)
         hold_stop(vm, options);
     else
-        vm_stop_begin(vm, options, "stop asked for");
+        vm_stop_begin(vm, options, why_stopped(vm));
     return 0;
 }
 

@@ -75,8 +75,9 @@ MICROVM_STRING_TABLE(MicrovmDependents, microvm_dependents, MICROVM_DEPENDENTS, 
     X(MICROVM_ASKED_BY_APPLY, "apply")           /* an apply, which a caller asked for */                    \
     X(MICROVM_ASKED_BY_AUTOSTART, "autostart")   /* its definition */                                        \
     X(MICROVM_ASKED_BY_DEPENDENCY, "dependency") /* another microVM requires or wants it */                  \
-    X(MICROVM_ASKED_BY_HANDLE, "handle")   /* systemd, by a job of its handle, microvmd@NAME.service */      \
-    X(MICROVM_ASKED_BY_OUTSIDE, "outside") /* somebody went past microvmd: virsh, systemctl stop */
+    X(MICROVM_ASKED_BY_HANDLE, "handle")     /* systemd, by a job of its handle, microvmd@NAME.service */    \
+    X(MICROVM_ASKED_BY_SHUTDOWN, "shutdown") /* the host's, by microvmd-shutdown.service */                  \
+    X(MICROVM_ASKED_BY_OUTSIDE, "outside")   /* somebody went past microvmd: virsh, systemctl stop */
 MICROVM_STRING_TABLE(MicrovmAskedBy, microvm_asked_by, MICROVM_ASKED_BY, MICROVM_ASKED_BY_LIST)
 
 /* What happened to a microVM. */

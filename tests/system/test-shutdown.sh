@@ -81,6 +81,11 @@ test_none_started()
         sed -n 's/^\([a-z]*: [a-z]* → [a-z]*\):.*/\1/p' | tr '\n' ',')" = \
         'front: running → stopping,front: stopping → inactive,direct: running → stopping,direct: stopping → inactive,' ]
     journal --since="@$begun" -o cat MICROVM_NAME=front | grep 'stopped: the guest shut itself down'
+    # Who asked for it was nobody but the host.
+    journal --since="@$begun" -o cat MICROVM_NAME=writer MICROVM_ASKED_BY=shutdown |
+        grep 'stop because the host is shutting down, by microvmd-shutdown.service'
+    journal --since="@$begun" -o cat MICROVM_NAME=direct MICROVM_STATE=stopping | grep 'the host is shutting down; the guest is asked'
+    [ -z "$(journal --since="@$begun" MICROVM_ASKED_BY=caller)" ]
     # It was we who stopped them, not libvirt-guests.
     [ -z "$(journal -o cat -u libvirt-guests.service --since="@$begun" | grep -iE 'starting shutdown on guest|suspending')" ]
     # The unit ended well, in its own time.

@@ -65,6 +65,8 @@ static void test_who_asked(void **context)
         {{.by = MICROVM_ASKED_BY_AUTOSTART}, "start by its \"autostart\""},
         {{.by = MICROVM_ASKED_BY_DEPENDENCY, .whom = "web"}, "start for web, which needs it"},
         {{.by = MICROVM_ASKED_BY_HANDLE}, "start asked for through systemd, by its handle"},
+        {{.by = MICROVM_ASKED_BY_SHUTDOWN, .verb = MICROVM_JOB_STOP},
+         "stop because the host is shutting down, by microvmd-shutdown.service"},
         {{.by = MICROVM_ASKED_BY_OUTSIDE, .verb = MICROVM_JOB_STOP}, "stop by somebody else than microvmd"},
     };
 
