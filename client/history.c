@@ -13,13 +13,15 @@
 #include <string.h>
 #include <systemd/sd-journal.h>
 
-/* Of entries that tell of a state, a wish, or an end. */
+/* Of entries that tell of a state, a wish, its guest, or an end. */
 static const struct {
     const char *id, *kind;
 } kinds[] = {
-    {MICROVM_MESSAGE_STATE, "state"},     {MICROVM_MESSAGE_FAILED, "state"},
-    {MICROVM_MESSAGE_BACKOFF, "state"},   {MICROVM_MESSAGE_CRASH, "crash"},
-    {MICROVM_MESSAGE_REQUEST, "request"}, {MICROVM_MESSAGE_PANIC, "panic"},
+    {MICROVM_MESSAGE_STATE, "state"},           {MICROVM_MESSAGE_FAILED, "state"},
+    {MICROVM_MESSAGE_BACKOFF, "state"},         {MICROVM_MESSAGE_CRASH, "crash"},
+    {MICROVM_MESSAGE_REQUEST, "request"},       {MICROVM_MESSAGE_PANIC, "panic"},
+    {MICROVM_MESSAGE_GUEST_READY, "readiness"}, {MICROVM_MESSAGE_GUEST_LATE, "readiness"},
+    {MICROVM_MESSAGE_GUEST_LOST, "readiness"},
 };
 
 static int match(sd_journal *journal, const char *field, const char *value)
@@ -80,6 +82,7 @@ static cJSON *read_entry(sd_journal *journal, const char *name)
             cJSON_AddStringToObject(object, "Kind", kinds[i].kind);
     add_field(object, "OldState", journal, MICROVM_LOG_OLD_STATE);
     add_field(object, "State", journal, MICROVM_LOG_STATE);
+    add_field(object, "Readiness", journal, MICROVM_LOG_READINESS);
     add_field(object, "Result", journal, MICROVM_LOG_RESULT);
     add_field(object, "Reason", journal, MICROVM_LOG_REASON);
     add_field(object, "AskedBy", journal, MICROVM_LOG_ASKED_BY);

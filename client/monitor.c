@@ -21,6 +21,11 @@ static bool is_watched(const Ctl *ctl, const char *name)
     return ctl->n_names == 0;
 }
 
+static bool differs(const cJSON *before, const cJSON *now, const char *key)
+{
+    return strcmp(json_text(before, key), json_text(now, key)) != 0;
+}
+
 /* --- as lines --- */
 
 /* "TIME  NAME  " */
@@ -74,7 +79,10 @@ static void print_change(Monitor *monitor, const char *event, const char *name, 
         put_text(json_text(now, "Readiness"));
     }
     fputs(": ", stdout);
-    put_text(json_text(now, "StateReason"));
+    put_text(json_text(now, before && !moved && differs(before, now, "Readiness") &&
+                                    *json_text(now, "ReadinessReason")
+                                ? "ReadinessReason"
+                                : "StateReason"));
     putchar('\n');
 }
 
@@ -112,17 +120,13 @@ static void put_change(const Monitor *monitor, const char *event, const char *na
         cJSON_AddItemToObject(object, "StateTimestamp",
                               cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(now, "StateTimestamp"), true));
         cJSON_AddStringToObject(object, "Readiness", json_text(now, "Readiness"));
+        cJSON_AddStringToObject(object, "ReadinessReason", json_text(now, "ReadinessReason"));
         cJSON_AddStringToObject(object, "Result", json_text(now, "Result"));
     }
     put_event(monitor, object);
 }
 
 /* --- what is told --- */
-
-static bool differs(const cJSON *before, const cJSON *now, const char *key)
-{
-    return strcmp(json_text(before, key), json_text(now, key)) != 0;
-}
 
 static void on_changed(const char *name, const cJSON *before, const cJSON *now, bool first, void *userdata)
 {

@@ -95,6 +95,27 @@ void vm_note_change(MicroVM *vm, MicrovmState before)
         add_event(vm, MICROVM_EVENT_STATE, text);
 }
 
+void vm_note_readiness(MicroVM *vm, const char *text)
+{
+    MicrovmReadiness readiness = vm->record.readiness.state;
+    bool ready = readiness == MICROVM_READINESS_READY;
+    const char *word = microvm_readiness_to_string(readiness);
+    const char *id = ready                                      ? "MESSAGE_ID=" MICROVM_MESSAGE_GUEST_READY
+                     : readiness == MICROVM_READINESS_TIMED_OUT ? "MESSAGE_ID=" MICROVM_MESSAGE_GUEST_LATE
+                                                                : "MESSAGE_ID=" MICROVM_MESSAGE_GUEST_LOST;
+    _cleanup_free_ char *event = say("%s: %s", word, text);
+    _cleanup_free_ char *field = JOURNAL_FIELD(MICROVM_LOG_READINESS, "%s", word),
+                        *reason = JOURNAL_FIELD(MICROVM_LOG_REASON, "%s", text);
+
+    if (!event || !field || !reason) {
+        log_oom();
+        return;
+    }
+    add_event(vm, MICROVM_EVENT_READINESS, event);
+    log_fields(ready ? LOG_INFO : LOG_WARNING, vm->name, 0, (const char *[]){id, field, reason, NULL},
+               "%s%s.", ready ? "Ready: " : "The guest is ", text);
+}
+
 /* What a process has had at most is gone with it: it is looked at when there is something to hear of it. */
 static void look_at_memory(MicroVM *vm)
 {

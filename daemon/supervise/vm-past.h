@@ -14,6 +14,8 @@ void vm_note_asked(MicroVM *vm, MicrovmJobVerb verb, MicrovmAskedBy by, const ch
 void vm_note_signal(MicroVM *vm, int signal);
 /* The door has been passed. */
 void vm_note_change(MicroVM *vm, MicrovmState before);
+/* Its readiness is another one; `text` is the sentence about it. */
+void vm_note_readiness(MicroVM *vm, const char *text);
 /* What the driver says of the present run. */
 void vm_note_driver_event(MicroVM *vm, const DriverEvent *event);
 /* Its hypervisor runs: takes what only its process tells. */

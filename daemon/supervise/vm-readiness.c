@@ -8,6 +8,7 @@
 #include "launch/errand.h"
 #include "supervise/console-watch.h"
 #include "supervise/probe.h"
+#include "supervise/vm-past.h"
 
 enum {
     STATUS_MAX = 256, /* bytes of what a guest says of itself */
@@ -255,14 +256,14 @@ static void look(MicroVM *vm)
     try_it(vm);
 }
 
-static void log_news(const MicroVM *vm, ReadinessEvent event)
+/* (Of a silent guest, of which nothing is claimed, the end of its time is no news.) */
+static void note_news(MicroVM *vm, ReadinessEvent event)
 {
     bool expected = vm->record.readiness.state != MICROVM_READINESS_NONE;
 
-    if (event == READINESS_IS_READY)
-        log_vm_info(vm->name, "Ready: %s.", vm->readiness_reason);
-    else if (expected && (event == READINESS_IS_NOT || event == READINESS_DEADLINE))
-        log_vm_warning(vm->name, "The guest is %s.", vm->readiness_reason);
+    if (expected && vm->readiness_reason &&
+        (event == READINESS_IS_READY || event == READINESS_IS_NOT || event == READINESS_DEADLINE))
+        vm_note_readiness(vm, vm->readiness_reason);
 }
 
 static void take(MicroVM *vm, ReadinessEvent event, const char *text)
@@ -278,7 +279,7 @@ static void take(MicroVM *vm, ReadinessEvent event, const char *text)
     if (verdict == READINESS_SAME)
         return;
     vm_readiness_tell(vm);
-    log_news(vm, event);
+    note_news(vm, event);
     vm_save(vm);
     look(vm);
     finish_waiting(vm);

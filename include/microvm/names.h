@@ -38,10 +38,11 @@
 #define MICROVM_LOG_GENERATION "MICROVM_GENERATION"
 /* Of entries that have one of the MESSAGE_ID= in messages.h. */
 #define MICROVM_LOG_OLD_STATE   "MICROVM_OLD_STATE"
-#define MICROVM_LOG_REASON      "MICROVM_REASON"   /* the sentence alone */
-#define MICROVM_LOG_RESULT      "MICROVM_RESULT"   /* how the run ended */
-#define MICROVM_LOG_VERB        "MICROVM_VERB"     /* what was asked for */
-#define MICROVM_LOG_ASKED_BY    "MICROVM_ASKED_BY" /* see states.h */
+#define MICROVM_LOG_REASON      "MICROVM_REASON"    /* the sentence alone */
+#define MICROVM_LOG_RESULT      "MICROVM_RESULT"    /* how the run ended */
+#define MICROVM_LOG_READINESS   "MICROVM_READINESS" /* see states.h */
+#define MICROVM_LOG_VERB        "MICROVM_VERB"      /* what was asked for */
+#define MICROVM_LOG_ASKED_BY    "MICROVM_ASKED_BY"  /* see states.h */
 #define MICROVM_LOG_CALLER_UID  "MICROVM_CALLER_UID"
 #define MICROVM_LOG_CALLER_PID  "MICROVM_CALLER_PID"
 #define MICROVM_LOG_CRASH       "MICROVM_CRASH" /* the report's number, see ListCrashes of org.microvm1(5) */

@@ -97,6 +97,7 @@ MICROVM_STRING_TABLE(MicrovmEvent, microvm_event, MICROVM_EVENT, MICROVM_EVENT_L
 MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROVM_OUTDATED_LIST)
 
 /* What apply has to do with a microVM. */
+    X(MICROVM_EVENT_READINESS, "readiness")   /* its guest is ready, is late, or is ready no longer */       \
 #define MICROVM_PLAN_LIST(X)                                                                                 \
     X(MICROVM_PLAN_NONE, "none")                                                                             \
     X(MICROVM_PLAN_START, "start")       /* new, and to be started by itself */                              \

@@ -11,6 +11,7 @@ host_make || tap_bail "no throwaway host"
 microvmd_install
 define web count '"autostart": true, "driver": "direct", "restart": { "policy": "on-failure", "delay": "1h" }'
 define lib count '"autostart": true, "restart": { "policy": "no" }'
+define tell count '"autostart": true, "driver": "direct", "readiness": { "type": "console", "pattern": "^microvm-guest: ready", "timeout": "100ms" }'
 define bad panic '"autostart": true, "driver": "direct", "restart": { "policy": "no" }'
 host_boot || tap_bail "the throwaway host does not boot"
 host useradd -m alice
@@ -73,6 +74,20 @@ test_panic()
     report bad '[e["text"] for e in r["events"] if e["kind"] == "hypervisor"]' | grep 'guest-'
 }
 tap "a panic" test_panic
+
+test_readiness()
+{
+    wait_for 180 is tell Readiness ready
+    [ "$(entry tell GUEST_LATE MICROVM_READINESS)" = timed-out ]
+    [ "$(entry tell GUEST_READY MICROVM_READINESS)" = ready ]
+    entry tell GUEST_READY MICROVM_REASON | grep 'a line on its console matched, after '
+    host journalctl -b -q --no-pager -x MICROVM_NAME=tell | grep 'Subject: The guest of microVM tell is ready'
+    ctl history tell >"$HOST_TOP/history"
+    grep 'The guest is not ready within 100ms' "$HOST_TOP/history"
+    grep 'Ready: a line on its console matched' "$HOST_TOP/history"
+    ctl why tell | grep 'ready: a line on its console matched'
+}
+tap "that a guest is late, and ready" test_readiness
 
 test_history()
 {

@@ -1258,6 +1258,17 @@ static uint64_t run_until_ready(void)
     return job;
 }
 
+/* The last of its trail that is about readiness. */
+static const char *readiness_event(void)
+{
+    const Trail *trail = &world->vm->record.past.trail;
+
+    for (unsigned i = trail->count; i > 0; i--)
+        if (trail_get(trail, i - 1)->kind == MICROVM_EVENT_READINESS)
+            return trail_get(trail, i - 1)->text;
+    return "";
+}
+
 static void test_ready_by_its_console(void **context)
 {
     uint64_t job;
@@ -1272,8 +1283,11 @@ static void test_ready_by_its_console(void **context)
         assert_true(sd_event_run(world->event, 10000) >= 0);
     assert_non_null(strstr(world->vm->readiness_reason, "its kernel was up after"));
     assert_int_equal(readiness(), MICROVM_READINESS_WAITING);
+    assert_string_equal(readiness_event(), "");
     write_console("Linux\nup and coming\nup\n");
     wait_for_readiness(MICROVM_READINESS_READY);
+    assert_ptr_equal(strstr(readiness_event(), "ready: a line on its console matched, after "),
+                     readiness_event());
     assert_int_equal(world->last_job, job);
     assert_int_equal(world->last_result, MICROVM_JOB_DONE);
     assert_true(world->vm->record.readiness.ready.real_usec > 0);
@@ -1315,8 +1329,10 @@ static void test_late_and_kept(void **context)
     assert_int_equal(world->last_job, job);
     assert_int_equal(world->last_result, MICROVM_JOB_TIMEOUT);
     assert_non_null(strstr(world->last_reason, "not ready within"));
+    assert_ptr_equal(strstr(readiness_event(), "timed-out: not ready within "), readiness_event());
     write_console("up\n");
     wait_for_readiness(MICROVM_READINESS_READY);
+    assert_ptr_equal(strstr(readiness_event(), "ready: "), readiness_event());
     assert_int_equal(world->graceful + world->forced, 0);
 }
 
@@ -1396,6 +1412,7 @@ static void test_what_a_guest_says(void **context)
     vm_guest_not_ready(world->vm, "it shuts down");
     assert_int_equal(readiness(), MICROVM_READINESS_LOST);
     assert_string_equal(world->vm->readiness_reason, "ready no longer: it shuts down");
+    assert_string_equal(readiness_event(), "lost: ready no longer: it shuts down");
     vm_guest_status(world->vm, "serving\x1b[31m \xff");
     assert_string_equal(world->vm->status_text, "serving?[31m ?");
     vm_guest_status(world->vm, NULL);
