@@ -153,6 +153,18 @@ const MicroVM *manager_waits_for(Manager *manager, const MicroVM *vm, bool *ret_
     return NULL;
 }
 
+static int hold(MicroVM *vm, MicrovmHold by, char **ret_reason, const char *format, ...) _printf_(4, 5);
+static int hold(MicroVM *vm, MicrovmHold by, char **ret_reason, const char *format, ...)
+{
+    va_list arguments;
+
+    vm->held_by = by;
+    va_start(arguments, format);
+    *ret_reason = say_list(format, arguments);
+    va_end(arguments);
+    return 0;
+}
+
 /* As systemd: "requires" is about whether it starts, "after" about when, if the other one is starting, too.
  */
 static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
@@ -175,9 +187,9 @@ static int check_order(Manager *manager, MicroVM *vm, char **ret_reason)
     if (!first)
         return 1;
     if (!to_be_ready)
-        return say_why(ret_reason, 0, "waits for %s to run", first->name);
-    return say_why(ret_reason, 0, "waits for %s to be ready: %s", first->name,
-                   first->readiness_reason ? first->readiness_reason : "");
+        return hold(vm, MICROVM_HOLD_DEPENDENCY, ret_reason, "waits for %s to run", first->name);
+    return hold(vm, MICROVM_HOLD_DEPENDENCY, ret_reason, "waits for %s to be ready: %s", first->name,
+                first->readiness_reason ? first->readiness_reason : "");
 }
 
 int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
@@ -192,23 +204,24 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
     if (!vm->spec)
         return say_why(ret_reason, -EBADMSG, "it has no definition any more");
     if (manager->role == MICROVM_HOST_ROLE_CONFLICT)
-        return say_why(ret_reason, 0,
-                       "held: the host's configuration enables guest mode, or disables host mode");
+        return hold(vm, MICROVM_HOLD_HOST_ROLE, ret_reason,
+                    "held: the host's configuration enables guest mode, or disables host mode");
     if (manager->host_stopping)
-        return say_why(ret_reason, 0, "held: the host is shutting down");
+        return hold(vm, MICROVM_HOLD_SHUTDOWN, ret_reason, "held: the host is shutting down");
     if (manager->drain.on)
-        return say_why(ret_reason, 0,
-                       "held: this host is drained for maintenance, until: microvmctl undrain");
+        return hold(vm, MICROVM_HOLD_DRAIN, ret_reason,
+                    "held: this host is drained for maintenance, until: microvmctl undrain");
     slot = &manager->drivers[vm->spec->driver];
     vm->driver = slot->driver;
     vm->driver_online = slot->online;
     if (slot->answered && !slot->online)
-        return say_why(ret_reason, 0, "held: its driver is away: %s",
-                       slot->reason ? slot->reason : "no reason given");
+        return hold(vm, MICROVM_HOLD_DRIVER, ret_reason, "held: its driver is away: %s",
+                    slot->reason ? slot->reason : "no reason given");
     if (!slot->synced)
-        return say_why(ret_reason, 0, "held: the driver is asked what runs already");
+        return hold(vm, MICROVM_HOLD_LOOK, ret_reason, "held: the driver is asked what runs already");
     if (!host_known)
-        return say_why(ret_reason, 0, "held: systemd is asked whether the host is shutting down");
+        return hold(vm, MICROVM_HOLD_LOOK, ret_reason,
+                    "held: systemd is asked whether the host is shutting down");
     if (vm->rival_unit)
         return say_why(
             ret_reason, -EBUSY,
@@ -219,8 +232,13 @@ int manager_admit(MicroVM *vm, char **ret_reason, void *userdata)
     if (r >= 0)
         r = check_order(manager, vm, ret_reason);
     if (r > 0 && concurrent_starts(manager) >= max_concurrent_starts(manager))
-        return say_why(ret_reason, 0, "held: enough others are starting");
-    return r > 0 ? manager_check_memory(manager, vm, ret_reason) : r;
+        return hold(vm, MICROVM_HOLD_CONCURRENCY, ret_reason, "held: enough others are starting");
+    if (r <= 0)
+        return r;
+    r = manager_check_memory(manager, vm, ret_reason);
+    if (r == 0)
+        vm->held_by = MICROVM_HOLD_MEMORY;
+    return r;
 }
 
 int manager_by_priority(const void *left, const void *right)

@@ -9,7 +9,8 @@ size_t manager_chain(Manager *manager, const MicroVM *vm, const MicroVM *ret_cha
     bool to_be_ready;
     size_t n = 0;
 
-    while (n < CHAIN_MAX && at->record.state == MICROVM_WAITING && (at = manager_waits_for(manager, at, &to_be_ready))) {
+    while (n < CHAIN_MAX && at->record.state == MICROVM_WAITING &&
+           (at = manager_waits_for(manager, at, &to_be_ready))) {
         bool seen = at == vm;
         for (size_t i = 0; i < n; i++)
             seen = seen || ret_chain[i] == at;
@@ -83,7 +84,7 @@ static void advise_waiting(Adviser *adviser, Manager *manager, const MicroVM *vm
 
     if (n > 0)
         add(adviser, chain[n - 1]->name, "microvmctl why %s", "what all of them wait for");
-    else if (!vm->driver_online || manager->role == MICROVM_HOST_ROLE_CONFLICT)
+    else if (!manager->drain.on && (!vm->driver_online || manager->role == MICROVM_HOST_ROLE_CONFLICT))
         add(adviser, vm->name, "microvmctl status", "how the host and its drivers are");
     add(adviser, vm->name, "microvmctl stop %s", "give this start up");
 }
@@ -92,6 +93,9 @@ int manager_advise(Manager *manager, const MicroVM *vm, Advice ret_advice[static
 {
     Adviser adviser = {.list = ret_advice};
 
+    if (manager->drain.on && !state_is_alive(vm->record.state))
+        add(&adviser, vm->name, "microvmctl undrain",
+            "end the maintenance: until then nothing starts on this host");
     switch (vm->record.state) {
     case MICROVM_INACTIVE:
         if (vm_next_spec(vm))

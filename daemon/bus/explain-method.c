@@ -148,6 +148,8 @@ static int add_state(sd_bus_message *reply, const MicroVM *vm)
         r = add_text(reply, "State", microvm_state_to_string(vm->record.state));
     if (r >= 0)
         r = add_text(reply, "StateReason", vm->record.reason);
+    if (r >= 0 && vm->record.state == MICROVM_WAITING)
+        r = add_text(reply, "HeldBy", microvm_hold_to_string(vm->held_by));
     if (r >= 0)
         r = add_number(reply, "StateTimestamp", vm->record.state_usec);
     if (r >= 0)

@@ -26,7 +26,9 @@ void vm_admit(MicroVM *vm)
 
     if (vm->record.state != MICROVM_WAITING)
         return;
+    vm->held_by = MICROVM_HOLD_NONE;
     if (vm->chores > 0) {
+        vm->held_by = MICROVM_HOLD_CLEANUP;
         vm_set_reason(vm, "cleaning up after its last run");
         return;
     }

@@ -33,13 +33,13 @@ typedef struct VmHost {
     const char *spare_dir; /* see plan_new() */
     const char *uid_dir;   /* see launch/uid.h */
     uid_t first_uid;
-    uint64_t ask_again_usec; /* a guest that was asked to shut down is asked again after this */
+    uint64_t ask_again_usec;    /* a guest that was asked to shut down is asked again after this */
     unsigned notify_vsock_port; /* at which guests are heard by AF_VSOCK; 0: they are not */
     uint64_t last_job_id;
     const Caller *caller; /* on whose behalf something is asked for now; NULL: nobody's */
     /*
-     * May this start go on? 1: yes. 0: it is held, *ret_reason says by what; vm_admit() is called again when
-     * that may have changed. Negative errno: it can't be, *ret_reason says why.
+     * May this start go on? 1: yes. 0: it is held, *ret_reason and MicroVM.held_by say by what; vm_admit() is
+     * called again when that may have changed. Negative errno: it can't be, *ret_reason says why.
      */
     int (*admit)(MicroVM *vm, char **ret_reason, void *userdata);
     void (*changed)(MicroVM *vm, void *userdata); /* something that is shown changed */
@@ -93,6 +93,7 @@ struct MicroVM {
     bool unlearns; /* when it is gone, it is not remembered what was decided of it in this boot */
     VmRecord record;
     Job job;
+    MicrovmHold held_by;    /* while it is waiting */
     bool pulls_in;          /* the start was asked for, or is an autostart: requires and wants come with it */
     pid_t pid;              /* of the hypervisor; 0: none */
     char *unit;             /* of systemd, that it is; NULL: none */
@@ -238,9 +239,9 @@ void vm_guest_status(MicroVM *vm, const char *text);
 /* The guest runs, or was found running; again, changes nothing. */
 void vm_notify_begin(MicroVM *vm);
 void vm_notify_end(MicroVM *vm);
-/* A message of it, which is cut apart. */
 /* How the guest of a run that is up is, as the reason of its state: one sentence. */
 const char *vm_doing(const MicroVM *vm, bool paused);
+/* A message of it, which is cut apart. */
 void vm_notify_hear(MicroVM *vm, char *message);
 
 /* vm-adopt.c: after a restart of the daemon or a return of the driver */

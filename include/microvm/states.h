@@ -61,6 +61,20 @@ MICROVM_STRING_TABLE(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB, MICROVM
     X(MICROVM_JOB_SUPERSEDED, "superseded")
 MICROVM_STRING_TABLE(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT, MICROVM_JOB_RESULT_LIST)
 
+/* What holds the start of a microVM that is waiting. */
+#define MICROVM_HOLD_LIST(X)                                                                                 \
+    X(MICROVM_HOLD_NONE, "")                                                                                 \
+    X(MICROVM_HOLD_CLEANUP, "cleanup")         /* of its last run */                                         \
+    X(MICROVM_HOLD_HOST_ROLE, "host-role")     /* the host's configuration is of a guest by now */           \
+    X(MICROVM_HOLD_SHUTDOWN, "shutdown")       /* the host is shutting down */                               \
+    X(MICROVM_HOLD_DRAIN, "drain")             /* the host is drained for maintenance */                     \
+    X(MICROVM_HOLD_DRIVER, "driver")           /* its driver is away */                                      \
+    X(MICROVM_HOLD_LOOK, "look")               /* driver or systemd is asked how things are: for a moment */ \
+    X(MICROVM_HOLD_DEPENDENCY, "dependency")   /* another microVM comes first */                             \
+    X(MICROVM_HOLD_CONCURRENCY, "concurrency") /* enough others are starting */                              \
+    X(MICROVM_HOLD_MEMORY, "memory")           /* it is not available now */
+MICROVM_STRING_TABLE(MicrovmHold, microvm_hold, MICROVM_HOLD, MICROVM_HOLD_LIST)
+
 /* What becomes of those that run and require one that is to be stopped. */
 #define MICROVM_DEPENDENTS_LIST(X)                                                                           \
     X(MICROVM_DEPENDENTS_REFUSE, "refuse") /* nothing is stopped, they are named */                          \
@@ -83,6 +97,7 @@ MICROVM_STRING_TABLE(MicrovmAskedBy, microvm_asked_by, MICROVM_ASKED_BY, MICROVM
 /* What happened to a microVM. */
 #define MICROVM_EVENT_LIST(X)                                                                                \
     X(MICROVM_EVENT_STATE, "state")                                                                          \
+    X(MICROVM_EVENT_READINESS, "readiness")   /* its guest is ready, is late, or is ready no longer */       \
     X(MICROVM_EVENT_REQUEST, "request")       /* somebody asked for something */                             \
     X(MICROVM_EVENT_HYPERVISOR, "hypervisor") /* it said something: an event of QMP, or of libvirt */
 MICROVM_STRING_TABLE(MicrovmEvent, microvm_event, MICROVM_EVENT, MICROVM_EVENT_LIST)
@@ -97,7 +112,6 @@ MICROVM_STRING_TABLE(MicrovmEvent, microvm_event, MICROVM_EVENT, MICROVM_EVENT_L
 MICROVM_STRING_TABLE(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED, MICROVM_OUTDATED_LIST)
 
 /* What apply has to do with a microVM. */
-    X(MICROVM_EVENT_READINESS, "readiness")   /* its guest is ready, is late, or is ready no longer */       \
 #define MICROVM_PLAN_LIST(X)                                                                                 \
     X(MICROVM_PLAN_NONE, "none")                                                                             \
     X(MICROVM_PLAN_START, "start")       /* new, and to be started by itself */                              \

@@ -133,6 +133,68 @@ def test_chain(host):
     assert "Waits for: app, which is waiting: waits for db to run" in shown and "db, which is starting: " in shown, shown
 
 
+def test_held(host):
+    """What holds a start is one word, for programs; and of a drain it is said how it ends."""
+    host.define("db", accel="tcg", kernelParams=["fake=garbage"])  # which never comes up
+    define(host, after=["db"], wants=["db"])
+    host.ctl("--no-block", "start", "web")
+    wait_for("db to be in the way", lambda: why(host).get("HeldBy") == "dependency")
+    assert "HeldBy" not in why(host, "db")
+    assert host.ctl("stop", "--force", "web", "db").returncode == 0
+    assert host.ctl("drain").returncode == 0
+    assert commands(why(host)) == ["microvmctl undrain", "microvmctl start web"]
+    # Those that start with the host are held, too.
+    define(host, "new", autostart=True)
+    host.stop()
+    os.unlink(host.path("run/daemon/autostarted"))
+    start_daemon(host)
+    facts = why(host, "new")
+    assert facts["State"] == "waiting" and facts["HeldBy"] == "drain", facts
+    assert commands(facts) == ["microvmctl undrain", "microvmctl stop new"], facts
+    assert host.ctl("undrain").returncode == 0
+    is_in(host, "running", "new")
+    assert "HeldBy" not in why(host, "new")
+
+
+def test_stopped_by_the_shutdown_of_the_host(host):
+    define(host, fake="mute", stop={"timeout": 60})
+    host.ctl("start", "web")
+    host.call("/org/microvm1", MANAGER, "StopMicroVMs", "asa{sv}", "0", "1", "host-shutdown", "b", "true")
+    is_in(host, "stopping")
+    assert host.vm("web", "StateReason").startswith("the host is shutting down; "), host.vm("web", "StateReason")
+    facts = why(host)
+    assert facts["Asked"]["Verb"] == "stop" and facts["Asked"]["By"] == "shutdown" and "UID" not in facts["Asked"], facts
+    assert any(kind == "request" and "the host is shutting down" in words
+               for kind, words in ((event["Kind"], event["Text"]) for event in facts["Events"])), facts
+    assert "stop, because the host is shutting down (microvmd-shutdown.service)" in text(host, "why", "web")
+    host.ctl("stop", "--force", "web")
+
+
+def test_readiness_is_an_event(host):
+    define(host, readiness={"type": "command", "command": ["/bin/sh", "-c", f"test -e {host.path('up')}"], "timeout": 1})
+    monitor = subprocess.Popen([CTL, "--bus", host.address, "--json", "monitor", "web"], stdout=subprocess.PIPE, text=True)
+    assert json.loads(monitor.stdout.readline())["Event"], "it listens"
+    assert host.ctl("start", "web").returncode == 0
+    events = lambda: [event["Text"] for event in why(host)["Events"] if event["Kind"] == "readiness"]  # noqa: E731
+    wait_for("it to be late", lambda: host.vm("web", "Readiness") == "timed-out")
+    assert len(events()) == 1 and events()[0].startswith("timed-out: not ready within 1s"), events()
+    host.write("up", "")
+    wait_for("it to be ready", lambda: host.vm("web", "Readiness") == "ready")
+    assert len(events()) == 2 and events()[1].startswith("ready: its command succeeded, after "), events()
+    assert "ready: its command succeeded" in text(host, "why", "web")
+    seen = []
+    while not seen or seen[-1].get("Readiness") != "ready":
+        seen.append(json.loads(monitor.stdout.readline()))
+    assert seen[-1]["ReadinessReason"].startswith("its command succeeded, after "), seen
+    assert "timed-out" in [event.get("Readiness") for event in seen], seen
+    monitor.terminate()
+    monitor.communicate()
+    # On record, too.
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    assert len(events()) == 2
+
+
 def test_each_state(host):
     start(host)
     assert commands(why(host)) == []

@@ -500,6 +500,29 @@ static void test_never_more_at_once(void **context)
     }
 }
 
+static void test_held_by(void **context)
+{
+    World *world = *context;
+
+    world->manager->config.max_concurrent_starts = 1;
+    define(world, "one", "\"mem\": 16");
+    define(world, "two", "\"mem\": 16");
+    define(world, "three", "\"after\": [\"two\"]");
+    begin(world);
+    start(world, "one");
+    start(world, "two");
+    start(world, "three");
+    assert_int_equal(state(world, "two"), MICROVM_WAITING);
+    assert_int_equal(find(world, "two")->held_by, MICROVM_HOLD_CONCURRENCY);
+    assert_int_equal(state(world, "three"), MICROVM_WAITING);
+    assert_int_equal(find(world, "three")->held_by, MICROVM_HOLD_DEPENDENCY);
+    wait_for(world, "three", MICROVM_RUNNING);
+    assert_int_equal(find(world, "three")->held_by, MICROVM_HOLD_NONE);
+    stop(world, "one");
+    stop(world, "two");
+    stop(world, "three");
+}
+
 static void test_memory(void **context)
 {
     World *world = *context;
@@ -525,6 +548,7 @@ static void test_memory(void **context)
         find(world, "two")->record.reason,
         "held: it needs 300 MiB of memory; 600 MiB are available, of which 300 MiB are for those "
         "that have just started, and the host.memoryReserve stays free");
+    assert_int_equal(find(world, "two")->held_by, MICROVM_HOLD_MEMORY);
     assert_non_null(world->manager->memory_timer);
     /* Nothing tells when memory becomes available: it is looked at again. */
     memory.available_mib = 701;
@@ -556,6 +580,7 @@ static void test_drain(void **context)
     start(world, "off");
     assert_int_equal(state(world, "off"), MICROVM_WAITING);
     assert_non_null(strstr(find(world, "off")->record.reason, "microvmctl undrain"));
+    assert_int_equal(find(world, "off")->held_by, MICROVM_HOLD_DRAIN);
     assert_true(asprintf(&path, "%s/daemon/drained", world->directory) > 0);
     assert_int_equal(access(path, F_OK), 0);
     world->started[0] = '\0';
@@ -628,6 +653,7 @@ int main(void)
         TEST(test_stops_in_a_circle),
         TEST(test_never_more_at_once),
         TEST(test_memory),
+        TEST(test_held_by),
         TEST(test_drain),
         TEST(test_record_is_written_later),
     };
