@@ -135,8 +135,8 @@ int verb_cat(Ctl *ctl);
 int verb_qmp(Ctl *ctl);
 int verb_version(Ctl *ctl);
 
-/* logs.c: the last lines of a console, for a look; NULL: not allowed (*ret_refused, which may be NULL), or
- * none. */
-char *log_tail(Ctl *ctl, const char *path, uint64_t lines, bool *ret_refused);
+/* logs.c: the last lines of a console, for a look; NULL: there are none, or they can't be shown (then
+ * *ret_left_out, which may be NULL, says why). */
+char *log_tail(Ctl *ctl, const char *path, uint64_t lines, const char **ret_left_out);
 
 #endif

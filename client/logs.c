@@ -71,7 +71,20 @@ static int open_log(Ctl *ctl, const VmRow *row, sd_bus_message **ret_reply, int 
     return r < 0 ? ctl_bad_answer(r) : MICROVM_EXIT_OK;
 }
 
-char *log_tail(Ctl *ctl, const char *path, uint64_t lines, bool *ret_refused)
+static bool is_refusal(const sd_bus_error *error)
+{
+    return sd_bus_error_has_names(error, SD_BUS_ERROR_ACCESS_DENIED,
+                                  SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
+}
+
+static char *leave_out(const char *why, const char **ret_left_out)
+{
+    if (ret_left_out)
+        *ret_left_out = why;
+    return NULL;
+}
+
+char *log_tail(Ctl *ctl, const char *path, uint64_t lines, const char **ret_left_out)
 {
     _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
     _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -80,16 +93,17 @@ char *log_tail(Ctl *ctl, const char *path, uint64_t lines, bool *ret_refused)
     size_t used = 0;
     ssize_t n;
 
+    /* Descriptors do not come from over there: whoever sends one gets no answer through. */
+    if (ctl->host)
+        return leave_out("from another host it is for logs to show: microvmctl -H HOST logs NAME",
+                         ret_left_out);
     /* A look asks nobody for a password, and waits for no one. */
     if (ctl_new_call(ctl, path, "OpenLog", &call) != MICROVM_EXIT_OK ||
         sd_bus_message_set_allow_interactive_authorization(call, 0) < 0 ||
         sd_bus_message_append(call, "a{sv}", 1, "lines", "t", lines) < 0 ||
-        sd_bus_call(ctl->bus, call, PATIENCE_USEC, &error, &reply) < 0 || take_fd(reply, &fd) < 0) {
-        if (ret_refused)
-            *ret_refused = sd_bus_error_has_names(&error, SD_BUS_ERROR_ACCESS_DENIED,
-                                                  SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
-        return NULL;
-    }
+        sd_bus_call(ctl->bus, call, PATIENCE_USEC, &error, &reply) < 0 || take_fd(reply, &fd) < 0)
+        return leave_out(is_refusal(&error) ? "it needs the polkit action " MICROVM_POLKIT_CONSOLE : NULL,
+                         ret_left_out);
     text = malloc(TAIL_MAX + 1);
     if (!text)
         return NULL;

@@ -177,7 +177,7 @@ static void print_facts(Ctl *ctl, const VmRow *row, const cJSON *facts)
     uint64_t lines = ctl->lines == UINT64_MAX ? CONSOLE_LINES : ctl->lines;
     const char *readiness = json_text(facts, "Readiness");
     _cleanup_free_ char *tail = NULL;
-    bool refused = false;
+    const char *left_out = NULL;
 
     print_title(row->name, json_text(facts, "State"), "since", json_number(facts, "StateTimestamp"));
     print_line("Reason", "%s", json_text(facts, "StateReason"));
@@ -189,9 +189,9 @@ static void print_facts(Ctl *ctl, const VmRow *row, const cJSON *facts)
     print_end(facts);
     print_events(cJSON_GetObjectItemCaseSensitive(facts, "Events"), EVENTS_SHOWN);
     if (lines > 0)
-        tail = log_tail(ctl, row->path, lines, &refused);
-    if (refused)
-        print_line("Console", "not shown: it needs the polkit action " MICROVM_POLKIT_CONSOLE);
+        tail = log_tail(ctl, row->path, lines, &left_out);
+    if (left_out)
+        print_line("Console", "not shown: %s", left_out);
     print_quoted("What its console said last", tail, lines);
     print_advice(facts);
 }
@@ -214,15 +214,14 @@ static void make_valid(char *text)
 static void add_console(Ctl *ctl, const VmRow *row, cJSON *facts)
 {
     uint64_t lines = ctl->lines == UINT64_MAX ? CONSOLE_LINES : ctl->lines;
-    bool refused = false;
-    _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines, &refused) : NULL;
+    const char *left_out = NULL;
+    _cleanup_free_ char *tail = lines > 0 ? log_tail(ctl, row->path, lines, &left_out) : NULL;
 
     make_valid(tail);
     if (tail)
         cJSON_AddStringToObject(facts, "Console", tail);
-    if (refused)
-        cJSON_AddStringToObject(facts, "ConsoleLeftOut",
-                                "it needs the polkit action " MICROVM_POLKIT_CONSOLE);
+    if (left_out)
+        cJSON_AddStringToObject(facts, "ConsoleLeftOut", left_out);
 }
 
 int verb_why(Ctl *ctl)
