@@ -53,6 +53,7 @@ static void test_contract(void **context)
     CHECK(MicrovmLastStop, microvm_last_stop, MICROVM_LAST_STOP_MAX);
     CHECK(MicrovmJobVerb, microvm_job_verb, MICROVM_JOB_VERB_MAX);
     CHECK(MicrovmJobResult, microvm_job_result, MICROVM_JOB_RESULT_MAX);
+    CHECK(MicrovmHold, microvm_hold, MICROVM_HOLD_MAX);
     CHECK(MicrovmAskedBy, microvm_asked_by, MICROVM_ASKED_BY_MAX);
     CHECK(MicrovmEvent, microvm_event, MICROVM_EVENT_MAX);
     CHECK(MicrovmOutdated, microvm_outdated, MICROVM_OUTDATED_MAX);

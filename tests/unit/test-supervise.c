@@ -1399,6 +1399,63 @@ static void test_readiness_survives_the_daemon(void **context)
     assert_non_null(strstr(world->vm->readiness_reason, "a line on its console matched, after"));
 }
 
+static void hear(const char *text)
+{
+    char *message = strdup(text);
+
+    vm_notify_hear(world->vm, message);
+    free(message);
+}
+
+/* The trouble of a guest is the reason of its state, and stays that until it is over. */
+static void test_trouble_survives_the_daemon(void **context)
+{
+    static const char shell[] = "the guest is in an emergency shell";
+
+    define(", \"readiness\": {\"type\": \"notify\"}");
+    run_it();
+    hear("X_SYSTEMD_UNIT_ACTIVE=sysinit.target");
+    hear("X_SYSTEMD_UNIT_ACTIVE=emergency.target");
+    hear("READY=1");
+    assert_string_equal(world->vm->record.reason, shell);
+    restart_daemon();
+    found();
+    assert_string_equal(world->vm->record.reason, shell);
+    assert_non_null(strstr(world->vm->readiness_reason, shell));
+    say(DRIVER_PAUSED, 0);
+    assert_string_equal(world->vm->record.reason, "the guest is paused");
+    say(DRIVER_RESUMED, 0);
+    assert_string_equal(world->vm->record.reason, shell);
+    /* That it has booted it does not say a second time. */
+    hear("X_SYSTEMD_UNIT_INACTIVE=emergency.target");
+    restart_daemon();
+    found();
+    hear("X_SYSTEMD_UNIT_ACTIVE=multi-user.target");
+    assert_int_equal(readiness(), MICROVM_READINESS_READY);
+    assert_string_equal(world->vm->record.reason, "the guest is running");
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_false(world->vm->record.words.ready);
+}
+
+/* A daemon that did not hear it hang hears that it lives again. */
+static void test_a_hang_survives_the_daemon(void **context)
+{
+    define(", \"watchdog\": {\"type\": \"notify\", \"timeout\": 300, \"action\": \"wait\"}");
+    run_it();
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=trigger");
+    assert_string_equal(world->vm->record.reason, "the guest hangs: its own watchdog says so");
+    restart_daemon();
+    found();
+    assert_string_equal(world->vm->record.reason, "the guest hangs: its own watchdog says so");
+    hear("WATCHDOG=1");
+    assert_string_equal(world->vm->record.reason, "the guest is running");
+    restart_daemon();
+    found();
+    assert_string_equal(world->vm->record.reason, "the guest is running");
+}
+
 static void test_what_a_guest_says(void **context)
 {
     define(CONSOLE_READY);
@@ -1487,6 +1544,8 @@ int main(void)
         TEST(test_late_and_restarted),
         TEST(test_late_and_given_up),
         TEST(test_readiness_survives_the_daemon),
+        TEST(test_trouble_survives_the_daemon),
+        TEST(test_a_hang_survives_the_daemon),
         TEST(test_what_a_guest_says),
     };
 
