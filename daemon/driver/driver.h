@@ -47,11 +47,13 @@ typedef enum DriverEventType {
     DRIVER_START_FAILED, /* `error`, `text`; nothing of the run is left */
     DRIVER_PAUSED,       /* by us or by somebody else */
     DRIVER_RESUMED,
-    DRIVER_MEMORY_SET,  /* the balloon was told; the guest follows as it can */
-    DRIVER_ENDED,       /* `cause`, `text`; nothing of the run is left */
-    DRIVER_HEARD,       /* the hypervisor said something, in `text`: for who asks later what happened */
-    DRIVER_CALL_FAILED, /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
-                           goes on */
+    DRIVER_MEMORY_SET,   /* the balloon was told; the guest follows as it can */
+    DRIVER_ENDED,        /* `cause`, `text`; nothing of the run is left */
+    DRIVER_HEARD,        /* the hypervisor said something, in `text`: for who asks later what happened */
+    DRIVER_CALL_FAILED,  /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
+                            goes on */
+    DRIVER_STOP_REFUSED, /* who was to be asked by the step `action` of a stop is not there, or says no:
+                            `text` */
 } DriverEventType;
 
 /* How its process ended, as far as the driver knows; for those who look into it. */
@@ -77,6 +79,7 @@ typedef struct DriverEvent {
     int error;        /* negative errno */
     const char *text; /* one human sentence, or NULL */
     EndCause cause;
+    StopAction action;  /* STOP_REFUSED */
     EndDetails details; /* ENDED, START_FAILED */
     char *const *argv;  /* START_FAILED: what was to be executed, if it came that far; NULL: not known */
     DriverRun run;

@@ -16,17 +16,29 @@ bool qemu_has_button(const VmSpec *spec)
 
 CapabilitySet qemu_stop_capabilities(const VmSpec *spec)
 {
-    return (qemu_has_button(spec) ? CAPABILITY(CAP_STOP_BUTTON) : 0) |
+    return CAPABILITY(CAP_STOP_AGENT) | (qemu_has_button(spec) ? CAPABILITY(CAP_STOP_BUTTON) : 0) |
            (spec->qemu_machine != QEMU_MACHINE_VIRT ? CAPABILITY(CAP_STOP_KEYS) : 0);
+}
+
+static bool has_step(const VmSpec *spec, StopAction action)
+{
+    for (size_t i = 0; i < spec->n_stop_steps; i++)
+        if (spec->stop_steps[i].action == action)
+            return true;
+    return false;
 }
 
 bool qemu_adds_keyboard(const VmSpec *spec)
 {
-    bool wanted = spec->n_stop_steps == 0 && !qemu_has_button(spec);
+    bool unasked = spec->n_stop_steps == 0 && !qemu_has_button(spec);
 
-    for (size_t i = 0; i < spec->n_stop_steps; i++)
-        wanted |= spec->stop_steps[i].action == STOP_ACTION_CTRL_ALT_DEL;
-    return wanted && spec->qemu_machine == QEMU_MACHINE_MICROVM;
+    return (unasked || has_step(spec, STOP_ACTION_CTRL_ALT_DEL)) &&
+           spec->qemu_machine == QEMU_MACHINE_MICROVM;
+}
+
+bool qemu_has_agent(const VmSpec *spec)
+{
+    return has_step(spec, STOP_ACTION_AGENT);
 }
 
 bool qemu_has_usb(const VmSpec *spec)
@@ -216,7 +228,8 @@ static size_t slots_of(const VmSpec *spec)
 
 static size_t devices_of(const VmSpec *spec)
 {
-    return spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon;
+    return spec->n_volumes + spec->n_interfaces + spec->n_shares + (spec->vsock_cid > 0) + spec->balloon +
+           qemu_has_agent(spec);
 }
 
 static bool has_credential(const VmSpec *spec, const char *name)
@@ -236,7 +249,16 @@ NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots)
         return NOTIFY_BY_VSOCK;
     if (!request->notify_socket)
         return NOTIFY_NOT;
-    return devices_of(spec) + own_slots < slots_of(spec) ? NOTIFY_BY_PORT : NOTIFY_NOT;
+    /* Where there is a port already, the device has room for another. */
+    return qemu_has_agent(spec) || devices_of(spec) + own_slots < slots_of(spec) ? NOTIFY_BY_PORT
+                                                                                 : NOTIFY_NOT;
+}
+
+unsigned qemu_serial_ports(const VmSpec *spec, NotifyWay way)
+{
+    unsigned n = (way == NOTIFY_BY_PORT) + qemu_has_agent(spec);
+
+    return n > 0 ? n + 1 : 0;
 }
 
 /* A reset ends the run, also where microvmd is away at that moment. */
@@ -248,7 +270,7 @@ const char *qemu_watchdog_action(const VmSpec *spec)
 static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader *reader)
 {
     size_t slots = slots_of(spec) - own_slots;
-    bool notify = vm_spec_needs_notify(spec);
+    bool notify = vm_spec_needs_notify(spec) && !qemu_has_agent(spec);
     size_t wanted = devices_of(spec) + notify;
     const char *most = "/volumes";
 
@@ -260,9 +282,10 @@ static void check_slots(const VmSpec *spec, size_t own_slots, const TableReader 
         most = "/shares";
     table_problem(
         reader, PROBLEM_ERROR, most, true,
-        "%zu devices (volumes, interfaces, shares, vsock, balloon%s) are more than a guest can use on "
+        "%zu devices (volumes, interfaces, shares, vsock, balloon%s%s) are more than a guest can use on "
         "QEMU's machine \"microvm\" (%zu); " WITH_PCI,
-        wanted, notify ? ", the port for notify" : "", slots);
+        wanted, notify ? ", the port for notify" : "", qemu_has_agent(spec) ? ", that of the agent" : "",
+        slots);
 }
 
 static void check_shares(const VmSpec *spec, const Runner *runner, const TableReader *reader)

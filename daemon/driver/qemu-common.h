@@ -30,6 +30,10 @@ CapabilitySet qemu_stop_capabilities(const VmSpec *spec);
  * the definition's stop.steps want it, or there is no button. */
 bool qemu_adds_keyboard(const VmSpec *spec);
 
+/* Whether there is a port for the guest's agent: where a step of stop.steps asks it. Nobody is offered one
+ * unasked: it takes a device, and most guests have no agent, for whom a stop would wait. */
+bool qemu_has_agent(const VmSpec *spec);
+
 /* Whether a USB device is passed through. */
 bool qemu_has_usb(const VmSpec *spec);
 
@@ -76,12 +80,10 @@ typedef struct UsbId {
 bool qemu_pci_address(const DeviceSpec *device, PciAddress *ret_address);
 bool qemu_usb_id(const DeviceSpec *device, UsbId *ret_id);
 
-/* The port of virtio-serial on which a guest speaks: /dev/virtio-ports/NAME in it; and how many ports that
- * needs: the first is a console's. */
+/* The port of virtio-serial on which a guest speaks: /dev/virtio-ports/NAME in it; and that on which its
+ * agent listens, qemu-ga(8), which libvirt knows by the name. */
 #define NOTIFY_PORT_NAME "org.microvm1.notify.0"
-enum {
-    NOTIFY_PORTS = 2,
-};
+#define AGENT_PORT_NAME  "org.qemu.guest_agent.0"
 /* The credential that tells the guest's systemd where to speak by AF_VSOCK, systemd.system-credentials(7). */
 #define NOTIFY_CREDENTIAL "vmm.notify_socket"
 
@@ -97,6 +99,10 @@ typedef enum NotifyWay {
 /* How the words of its guest come out; NOTIFY_NOT: nobody wants them, or the machine has no room for the port
  * and the definition does not insist on it. `own_slots` as below. */
 NotifyWay qemu_notify_way(const StartRequest *request, size_t own_slots);
+
+/* How many ports the device virtio-serial has, that of a console, which comes first, among them; 0: there is
+ * no such device. */
+unsigned qemu_serial_ports(const VmSpec *spec, NotifyWay way);
 
 /* What QEMU, and libvirt, is to do when the watchdog device expires. */
 const char *qemu_watchdog_action(const VmSpec *spec);

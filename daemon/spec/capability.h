@@ -84,7 +84,7 @@
     X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_NOTIFY, "hearing the guest's own words", WITH_QEMU_SO_FAR)                                         \
     X(CAP_WATCHDOG, "a watchdog device", WITH_PCI " or \"type\": \"notify\"")                                \
-    X(CAP_STOP_AGENT, "a stop by an agent in the guest", WITH_A_LATER_VERSION)                               \
+    X(CAP_STOP_AGENT, "a stop by an agent in the guest", "QEMU can")                                         \
     X(CAP_STOP_COMMAND, "a stop by a program of one's own", "it is for the hypervisor \"command\"")          \
     X(CAP_STOP_BUTTON, "a power button", "with QEMU's option acpi=off there is none")                        \
     X(CAP_STOP_KEYS, "a keyboard for ctrl-alt-del", "QEMU's machines for x86-64 have one")

@@ -309,8 +309,9 @@ static Capability stop_action_needs(int value)
 static const KeyRow stop_step_rows[] = {
     {.key = "action", .type = KEY_ENUM, AT(StopStepSpec, action), .required = true,
      WORDS(stop_action, STOP_ACTION), .enum_needs = stop_action_needs,
-     .doc = "agent: the guest's agent; command: the program of command.stop; acpi: the power button; ctrl-alt-del: "
-            "those keys; term: SIGTERM, on which the hypervisor ends; kill: SIGKILL to all of its processes."},
+     .doc = "agent: the guest's agent (qemu-ga), for which the machine gets a port of virtio-serial; command: the program of "
+            "command.stop; acpi: the power button; ctrl-alt-del: those keys; term: SIGTERM, on which the hypervisor ends; "
+            "kill: SIGKILL to all of its processes."},
     {.key = "timeout", .type = KEY_DURATION, AT(StopStepSpec, timeout_usec), RANGE(1000, DAY),
      .computed = "an equal share of what the others leave of stop.timeout; of term 5 s, of kill 30 s",
      .doc = "How long to wait before the next step. What the guest is asked by can't take longer than stop.timeout "

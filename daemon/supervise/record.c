@@ -79,7 +79,8 @@ static bool add_ladder(cJSON *object, const StopLadder *ladder)
             !add_string(rung, "action", stop_action_to_string(ladder->rungs[i].action)) ||
             !add_u64(rung, "timeout", ladder->rungs[i].timeout_usec) ||
             !add_u64(rung, "sinceBoottime", ladder->rungs[i].since_boot_usec) ||
-            !cJSON_AddBoolToObject(rung, "asks", ladder->rungs[i].asks))
+            !cJSON_AddBoolToObject(rung, "asks", ladder->rungs[i].asks) ||
+            !cJSON_AddBoolToObject(rung, "refused", ladder->rungs[i].refused))
             return false;
     }
     return rungs && add_u64(object, "stopRung", ladder->at);
@@ -230,7 +231,8 @@ static void read_ladder(const cJSON *object, StopLadder *ret_ladder)
         ladder.rungs[ladder.n++] = (StopRung){.action = (StopAction)action,
                                               .timeout_usec = get_u64(rung, "timeout"),
                                               .since_boot_usec = get_u64(rung, "sinceBoottime"),
-                                              .asks = get_bool(rung, "asks")};
+                                              .asks = get_bool(rung, "asks"),
+                                              .refused = get_bool(rung, "refused")};
     }
     if (ladder.at < ladder.n)
         *ret_ladder = ladder;

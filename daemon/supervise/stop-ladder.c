@@ -169,6 +169,16 @@ uint64_t stop_ladder_due(const StopLadder *ladder)
     return rung ? rung->since_boot_usec + MIN(rung->timeout_usec, UINT64_MAX - rung->since_boot_usec) : 0;
 }
 
+bool stop_ladder_refuse(StopLadder *ladder, StopAction action)
+{
+    StopRung *rung = &ladder->rungs[ladder->at];
+
+    if (!stop_ladder_is_tried(ladder) || rung->action != action)
+        return false;
+    rung->refused = true;
+    return true;
+}
+
 bool stop_ladder_climb(StopLadder *ladder, uint64_t now_boot_usec)
 {
     if (ladder->at + 1 >= ladder->n)
@@ -185,15 +195,21 @@ static void put_seconds(FILE *stream, uint64_t usec)
     fprintf(stream, usec < 10 * USEC_PER_SEC ? "%.1f s" : "%.0f s", (double)usec / USEC_PER_SEC);
 }
 
-/* "; the power button had not for 10 s, nor ctrl-alt-del for 5.0 s" */
+/* "; the guest's agent refused, the power button had not for 10 s, nor ctrl-alt-del for 5.0 s" */
 static void put_tried(FILE *stream, const StopLadder *ladder, const char *verb)
 {
     for (size_t i = 0; i < ladder->at; i++) {
         const StopRung *rung = &ladder->rungs[i];
-        if (i == 0)
-            fprintf(stream, "; %s %s for ", names[rung->action], verb);
+        const char *name = names[rung->action];
+        fputs(i == 0 ? "; " : ", ", stream);
+        if (rung->refused) {
+            fprintf(stream, "%s refused", name);
+            continue;
+        }
+        if (i == 0 || ladder->rungs[i - 1].refused)
+            fprintf(stream, "%s %s for ", name, verb);
         else
-            fprintf(stream, ", nor %s for ", names[rung->action]);
+            fprintf(stream, "nor %s for ", name);
         put_seconds(stream, ladder->rungs[i + 1].since_boot_usec - rung->since_boot_usec);
     }
 }

@@ -14,7 +14,8 @@ typedef struct StopRung {
     StopAction action;
     uint64_t timeout_usec;    /* how long it may take; of SIGKILL: until it is sent again */
     uint64_t since_boot_usec; /* when it was tried first, CLOCK_BOOTTIME; 0: not yet */
-    bool asks; /* the guest, or a hypervisor that has no other way; else it ends the hypervisor */
+    bool asks;    /* the guest, or a hypervisor that has no other way; else it ends the hypervisor */
+    bool refused; /* it said no, so that it was not waited for */
 } StopRung;
 
 typedef struct StopLadder {
@@ -41,6 +42,8 @@ bool stop_ladder_is_tried(const StopLadder *ladder);
 void stop_ladder_try(StopLadder *ladder, uint64_t now_boot_usec);
 /* When its time is over. */
 uint64_t stop_ladder_due(const StopLadder *ladder);
+/* Notes that who is asked by the present rung says no. false: it is not `action`, or has not been tried. */
+bool stop_ladder_refuse(StopLadder *ladder, StopAction action);
 /* Goes on to the next rung and notes that it is tried. false: there is none. */
 bool stop_ladder_climb(StopLadder *ladder, uint64_t now_boot_usec);
 

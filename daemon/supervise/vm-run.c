@@ -424,6 +424,10 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event)
     case DRIVER_CALL_FAILED:
         call_failed(vm, event);
         break;
+    case DRIVER_STOP_REFUSED:
+        log_vm_warning(vm->name, "%s.", event->text ? event->text : "The guest refuses to shut down");
+        vm_stop_refused(vm, event->action);
+        break;
     default:
         break;
     }

@@ -164,6 +164,12 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
         vm_save(vm); /* what has been asked for beside */
 }
 
+void vm_stop_refused(MicroVM *vm, StopAction action)
+{
+    if (vm->record.state == MICROVM_STOPPING && stop_ladder_refuse(&vm->record.stop, action))
+        climb(vm);
+}
+
 void vm_stop_continue(MicroVM *vm)
 {
     uint64_t now = now_boottime_usec(), deadline = vm->record.stop_deadline_boot_usec;

@@ -190,7 +190,7 @@ int vm_check_start(MicroVM *vm, vm_checked_fn done, void *userdata);
 /* vm-run.c: the life of a run */
 void vm_admit(MicroVM *vm);                                  /* in waiting: asks the host whether to go on */
 void vm_act(MicroVM *vm, unsigned actions);                  /* called by the door */
-void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … CALL_FAILED */
+void vm_driver_event(MicroVM *vm, const DriverEvent *event); /* STARTED … STOP_REFUSED */
 void vm_ended(MicroVM *vm, EndCause cause, const char *text);
 void vm_run_beside(MicroVM *vm, bool adopted); /* takes up what goes on beside a run */
 
@@ -198,6 +198,7 @@ void vm_run_beside(MicroVM *vm, bool adopted); /* takes up what goes on beside a
 void vm_stop_ask(MicroVM *vm); /* what the door asks for: try the rung that it is on, which asks the guest */
 void vm_stop_force(MicroVM *vm); /* the same: end the hypervisor */
 void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why); /* by a request */
+void vm_stop_refused(MicroVM *vm, StopAction action);                         /* who was asked says no */
 void vm_stop_continue(MicroVM *vm); /* after a restart of the daemon or a return of the driver */
 
 /* vm-logs.c: bounds the logs of a run that its driver does not bound, and copies its console to the journal

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
 kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods; keys, term, stone: of all that could stop it,
-it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only."""
+it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says: obeys, refuses,
+babbles, late (it comes when it is asked for the second time); else there is none."""
 
 import json
 import os
@@ -19,6 +20,9 @@ fake = (re.search(r"fake=([a-z]+)", line) or ["", ""])[1]
 listener = socket.socket(fileno=int(re.search(r"id=control,fd=(\d+)", line)[1]))
 notify = re.search(r"id=notify,fd=(\d+)", line)
 notify = notify and socket.socket(fileno=int(notify[1]))
+agent = re.search(r"id=agent,fd=(\d+)", line)
+agent = agent and socket.socket(fileno=int(agent[1]))
+how = (re.search(r"agent=([a-z]+)", line) or ["", ""])[1]
 
 
 def say(peer, message):
@@ -42,6 +46,29 @@ def flood():
     os.write(log, b"flooded\n")
 
 
+def serve_agent():
+    """As qemu-ga does: it says the number again that it is asked for, and no more when it does as it is told."""
+    asked = 0
+    while True:
+        peer, _ = agent.accept()
+        asked += 1
+        if how == "late" and asked == 1:
+            peer.recv(65536)
+            continue
+        if how == "babbles":
+            peer.sendall(b"\xff{\"return\": {}}\n\xff\xff\n" + b"x" * 100000 + b"\n{\"error\": {\"desc\": \"no\"}}\n")
+            continue
+        for text in peer.makefile("rb"):
+            call = json.loads(text.lstrip(b"\xff"))
+            if call["execute"] == "guest-sync-delimited":
+                peer.sendall(b"\xff" + json.dumps({"return": call["arguments"]["id"]}).encode() + b"\n")
+            elif how == "refuses":
+                peer.sendall(b'{"error": {"class": "CommandNotFound", "desc": "Command guest-shutdown has been disabled"}}\n')
+            else:
+                assert call == {"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}}, call
+                end(client, "guest-shutdown")
+
+
 if fake == "latin":
     sys.stderr.buffer.write(b"caf\xe9 \x1b[2J\n")
     sys.exit(1)
@@ -61,6 +88,8 @@ else:
     signal.signal(signal.SIGTERM, lambda *_: end(client, "host-signal"))
 say(client, {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}})
 status, balloon, ear = "running", 0, None
+if how:
+    threading.Thread(target=serve_agent, daemon=True).start()
 if fake == "floods":
     threading.Thread(target=flood, daemon=True).start()
 while True:

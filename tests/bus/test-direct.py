@@ -39,7 +39,7 @@ def start_daemon(host):
 
 
 def define(host, fake="", **keys):
-    host.define("web", accel="tcg", kernelParams=["fake=" + fake], **{"restart": {"policy": "no"}, **keys})
+    host.define("web", accel="tcg", kernelParams=("fake=" + fake).split(), **{"restart": {"policy": "no"}, **keys})
     host.reload()
 
 
@@ -219,6 +219,50 @@ def test_a_stop_climbs_until_something_helps(host):
         assert ("nor SIGTERM for" in reason) == (fake == "stone"), reason
         wait_for("its end", lambda: is_gone(pid))
         assert left(host) == [], left(host)
+
+
+def stop_by_agent(host, how, steps, **stop):
+    start(host, f"term agent={how}", stop={"steps": steps, "timeout": "5min", **stop})
+    before = time.monotonic()
+    assert host.ctl("stop", "web").returncode == 0
+    assert left(host) == [], left(host)
+    return host.vm("web", "StateReason"), time.monotonic() - before
+
+
+def test_stop_by_an_agent(host):
+    """One that obeys; one that refuses is not waited for; who does not answer is, for as long as the step has."""
+    reason, _ = stop_by_agent(host, "obeys", ["agent", "acpi"])
+    assert host.vm("web", "LastStop") == "clean" and "shut itself down (the guest's agent ended it after" in reason, reason
+    reason, took = stop_by_agent(host, "refuses", ["agent", "term"])
+    assert "(SIGTERM ended it after" in reason and reason.endswith("; the guest's agent refused)"), reason
+    assert took < 60 and host.vm("web", "LastStop") == "forced", (took, reason)
+    assert "the guest's agent refuses to shut it down: Command guest-shutdown has been disabled" in host.read_log()
+    for how in ("", "babbles"):
+        reason, took = stop_by_agent(host, how, [{"action": "agent", "timeout": 1}, "term"])
+        assert took > 1 and "(SIGTERM ended it after" in reason and "; the guest's agent had not for 1." in reason, (took, reason)
+
+
+def test_an_agent_that_comes_late_is_asked_again(host):
+    reason, _ = stop_by_agent(host, "late", ["agent", "acpi"])
+    assert "(the guest's agent ended it after" in reason, reason
+
+
+def test_an_agent_is_asked_by_the_next_daemon(host):
+    start(host, "term agent=late", stop={"steps": [{"action": "agent", "timeout": 600}], "timeout": 700})
+    host.ctl("--no-block", "stop", "web")
+    assert state(host) == "stopping"
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    wait_for("its end", lambda: state(host) == "inactive")
+    assert host.vm("web", "LastStop") == "clean" and "(the guest's agent ended it after" in host.vm("web", "StateReason")
+
+
+def test_a_step_that_is_newer_than_the_run(host):
+    """It has no port for an agent yet."""
+    start(host, "term")
+    define(host, "term", stop={"steps": ["agent", "term"], "timeout": "5min"})
+    assert host.ctl("stop", "web").returncode == 0
+    assert "(SIGTERM ended it after" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
 
 
 def test_a_stop_goes_on_after_a_death_of_the_daemon(host):

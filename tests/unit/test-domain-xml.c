@@ -255,6 +255,29 @@ static void test_stop_by_keys(void **state)
     compare("stop-by-keys", &request, &system_target);
 }
 
+/* A channel to the guest's agent, on the device that the port for its words is on; libvirt's test driver has
+ * no channels. */
+static void test_stop_by_agent(void **state)
+{
+    VmSpec spec = minimal_spec();
+    StartRequest request = request_for(&spec);
+    StopStepSpec step = {.action = STOP_ACTION_AGENT};
+    DomainTarget test = {.type = DOMAIN_TEST};
+    _cleanup_free_ char *xml = NULL;
+
+    spec.stop_steps = &step;
+    spec.n_stop_steps = 1;
+    compare("stop-by-agent", &request, &system_target);
+    request.notify_socket = GUESTS_SOCKET;
+    assert_int_equal(domain_xml(&request, &system_target, &xml), 0);
+    assert_non_null(strstr(xml, "<controller type='virtio-serial' index='0' ports='3'>"));
+    assert_non_null(strstr(xml, NOTIFY_PORT_NAME));
+    assert_non_null(strstr(xml, AGENT_PORT_NAME));
+    free(TAKE_PTR(xml));
+    assert_int_equal(domain_xml(&request, &test, &xml), 0);
+    assert_null(strstr(xml, "virtio-serial"));
+}
+
 /* What libvirt has words for only in QEMU's own, and the user. */
 static void test_words_of_qemu(void **state)
 {
@@ -709,6 +732,7 @@ int main(void)
         cmocka_unit_test(test_no_notify_port),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_stop_by_keys),
+        cmocka_unit_test(test_stop_by_agent),
         cmocka_unit_test(test_words_of_qemu),
         cmocka_unit_test(test_types_of_properties),
         cmocka_unit_test(test_boot_from_disk),

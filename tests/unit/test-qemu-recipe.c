@@ -18,7 +18,7 @@ static char *command_text(const Command *command)
     static const char *const kinds[] = {
         [DESCRIPTOR_CONTROL] = "control", [DESCRIPTOR_CONSOLE] = "console", [DESCRIPTOR_KERNEL] = "kernel",
         [DESCRIPTOR_INITRD] = "initrd",   [DESCRIPTOR_VOLUME] = "volume",   [DESCRIPTOR_TAP] = "tap",
-        [DESCRIPTOR_SHARE] = "share",     [DESCRIPTOR_NOTIFY] = "notify"};
+        [DESCRIPTOR_SHARE] = "share",     [DESCRIPTOR_NOTIFY] = "notify",   [DESCRIPTOR_AGENT] = "agent"};
     char *text = NULL;
     size_t size;
     FILE *stream = open_memstream(&text, &size);
@@ -338,6 +338,22 @@ static void test_notify_way(void **state)
     spec.n_volumes = MMIO_SLOTS - 2;
     assert_int_equal(qemu_notify_way(&request, 0), NOTIFY_BY_PORT);
     assert_int_equal(qemu_notify_way(&request, 1), NOTIFY_NOT);
+    spec.stop_steps = &(StopStepSpec){.action = STOP_ACTION_AGENT}; /* there is such a device in any case */
+    spec.n_stop_steps = 1;
+    assert_int_equal(qemu_notify_way(&request, 1), NOTIFY_BY_PORT);
+}
+
+/* Both are ports of one device, whose first port is a console's. */
+static void test_serial_ports(void **state)
+{
+    VmSpec spec = {.stop_steps = &(StopStepSpec){.action = STOP_ACTION_AGENT}};
+
+    assert_int_equal(qemu_serial_ports(&spec, NOTIFY_NOT), 0);
+    assert_int_equal(qemu_serial_ports(&spec, NOTIFY_BY_VSOCK), 0);
+    assert_int_equal(qemu_serial_ports(&spec, NOTIFY_BY_PORT), 2);
+    spec.n_stop_steps = 1;
+    assert_int_equal(qemu_serial_ports(&spec, NOTIFY_BY_VSOCK), 2);
+    assert_int_equal(qemu_serial_ports(&spec, NOTIFY_BY_PORT), 3);
 }
 
 /* What a guest can be asked to stop by, and whether a keyboard is added for it. */
@@ -369,7 +385,7 @@ static void test_stops(void **state)
         CapabilitySet can = recipe_qemu.capabilities(&spec);
         assert_int_equal(!!(can & CAPABILITY(CAP_STOP_BUTTON)), cases[i].button);
         assert_int_equal(!!(can & CAPABILITY(CAP_STOP_KEYS)), cases[i].keys);
-        assert_false(!!(can & CAPABILITY(CAP_STOP_AGENT)));
+        assert_true(!!(can & CAPABILITY(CAP_STOP_AGENT)));
         assert_int_equal(qemu_adds_keyboard(&spec), cases[i].added);
     }
 }
@@ -466,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_impossible_is_not_written),
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_notify_way),
+        cmocka_unit_test(test_serial_ports),
         cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_check),

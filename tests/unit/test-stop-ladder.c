@@ -163,6 +163,31 @@ static void test_climb_to_the_end(void **context)
     assert_int_equal(stop_ladder_rung(&ladder)->action, STOP_ACTION_KILL);
 }
 
+/* Who says no is not waited for, and that is told. */
+static void test_refusal(void **context)
+{
+    StopStepSpec steps[] = {{STOP_ACTION_AGENT, 0}, {STOP_ACTION_ACPI, 0}, {STOP_ACTION_CTRL_ALT_DEL, 0}};
+    VmSpec spec = {.stop_steps = steps, .n_stop_steps = ELEMENTSOF(steps)};
+    StopLadder ladder = {0};
+
+    assert_false(stop_ladder_refuse(&ladder, STOP_ACTION_AGENT));
+    stop_ladder_make(&spec, BUTTON | KEYS, 30 * SEC, &ladder);
+    assert_false(stop_ladder_refuse(&ladder, STOP_ACTION_AGENT)); /* nobody was asked yet */
+    stop_ladder_try(&ladder, 100 * SEC);
+    assert_false(stop_ladder_refuse(&ladder, STOP_ACTION_ACPI));
+    assert_true(stop_ladder_refuse(&ladder, STOP_ACTION_AGENT));
+    assert_true(stop_ladder_climb(&ladder, 100100000));
+    assert_false(stop_ladder_refuse(&ladder, STOP_ACTION_AGENT)); /* it is past that */
+    expect(stop_ladder_tell(&ladder), "trying the power button; the guest's agent refused");
+    expect(stop_ladder_tell_end(&ladder, 103 * SEC),
+           "the power button ended it after 2.9 s; the guest's agent refused");
+    assert_true(stop_ladder_climb(&ladder, 110100000));
+    assert_true(stop_ladder_climb(&ladder, 120100000));
+    expect(stop_ladder_tell(&ladder),
+           "trying SIGTERM; the guest's agent refused, the power button has not helped "
+           "for 10 s, nor ctrl-alt-del for 10 s");
+}
+
 /* Somebody has no more patience, or had none from the start. */
 static void test_force_from_anywhere(void **context)
 {
@@ -188,11 +213,9 @@ static void test_force_from_anywhere(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_steps_of_ones_own),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_climb_to_the_end),
-        cmocka_unit_test(test_force_from_anywhere),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_steps_of_ones_own),
+        cmocka_unit_test(test_limits),   cmocka_unit_test(test_climb_to_the_end),
+        cmocka_unit_test(test_refusal),  cmocka_unit_test(test_force_from_anywhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

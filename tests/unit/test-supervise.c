@@ -898,6 +898,37 @@ static void test_refused_rung_is_passed(void **context)
     assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_CLEAN);
 }
 
+static void refuse(StopAction action)
+{
+    vm_driver_event(world->vm, &(DriverEvent){.type = DRIVER_STOP_REFUSED,
+                                              .name = "web",
+                                              .generation = world->generation,
+                                              .action = action,
+                                              .text = "the guest's agent refuses to shut it down: secret"});
+}
+
+/* It is known at once, whatever time the step has; also by the next daemon. */
+static void test_refusal_is_not_waited_for(void **context)
+{
+    define(", \"stop\": {\"steps\": [\"agent\", \"acpi\"], \"timeout\": \"1h\"}");
+    run_it();
+    refuse(STOP_ACTION_AGENT); /* nobody stops it */
+    assert_int_equal(state(), MICROVM_RUNNING);
+    stop(false);
+    assert_int_equal(world->last_action, STOP_ACTION_AGENT);
+    refuse(STOP_ACTION_AGENT);
+    assert_int_equal(world->last_action, STOP_ACTION_ACPI);
+    assert_string_equal(world->vm->record.reason, "trying the power button; the guest's agent refused");
+    refuse(STOP_ACTION_AGENT); /* late */
+    assert_int_equal(world->last_action, STOP_ACTION_ACPI);
+    restart_daemon();
+    assert_true(world->vm->record.stop.rungs[0].refused);
+    found();
+    say(DRIVER_ENDED, END_POWEROFF);
+    wait_for(MICROVM_INACTIVE);
+    assert_non_null(strstr(world->vm->record.reason, "; the guest's agent refused)"));
+}
+
 static void test_ladder_survives_the_daemon(void **context)
 {
     StopLadder before;
@@ -1503,6 +1534,7 @@ int main(void)
         TEST(test_climbs_all_rungs),
         TEST(test_less_time_for_a_stop_under_way),
         TEST(test_refused_rung_is_passed),
+        TEST(test_refusal_is_not_waited_for),
         TEST(test_ladder_survives_the_daemon),
         TEST(test_stop_of_an_earlier_version_goes_on),
         TEST(test_guest_reboot_and_poweroff),

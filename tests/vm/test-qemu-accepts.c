@@ -127,6 +127,8 @@ static int open_descriptor(Scratch *scratch, const VmSpec *spec, const Descripto
         return listen_at(scratch, "console");
     case DESCRIPTOR_NOTIFY:
         return listen_at(scratch, "notify");
+    case DESCRIPTOR_AGENT:
+        return listen_at(scratch, "agent");
     case DESCRIPTOR_VOLUME:
         return open_volume(scratch, &spec->volumes[descriptor->index], descriptor->index);
     default:

@@ -77,6 +77,7 @@ void direct_run_free(Run *run)
         }
     direct_helpers_forget(run);
     qmp_free(run->qmp);
+    agent_free(run->agent);
     direct_run_unshare(run);
     direct_start_free(run->retry);
     strv_free(run->argv);

@@ -215,6 +215,7 @@ void direct_run_ended(Run *run)
     fault_point("before its end is looked into");
     run->over = true;
     run->qmp = qmp_free(run->qmp);
+    run->agent = agent_free(run->agent);
     direct_run_unshare(run);
     run->ended = sd_event_source_disable_unref(run->ended);
     run->force = sd_event_source_disable_unref(run->force);

@@ -20,7 +20,7 @@ DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 void direct_run_files_remove(const char *directory)
 {
-    static const char *const names[] = {CONSOLE_SOCKET, NOTIFY_SOCKET,  QMP_SOCKET,
+    static const char *const names[] = {CONSOLE_SOCKET, NOTIFY_SOCKET,  AGENT_SOCKET, QMP_SOCKET,
                                         OWN_SOCKET,     CONTROL_SOCKET, RECORD_FILE};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 

@@ -6,6 +6,7 @@
 #include "base/socket.h"
 #include "base/strv.h"
 #include "base/worker.h"
+#include "driver/direct/agent.h"
 #include "driver/direct/direct-driver.h"
 #include "driver/direct/qmp-share.h"
 #include "driver/direct/recipe.h"
@@ -33,6 +34,7 @@ typedef struct Run {
     sd_event_source *force; /* SIGKILL is due */
     Qmp *qmp;
     QmpShare *share;        /* of it, with others; NULL: it has not answered yet */
+    Agent *agent;           /* who is being asked to shut the guest down; NULL: nobody */
     int own_socket;         /* to be served, too, from then on; -EBADF: none */
     bool announced;         /* STARTED or FOUND was told */
     bool forced;            /* we end it */
@@ -130,6 +132,7 @@ void process_record_clear(ProcessRecord *record);
 /* --- files.c: what a run has in its runtime directory --- */
 #define CONTROL_SOCKET "control.sock"
 #define CONSOLE_SOCKET "console.sock"
+#define AGENT_SOCKET   "agent.sock" /* where the port of the guest's agent comes out */
 #define QMP_SOCKET     "qmp.sock"
 #define OWN_SOCKET     "own.sock"       /* a link to where the definition wants another one of that kind */
 #define OUTPUT_FILE    "hypervisor.log" /* in the state directory: what the hypervisor says itself */

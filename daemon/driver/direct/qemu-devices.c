@@ -190,17 +190,28 @@ static void put_host_devices(Rendering *r)
 
 /* --- the rest --- */
 
-static void put_notify_port(Rendering *r)
+static void put_serial_port(Rendering *r, const char *id, const char *name, DescriptorKind kind)
 {
-    if (qemu_notify_way(r->request, OWN_SLOTS) != NOTIFY_BY_PORT)
-        return;
     command_add(r->command, "-chardev");
-    command_add(r->command, "socket,id=notify,fd=%d,server=on,wait=off",
-                command_descriptor(r->command, DESCRIPTOR_NOTIFY, 0));
-    put_device(r, "virtio-serial");
-    command_put(r->command, ",max_ports=%d", NOTIFY_PORTS);
+    command_add(r->command, "socket,id=%s,fd=%d,server=on,wait=off", id,
+                command_descriptor(r->command, kind, 0));
     command_add(r->command, "-device");
-    command_add(r->command, "virtserialport,chardev=notify,name=" NOTIFY_PORT_NAME);
+    command_add(r->command, "virtserialport,chardev=%s,name=%s", id, name);
+}
+
+static void put_serial_ports(Rendering *r)
+{
+    NotifyWay way = qemu_notify_way(r->request, OWN_SLOTS);
+    unsigned ports = qemu_serial_ports(r->spec, way);
+
+    if (ports == 0)
+        return;
+    put_device(r, "virtio-serial");
+    command_put(r->command, ",max_ports=%u", ports);
+    if (way == NOTIFY_BY_PORT)
+        put_serial_port(r, "notify", NOTIFY_PORT_NAME, DESCRIPTOR_NOTIFY);
+    if (qemu_has_agent(r->spec))
+        put_serial_port(r, "agent", AGENT_PORT_NAME, DESCRIPTOR_AGENT);
 }
 
 static void put_watchdog(Rendering *r)
@@ -258,7 +269,7 @@ void qemu_put_devices(Rendering *r)
         put_device(r, "vhost-vsock");
         command_put(r->command, ",guest-cid=%" PRIu64, spec->vsock_cid);
     }
-    put_notify_port(r);
+    put_serial_ports(r);
     put_watchdog(r);
     put_panic_notifier(r);
     put_virtio_mem(r);

@@ -376,6 +376,25 @@ static int press_ctrl_alt_del(Run *run)
     return qmp_call(run->qmp, "send-key", arguments, CALL_USEC, on_answer, run);
 }
 
+static void on_agent_refusal(Agent *agent, const char *text, void *userdata)
+{
+    Run *run = userdata;
+
+    run->agent = agent_free(agent);
+    say(run, (DriverEvent){.type = DRIVER_STOP_REFUSED, .action = STOP_ACTION_AGENT, .text = text});
+}
+
+/* Anew each time: one that was asked before may have ended since, with the question. */
+static int ask_agent(Run *run)
+{
+    int fd = -EBADF, r = socket_connect(run->directory, AGENT_SOCKET, &fd);
+
+    run->agent = agent_free(run->agent);
+    if (r == -ENOENT)
+        return -EOPNOTSUPP; /* the step is newer than the run */
+    return r < 0 ? r : agent_new(run->driver->event, fd, on_agent_refusal, run, &run->agent);
+}
+
 static int run_stop_program(Run *run)
 {
     if (!run->stop)
@@ -421,6 +440,8 @@ int direct_run_stop(Run *run, StopAction action)
     switch (action) {
     case STOP_ACTION_COMMAND:
         return run_stop_program(run);
+    case STOP_ACTION_AGENT:
+        return ask_agent(run);
     case STOP_ACTION_ACPI:
         run->we_asked = true;
         return run->recipe->qmp ? command(run, "system_powerdown") : -EOPNOTSUPP;

@@ -98,6 +98,8 @@ static int open_descriptor(Start *start, const Descriptor *descriptor)
         return open_socket(start, CONSOLE_SOCKET);
     case DESCRIPTOR_NOTIFY:
         return open_socket(start, NOTIFY_SOCKET);
+    case DESCRIPTOR_AGENT:
+        return open_socket(start, AGENT_SOCKET);
     case DESCRIPTOR_KERNEL:
         return open_boot_file(start, start->kernel);
     case DESCRIPTOR_INITRD:

@@ -13,20 +13,31 @@ enum {
     MAX_RECHECKS = 250,
 };
 
+/*
+ * Who makes a call. Those that wait for a guest's agent, which may never answer, have threads of their own,
+ * so that no guest holds up what others are asked for.
+ */
+typedef enum Party {
+    PARTY_WORK,
+    PARTY_CONTROL,
+    PARTY_AGENT,
+} Party;
+
 static const struct {
-    bool control;
+    Party party;
     uint64_t deadline_usec;
     const char *what;
 } kinds[] = {
-    [CALL_START] = {false, 60 * USEC_PER_SEC, "start it"},
-    [CALL_SHUTDOWN] = {false, 15 * USEC_PER_SEC, "ask the guest to shut down"},
-    [CALL_KEYS] = {false, 15 * USEC_PER_SEC, "press ctrl-alt-del"},
-    [CALL_SUSPEND] = {false, 15 * USEC_PER_SEC, "pause it"},
-    [CALL_RESUME] = {false, 15 * USEC_PER_SEC, "resume it"},
-    [CALL_SET_MEMORY] = {false, 15 * USEC_PER_SEC, "tell its balloon"},
-    [CALL_TERMINATE] = {true, 30 * USEC_PER_SEC, "end it by SIGTERM"},
-    [CALL_DESTROY] = {true, 30 * USEC_PER_SEC, "end it"},
-    [CALL_CHECK] = {true, 15 * USEC_PER_SEC, "look whether it is there"},
+    [CALL_START] = {PARTY_WORK, 60 * USEC_PER_SEC, "start it"},
+    [CALL_SHUTDOWN] = {PARTY_WORK, 15 * USEC_PER_SEC, "ask the guest to shut down"},
+    [CALL_KEYS] = {PARTY_WORK, 15 * USEC_PER_SEC, "press ctrl-alt-del"},
+    [CALL_AGENT] = {PARTY_AGENT, 30 * USEC_PER_SEC, "ask the guest's agent to shut it down"},
+    [CALL_SUSPEND] = {PARTY_WORK, 15 * USEC_PER_SEC, "pause it"},
+    [CALL_RESUME] = {PARTY_WORK, 15 * USEC_PER_SEC, "resume it"},
+    [CALL_SET_MEMORY] = {PARTY_WORK, 15 * USEC_PER_SEC, "tell its balloon"},
+    [CALL_TERMINATE] = {PARTY_CONTROL, 30 * USEC_PER_SEC, "end it by SIGTERM"},
+    [CALL_DESTROY] = {PARTY_CONTROL, 30 * USEC_PER_SEC, "end it"},
+    [CALL_CHECK] = {PARTY_CONTROL, 15 * USEC_PER_SEC, "look whether it is there"},
 };
 
 static void call_free(void *argument)
@@ -51,7 +62,8 @@ static void say_failed(LibvirtDriver *driver, const Call *call, int error, const
 
     if (asprintf(&text, "could not %s: %s", kinds[call->kind].what, why ? why : strerror(-error)) < 0)
         text = NULL;
-    driver_say(driver, &(DriverEvent){.type = DRIVER_CALL_FAILED,
+    driver_say(driver, &(DriverEvent){.type = call->refused ? DRIVER_STOP_REFUSED : DRIVER_CALL_FAILED,
+                                      .action = STOP_ACTION_AGENT,
                                       .name = call->name,
                                       .generation = call->generation,
                                       .error = error,
@@ -201,6 +213,8 @@ static void call_done(void *argument)
         run->in_flight = NULL;
         run->unresponsive = false;
     }
+    if (run && run->asking == call)
+        run->asking = NULL;
     if (run && (!driver->online || call->epoch != driver->epoch))
         done_too_late(call, run);
     else if (run && call->kind == CALL_START)
@@ -238,21 +252,26 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 static int submit(Call *call, Run *run)
 {
     LibvirtDriver *driver = run->driver;
-    bool control = kinds[call->kind].control;
+    Workers *const workers[] = {[PARTY_WORK] = driver->work_workers,
+                                [PARTY_CONTROL] = driver->control_workers,
+                                [PARTY_AGENT] = driver->agent_workers};
+    Party party = kinds[call->kind].party;
     Work work = {call_run, call_done, call_free, call};
     int r;
 
     r = sd_event_add_time_relative(driver->event, &call->deadline, CLOCK_MONOTONIC,
                                    kinds[call->kind].deadline_usec, 0, on_deadline, call);
     if (r >= 0)
-        r = workers_submit(control ? driver->control_workers : driver->work_workers, &work);
+        r = workers_submit(workers[party], &work);
     if (r < 0) {
         call_free(call);
         return r;
     }
     driver->in_flight++;
-    if (!control)
+    if (party == PARTY_WORK)
         run->in_flight = call;
+    else if (party == PARTY_AGENT)
+        run->asking = call;
     return 0;
 }
 
@@ -291,7 +310,8 @@ static Call *call_new(Run *run, CallKind kind)
         call_free(call);
         return NULL;
     }
-    call->connection = kinds[kind].control ? driver->connections.control : driver->connections.work;
+    call->connection =
+        kinds[kind].party == PARTY_WORK ? driver->connections.work : driver->connections.control;
     virConnectRef(call->connection);
     return call;
 }
@@ -301,7 +321,7 @@ static int submit_or_queue(Call *call, Run *run)
 {
     Call **last = &run->queue;
 
-    if (kinds[call->kind].control || !run->in_flight)
+    if (kinds[call->kind].party != PARTY_WORK || !run->in_flight)
         return submit(call, run);
     if (run->unresponsive) {
         call_free(call);

@@ -14,6 +14,7 @@
 enum {
     CONTROL_THREADS = 2,
     WORK_THREADS = 4, /* libvirtd serves five calls a connection at a time */
+    AGENT_THREADS = 3,
 };
 #define GRACE_USEC UINT64_C(2000000)
 
@@ -188,6 +189,8 @@ static int stop(Driver *base, const char *name, sd_id128_t generation, StopActio
     if (!run)
         return -ESRCH;
     switch (action) {
+    case STOP_ACTION_AGENT:
+        return run->asking ? 0 : call_submit(run, CALL_AGENT); /* it is asked already */
     case STOP_ACTION_ACPI:
         r = call_submit(run, CALL_SHUTDOWN);
         if (r >= 0)
@@ -268,6 +271,7 @@ static Driver *libvirt_driver_free(Driver *base)
     while (driver->runs)
         run_free(driver->runs);
     workers_stop(driver->work_workers, GRACE_USEC);
+    workers_stop(driver->agent_workers, GRACE_USEC);
     workers_stop(driver->control_workers, GRACE_USEC);
     libvirt_close(&driver->connections, GRACE_USEC);
     libvirt_events_stop();
@@ -338,6 +342,8 @@ int libvirt_driver_new(const DriverSetup *setup, Driver **ret_driver)
         r = workers_new(driver->event, "libvirt-control", CONTROL_THREADS, &driver->control_workers);
     if (r >= 0)
         r = workers_new(driver->event, "libvirt-work", WORK_THREADS, &driver->work_workers);
+    if (r >= 0)
+        r = workers_new(driver->event, "libvirt-agent", AGENT_THREADS, &driver->agent_workers);
     if (r >= 0)
         r = libvirt_connect(driver);
     if (r < 0) {

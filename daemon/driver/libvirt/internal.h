@@ -50,6 +50,7 @@ struct Run {
     int pidfd;
     pid_t pid;
     Call *in_flight; /* on the work connection: one at a time for each domain */
+    Call *asking;    /* the guest's agent: the same, beside it */
     Call *queue;     /* waiting for that */
     Run *next;
 };
@@ -58,10 +59,11 @@ typedef enum CallKind {
     CALL_START,
     CALL_SHUTDOWN,
     CALL_KEYS,
+    CALL_AGENT, /* on the control connection */
     CALL_SUSPEND,
     CALL_RESUME,
     CALL_SET_MEMORY,
-    CALL_TERMINATE, /* on the control connection, as the next */
+    CALL_TERMINATE, /* the same, as the next two */
     CALL_DESTROY,
     CALL_CHECK, /* is this run still there? */
 } CallKind;
@@ -98,6 +100,7 @@ struct Call {
     char *text;
     bool lost;      /* the connection was: the error says nothing about the run */
     bool gone;      /* there is no such run (any more) */
+    bool refused;   /* CALL_AGENT: it says no, or there is none */
     bool fading;    /* CALL_CHECK: it has stopped, libvirt is about to forget it */
     bool fell_back; /* CALL_START: fallback_xml was needed */
     DomainFacts facts;
@@ -126,7 +129,7 @@ struct LibvirtDriver {
     void *userdata;
     char *uri;
     char *pid_directory; /* NULL: not known for this URI */
-    Workers *control_workers, *work_workers;
+    Workers *control_workers, *work_workers, *agent_workers;
     Mailbox *letters;
     PostBox *box;
     Connections connections;

@@ -4,7 +4,12 @@
 
 #include "base/clock.h"
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
+
+enum {
+    AGENT_ANSWER_SEC = 2, /* for it to say no */
+};
 
 char *libvirt_error_text(void)
 {
@@ -208,6 +213,33 @@ static int press_ctrl_alt_del(virDomainPtr domain)
     return virDomainSendKey(domain, VIR_KEYCODE_SET_LINUX, 100, codes, ELEMENTSOF(codes), 0);
 }
 
+/* Whether its agent, or libvirt, has said no; else nobody has answered, who may yet do so. */
+static bool is_refusal(int code)
+{
+    return code == VIR_ERR_INTERNAL_ERROR /* the agent's own words */ || code == VIR_ERR_NO_SUPPORT ||
+           code == VIR_ERR_ARGUMENT_UNSUPPORTED /* the domain has no such channel */;
+}
+
+/*
+ * Not by virDomainShutdownFlags(), which waits a minute for the guest to end: an agent that obeys says
+ * nothing (QEMU's guest agent protocol reference, guest-shutdown). That it is there is asked before.
+ */
+static int ask_agent(Call *call, virDomainPtr domain)
+{
+    _cleanup_free_ char *pong = virDomainQemuAgentCommand(domain, "{\"execute\":\"guest-ping\"}",
+                                                          VIR_DOMAIN_QEMU_AGENT_COMMAND_DEFAULT, 0),
+                        *answer = NULL;
+
+    if (pong)
+        answer = virDomainQemuAgentCommand(
+            domain, "{\"execute\":\"guest-shutdown\",\"arguments\":{\"mode\":\"powerdown\"}}",
+            AGENT_ANSWER_SEC, 0);
+    if (answer)
+        return 0;
+    call->refused = is_refusal(virGetLastErrorCode());
+    return pong && !call->refused ? 0 : -1;
+}
+
 /* A transient domain that has stopped stays listed for a moment; one that somebody made persistent, for ever.
  */
 static int look(Call *call, virDomainPtr domain)
@@ -235,6 +267,8 @@ static int act(Call *call)
         r = shut_down(domain);
     else if (call->kind == CALL_KEYS)
         r = press_ctrl_alt_del(domain);
+    else if (call->kind == CALL_AGENT)
+        r = ask_agent(call, domain);
     else if (call->kind == CALL_TERMINATE)
         r = virDomainDestroyFlags(domain, VIR_DOMAIN_DESTROY_GRACEFUL);
     else if (call->kind == CALL_SUSPEND)

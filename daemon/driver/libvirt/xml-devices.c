@@ -267,15 +267,26 @@ static void put_display(Writer *w)
                    "    <video>\n      <model type='virtio'/>\n    </video>\n");
 }
 
-static void put_notify_port(Writer *w)
+static void put_serial_ports(Writer *w)
 {
-    if (xml_notify_way(w) != NOTIFY_BY_PORT)
+    NotifyWay way = xml_notify_way(w);
+    unsigned ports = qemu_serial_ports(w->request->spec, way);
+
+    /* libvirt's test driver makes none. */
+    if (ports == 0 || w->target->type != DOMAIN_QEMU)
         return;
-    xml_put(w, "    <controller type='virtio-serial' index='0' ports='%d'>\n", NOTIFY_PORTS);
+    xml_put(w, "    <controller type='virtio-serial' index='0' ports='%u'>\n", ports);
     put_address(w);
-    xml_put(w, "    </controller>\n    <channel type='unix'>\n      <source mode='bind'");
-    xml_attribute(w, "path", w->request->notify_socket);
-    xml_put(w, "/>\n      <target type='virtio' name='" NOTIFY_PORT_NAME "'/>\n    </channel>\n");
+    xml_put(w, "    </controller>\n");
+    if (way == NOTIFY_BY_PORT) {
+        xml_put(w, "    <channel type='unix'>\n      <source mode='bind'");
+        xml_attribute(w, "path", w->request->notify_socket);
+        xml_put(w, "/>\n      <target type='virtio' name='" NOTIFY_PORT_NAME "'/>\n    </channel>\n");
+    }
+    /* Its socket is where libvirt wants it: libvirt itself talks to an agent. */
+    if (qemu_has_agent(w->request->spec))
+        xml_put(w, "    <channel type='unix'>\n      <target type='virtio' name='" AGENT_PORT_NAME
+                   "'/>\n    </channel>\n");
 }
 
 /* libvirt's test driver knows machines of neither kind. */
@@ -317,7 +328,7 @@ void xml_devices(Writer *w)
         put_address(w);
         xml_put(w, "    </vsock>\n");
     }
-    put_notify_port(w);
+    put_serial_ports(w);
     put_guards(w);
     put_memory_devices(w);
     xml_put(w, "  </devices>\n");
