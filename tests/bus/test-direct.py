@@ -265,6 +265,18 @@ def test_a_step_that_is_newer_than_the_run(host):
     assert "(SIGTERM ended it after" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
 
 
+def test_vsock(host):
+    """QEMU gets it as a descriptor, or is not started."""
+    define(host, vsock={"cid": 4242})
+    if not os.path.exists("/dev/vhost-vsock"):
+        fails(host, '"vsock": /dev/vhost-vsock can\'t be opened: No such file or directory; load the module vhost_vsock')
+        return
+    assert host.ctl("start", "web").returncode == 0
+    pid = host.vm("web", "MainPID")
+    number = read(f"/proc/{pid}/cmdline").split("guest-cid=4242,vhostfd=")[1].split("\0")[0]
+    assert os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/vhost-vsock"
+
+
 def test_a_stop_goes_on_after_a_death_of_the_daemon(host):
     """On the rung that it was on; and on the next one if its time is over."""
     start(host, "stone", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 600}], "timeout": 700})

@@ -129,6 +129,8 @@ static int open_descriptor(Scratch *scratch, const VmSpec *spec, const Descripto
         return listen_at(scratch, "notify");
     case DESCRIPTOR_AGENT:
         return listen_at(scratch, "agent");
+    case DESCRIPTOR_VSOCK:
+        return open("/dev/vhost-vsock", O_RDWR | O_CLOEXEC);
     case DESCRIPTOR_VOLUME:
         return open_volume(scratch, &spec->volumes[descriptor->index], descriptor->index);
     default:

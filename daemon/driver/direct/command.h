@@ -14,6 +14,7 @@ typedef enum DescriptorKind {
     DESCRIPTOR_CONSOLE, /* a listening UNIX stream socket, for the serial console */
     DESCRIPTOR_NOTIFY,  /* the same, for the guest's own words */
     DESCRIPTOR_AGENT,   /* the same, for its agent */
+    DESCRIPTOR_VSOCK,   /* /dev/vhost-vsock */
     DESCRIPTOR_KERNEL,  /* the private copies of kernel and initrd, whose names are soon gone */
     DESCRIPTOR_INITRD,
     DESCRIPTOR_VOLUME, /* the image of volume `index`, read-only if the definition says so */

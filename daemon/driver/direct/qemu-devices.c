@@ -190,6 +190,15 @@ static void put_host_devices(Rendering *r)
 
 /* --- the rest --- */
 
+static void put_vsock(Rendering *r)
+{
+    if (r->spec->vsock_cid == 0)
+        return;
+    put_device(r, "vhost-vsock");
+    command_put(r->command, ",guest-cid=%" PRIu64 ",vhostfd=%d", r->spec->vsock_cid,
+                command_descriptor(r->command, DESCRIPTOR_VSOCK, 0));
+}
+
 static void put_serial_port(Rendering *r, const char *id, const char *name, DescriptorKind kind)
 {
     command_add(r->command, "-chardev");
@@ -265,10 +274,7 @@ void qemu_put_devices(Rendering *r)
             put_9p(r, i);
     }
     put_host_devices(r);
-    if (spec->vsock_cid > 0) {
-        put_device(r, "vhost-vsock");
-        command_put(r->command, ",guest-cid=%" PRIu64, spec->vsock_cid);
-    }
+    put_vsock(r);
     put_serial_ports(r);
     put_watchdog(r);
     put_panic_notifier(r);

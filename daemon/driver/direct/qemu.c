@@ -231,6 +231,7 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_SHARE_9P,
         CAP_9P_MAPPED_FILE,
         CAP_SHARE_VIRTIOFS,
+        CAP_VSOCK,
         CAP_CREDENTIALS,
         CAP_NOTIFY,
         CAP_NO_CONSOLE,

@@ -278,11 +278,6 @@ static bool has_vhost_net(const SandboxRequest *request)
     return false;
 }
 
-static bool has_vsock(const SandboxRequest *request)
-{
-    return request->spec->vsock_cid > 0;
-}
-
 static bool has_kvm(const SandboxRequest *request)
 {
     return request->accel == ACCEL_KVM;
@@ -306,7 +301,7 @@ static bool has_usb(const SandboxRequest *request)
     return has_bus(request, DEVICE_USB);
 }
 
-/* Those that QEMU opens itself. A tap comes as a descriptor. */
+/* Those that QEMU opens itself. A tap and vhost-vsock come as descriptors. */
 static const struct {
     bool (*needed)(const SandboxRequest *request);
     const char *path;  /* where it is */
@@ -314,7 +309,6 @@ static const struct {
 } devices[] = {
     {has_kvm, "/dev/kvm", "/dev/kvm"},
     {has_vhost_net, "/dev/vhost-net", "/dev/vhost-net"},
-    {has_vsock, "/dev/vhost-vsock", "/dev/vhost-vsock"},
     {has_pci, "/dev/vfio", "char-vfio"},
     {has_pci, "/dev/vfio", "/dev/vfio/vfio"},
     {has_usb, "/dev/bus/usb", "char-usb_device"},

@@ -89,6 +89,18 @@ static int open_socket(Start *start, const char *name)
                  : fd;
 }
 
+/* Opened here, so that its hypervisor, which has no right to, need not. */
+static int open_vsock(Start *start)
+{
+    int fd = open("/dev/vhost-vsock", O_RDWR | O_CLOEXEC);
+
+    return fd < 0 ? say_why(&start->text, -errno,
+                            "\"vsock\": /dev/vhost-vsock can't be opened: %s; load the module vhost_vsock "
+                            "(modprobe vhost_vsock), or remove the key",
+                            strerror(errno))
+                  : fd;
+}
+
 static int open_descriptor(Start *start, const Descriptor *descriptor)
 {
     switch (descriptor->kind) {
@@ -100,6 +112,8 @@ static int open_descriptor(Start *start, const Descriptor *descriptor)
         return open_socket(start, NOTIFY_SOCKET);
     case DESCRIPTOR_AGENT:
         return open_socket(start, AGENT_SOCKET);
+    case DESCRIPTOR_VSOCK:
+        return open_vsock(start);
     case DESCRIPTOR_KERNEL:
         return open_boot_file(start, start->kernel);
     case DESCRIPTOR_INITRD:
