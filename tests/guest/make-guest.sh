@@ -95,6 +95,8 @@ if [ "$(cat "$cache/initrd.stamp" 2>/dev/null)" != "$stamp" ]; then
     cp "$here/init" "$here/init.net" "$root"
     chmod 755 "$root/init" "$root/init.net"
     ln -s /init "$root/etc/acpi/PWRF/00000080"
+    mkdir "$root/sbin"
+    ln -s /init "$root/sbin/shutdown"
     echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
     echo 'root:x:0:' >"$root/etc/group"
     (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -6 -n) >"$cache/initrd.new"

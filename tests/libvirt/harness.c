@@ -22,12 +22,19 @@ const char *__asan_default_options(void)
 static const char *type_name(DriverEventType type)
 {
     static const char *const names[] = {
-        [DRIVER_ONLINE] = "ONLINE",         [DRIVER_OFFLINE] = "OFFLINE",
-        [DRIVER_FOUND] = "FOUND",           [DRIVER_SYNCED] = "SYNCED",
-        [DRIVER_STARTED] = "STARTED",       [DRIVER_START_FAILED] = "START_FAILED",
-        [DRIVER_PAUSED] = "PAUSED",         [DRIVER_RESUMED] = "RESUMED",
-        [DRIVER_ENDED] = "ENDED",           [DRIVER_CALL_FAILED] = "CALL_FAILED",
-        [DRIVER_MEMORY_SET] = "MEMORY_SET", [DRIVER_HEARD] = "HEARD",
+        [DRIVER_ONLINE] = "ONLINE",
+        [DRIVER_OFFLINE] = "OFFLINE",
+        [DRIVER_FOUND] = "FOUND",
+        [DRIVER_SYNCED] = "SYNCED",
+        [DRIVER_STARTED] = "STARTED",
+        [DRIVER_START_FAILED] = "START_FAILED",
+        [DRIVER_PAUSED] = "PAUSED",
+        [DRIVER_RESUMED] = "RESUMED",
+        [DRIVER_ENDED] = "ENDED",
+        [DRIVER_CALL_FAILED] = "CALL_FAILED",
+        [DRIVER_MEMORY_SET] = "MEMORY_SET",
+        [DRIVER_HEARD] = "HEARD",
+        [DRIVER_STOP_REFUSED] = "STOP_REFUSED",
     };
 
     return names[type];
@@ -51,6 +58,7 @@ static void on_event(Driver *driver, const DriverEvent *event, void *userdata)
                    .generation = event->generation,
                    .error = event->error,
                    .cause = event->cause,
+                   .action = event->action,
                    .run = event->run,
                    .call_usec = event->call_usec};
     snprintf(seen->name, sizeof(seen->name), "%s", event->name ? event->name : "");

@@ -22,6 +22,7 @@ typedef struct Seen {
     int error;
     char text[1024];
     EndCause cause;
+    StopAction action;
     DriverRun run;
     uint64_t call_usec;
 } Seen;

@@ -40,7 +40,7 @@ BOOT = 180  # seconds that a boot may take on a slow, busy machine
 def guest(host, name="web", test="", **keys):
     params = [f"microvm.test={test}"] if test else []
     host.kernel = GUEST + "/vmlinuz"
-    host.define(name, initrd=GUEST + "/initrd", mem=256, kernelParams=params, **{"accel": "tcg", **keys})
+    host.define(name, mem=256, kernelParams=params, **{"initrd": GUEST + "/initrd", "accel": "tcg", **keys})
     host.reload()
 
 
@@ -141,13 +141,15 @@ def test_a_stop_climbs_until_something_helps(host):
     assert host.vm("web", "LastStop") == "clean" and host.vm("web", "Result") == "success", reason
     assert "(ctrl-alt-del ended it after " in reason and "; the power button had not for " in reason, reason
     assert "microvm-guest: ctrl-alt-del" in console(host)
-    boot(host, "ignore-button,ignore-keys", stop={"steps": [{"action": "acpi", "timeout": 1}, {"action": "ctrl-alt-del", "timeout": 1},
-                                                               {"action": "term", "timeout": "2min"}]})
+    unheard = [{"action": action, "timeout": 1} for action in ("agent", "acpi", "ctrl-alt-del")]  # it has no agent
+    boot(host, "ignore-button,ignore-keys", stop={"steps": [*unheard, {"action": "term", "timeout": "2min"}]})
     pid = host.vm("web", "MainPID")
     assert host.ctl("stop", "web").returncode == 0
     reason = host.vm("web", "StateReason")
     assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "timeout", reason
-    assert "(SIGTERM ended it after " in reason and ", nor ctrl-alt-del for " in reason and not is_alive(pid), reason
+    assert "(SIGTERM ended it after " in reason and not is_alive(pid), reason
+    for words in ("; the guest's agent had not for 1", ", nor the power button for 1", ", nor ctrl-alt-del for 1"):
+        assert words in reason, reason
     # One that hangs hears nothing but SIGKILL.
     host.ctl("start", "web")
     pid = host.vm("web", "MainPID")
@@ -155,6 +157,23 @@ def test_a_stop_climbs_until_something_helps(host):
     assert host.ctl("stop", "--force", "web").returncode == 0
     assert host.vm("web", "LastStop") == "forced" and "(SIGKILL ended it after " in host.vm("web", "StateReason"), host.vm("web", "StateReason")
     assert not is_alive(pid)
+
+
+def test_stop_by_the_agent(host):
+    """The real one of QEMU, which obeys; and one that is not allowed to, so that the next step follows at once."""
+    directory = os.path.join(EMBED, "agent")
+    subprocess.run(["cp", "-r", GUEST, directory], check=True)
+    subprocess.run([os.path.join(SOURCE, "tests/guest/make-agent.sh"), directory], check=True)
+    stop = {"steps": ["agent", "ctrl-alt-del"], "timeout": "10min"}
+    for behaviour, ended, words in (("agent", "the guest's agent", "shutdown -h -P +0"), ("agent=refuses", "ctrl-alt-del", "ctrl-alt-del")):
+        boot(host, f"ignore-button,{behaviour}", initrd=directory + "/initrd-agent", stop=stop)
+        said(host, "microvm-guest: agent")
+        assert host.ctl("stop", "web").returncode == 0
+        reason = host.vm("web", "StateReason")
+        assert host.vm("web", "LastStop") == "clean" and f"({ended} ended it after " in reason, reason
+        assert reason.endswith("; the guest's agent refused)") == (behaviour != "agent"), reason
+        assert f"microvm-guest: {words}" in console(host)
+    assert "guest-shutdown has been disabled" in host.read_log()
 
 
 def test_stop_during_boot_is_heard_later(host):
