@@ -39,9 +39,9 @@ case $libraries in
 *"not found"*) die "qemu-ga lacks libraries: $libraries" ;;
 esac
 # "libudev.so.1 => /lib/…/libudev.so.1 (0x…)" and "/lib64/ld-linux-x86-64.so.2 (0x…)"
-for library in $(sed -n 's/^\(.* => \)\{0,1\}[[:space:]]*\(\/[^ ]*\) (0x.*/\2/p' <<<"$libraries"); do
+while read -r library; do
     install -D -m 755 "$library" "$root$library"
-done
+done < <(sed -n 's/^\(.* => \)\{0,1\}[[:space:]]*\(\/[^ ]*\) (0x.*/\2/p' <<<"$libraries")
 # The kernel unpacks one archive after the other.
 {
     cat "$out/initrd"

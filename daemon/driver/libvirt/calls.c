@@ -160,7 +160,7 @@ static void other_done(Call *call, Run *run)
         driver_say(
             call->driver,
             &(DriverEvent){.type = DRIVER_MEMORY_SET, .name = call->name, .generation = call->generation});
-    if (call->error >= 0)
+    if (call->error >= 0 || call->late)
         return;
     if (call->kind == CALL_SHUTDOWN)
         run->we_asked = false;

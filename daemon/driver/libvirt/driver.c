@@ -188,6 +188,8 @@ static int stop(Driver *base, const char *name, sd_id128_t generation, StopActio
         return -EHOSTDOWN;
     if (!run)
         return -ESRCH;
+    if (run->asking && action != STOP_ACTION_AGENT)
+        run->asking->late = true;
     switch (action) {
     case STOP_ACTION_AGENT:
         return run->asking ? 0 : call_submit(run, CALL_AGENT); /* it is asked already */

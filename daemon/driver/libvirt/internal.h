@@ -95,6 +95,7 @@ struct Call {
     sd_event_source *deadline; /* loop thread */
     unsigned epoch;            /* of the connection */
     bool early;                /* made while the run was starting */
+    bool late;                 /* CALL_AGENT: the stop has gone on without an answer */
     /* the answer */
     int error;
     char *text;
