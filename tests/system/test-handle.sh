@@ -60,14 +60,14 @@ ExecStart=/bin/sh -c 'systemctl is-active microvmd@late microvmd >/var/early-sta
 [Install]
 WantedBy=multi-user.target
 END
-# What microvmd needs can't wait for one of its microVMs.
+# What microvmd needs can't wait for one of its microVMs. (It does not remain: at the shutdown there would be the same
+# cycle, and that systemd breaks as it likes.)
 cat >"$UNITS/cycle.service" <<'END'
 [Unit]
 After=microvmd@tangled.service
 Before=microvmd.service
 [Service]
 Type=oneshot
-RemainAfterExit=yes
 ExecStart=/bin/sh -c 'systemctl is-active microvmd >/var/cycle-start; :'
 [Install]
 WantedBy=multi-user.target
@@ -92,9 +92,10 @@ test_order()
     grep '^active' "$HOST_ROOT/var/client-start"
     host systemctl is-active follower.service microvmd@late.service
     grep running "$HOST_ROOT/var/follower-start"
-    host systemctl is-active early.service cycle.service
+    host systemctl is-active early.service
     [ "$(cat "$HOST_ROOT/var/early-start")" = $'active\nactive' ]
-    not grep '^active' "$HOST_ROOT/var/cycle-start"
+    [ "$(grep -c '^active' "$HOST_ROOT/var/cycle-start")" = 0 ]
+    host journalctl -b -q -o cat -t microvmd --no-pager | grep 'is ordered after microvmd@tangled.service will not wait for it'
     [ -z "$(host systemctl --failed --no-legend --plain)" ]
     wait_for 20 both tangled running active
     is db State running
@@ -298,6 +299,7 @@ journal() { journalctl --directory="$HOST_ROOT/var/log/journal" --quiet --no-pag
 test_shutdown()
 {
     grep running "$HOST_ROOT/var/client-stop"
+    journal -o short-precise MICROVM_NAME=db | tail -n 20
     journal -o cat MICROVM_NAME=db | grep 'stopped: the guest shut itself down'
     not grep . <(journal -o cat UNIT=microvmd@db.service | grep -iE 'failed|timed out')
 }
