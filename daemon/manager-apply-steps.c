@@ -32,7 +32,7 @@ void apply_job_removed(Apply *apply, const MicroVM *vm, const Job *job, MicrovmJ
 
 static int request(Apply *apply, ApplyStep *step, MicroVM *vm, char **ret_error)
 {
-    StopOptions stop = {.timeout_usec = UINT64_MAX};
+    StopOptions stop = {.timeout_usec = UINT64_MAX, .held = step->kind == MICROVM_STEP_STOP};
     uint64_t job = 0;
     int r;
 
@@ -79,6 +79,45 @@ static const char *is_moot(const ApplyStep *step, const MicroVM *vm)
                ? NULL
                : "it does not run any more";
 }
+
+/* --- what is not to stop --- */
+
+static bool is_to_stop(const Apply *apply, const MicroVM *vm)
+{
+    for (size_t i = 0; i < apply->n_steps; i++)
+        if (apply->steps[i].kind == MICROVM_STEP_STOP && apply_step_is(&apply->steps[i], STEP_PENDING, vm->name))
+            return vm_is_undeclared(vm);
+    return false;
+}
+
+/* Who needs it and goes on; NULL: nobody. */
+static const MicroVM *who_keeps(const Apply *apply, const char *name)
+{
+    const Manager *manager = apply->manager;
+
+    for (size_t i = 0; i < manager->n_vms; i++)
+        if (manager_needs(manager->vms[i], name) && !is_to_stop(apply, manager->vms[i]))
+            return manager->vms[i];
+    return NULL;
+}
+
+/* One that is kept may itself need others. */
+void steps_keep_required(Apply *apply)
+{
+    for (size_t i = 0; i < apply->n_steps; i++) {
+        ApplyStep *step = &apply->steps[i];
+        const MicroVM *keeper = step->kind == MICROVM_STEP_STOP && step->state == STEP_PENDING
+                                    ? who_keeps(apply, step->name)
+                                    : NULL;
+        _cleanup_free_ char *why = keeper ? say("%s requires it, and goes on", keeper->name) : NULL;
+        if (!keeper)
+            continue;
+        apply_step_over(apply, step, MICROVM_APPLY_FAILED, why);
+        i = (size_t)-1; /* from the beginning */
+    }
+}
+
+/* --- beginnings --- */
 
 /* Whoever is next is tried first, where the one that was meant for it needs no restart any more. */
 static void hand_on_canary(Apply *apply, ApplyStep *step)

@@ -53,6 +53,7 @@ bool apply_step_is(const ApplyStep *step, StepState state, const char *name);
 
 /* manager-apply-steps.c */
 void step_begin(Apply *apply, ApplyStep *step);
+void steps_keep_required(Apply *apply); /* of those that are to stop; before the first of these is begun */
 void step_skip(Apply *apply, ApplyStep *step, const char *why);
 void step_take_news(Apply *apply, ApplyStep *step); /* if there are some */
 

@@ -134,6 +134,8 @@ static bool stage_over(Apply *apply, MicrovmStep kind, bool canary, uint64_t at_
 
     for (size_t i = 0; i < apply->n_steps; i++)
         busy += apply->steps[i].kind == kind && is_busy(&apply->steps[i]);
+    if (kind == MICROVM_STEP_STOP && !apply->halt)
+        steps_keep_required(apply);
     for (size_t i = 0; i < apply->n_steps && busy < at_once; i++) {
         ApplyStep *step = &apply->steps[i];
         if (step->kind != kind || step->canary != canary || step->state != STEP_PENDING)
@@ -144,6 +146,8 @@ static bool stage_over(Apply *apply, MicrovmStep kind, bool canary, uint64_t at_
             step_begin(apply, step);
         busy += is_busy(step);
     }
+    if (kind == MICROVM_STEP_STOP)
+        manager_release_stops(apply->manager); /* in their order, now that all are known */
     return busy == 0;
 }
 

@@ -65,6 +65,12 @@ static void choose_dependents(const Manager *manager, bool *chosen)
     }
 }
 
+bool manager_needs(const MicroVM *vm, const char *name)
+{
+    return is_on(vm) && manager_requires(vm_current_spec(vm), name) &&
+           (!vm->spec || manager_requires(vm->spec, name));
+}
+
 /* "web requires db", "web and api require db"... */
 static int refuse_required(const Manager *manager, const bool *chosen, char **ret_error)
 {

@@ -182,6 +182,8 @@ void stop_jobs_clear(StopJobs *jobs);
  */
 int manager_stop(Manager *manager, MicroVM *const *vms, size_t n, const StopOptions *options,
                  MicrovmDependents dependents, StopJobs *ret_jobs, char **ret_error);
+/* Whether it runs, is not being stopped, and requires that one, also by its definition, if it has one. */
+bool manager_needs(const MicroVM *vm, const char *name);
 /* Goes on with stops that waited for others. */
 void manager_release_stops(Manager *manager);
 

@@ -74,6 +74,26 @@ def test_required(host):
     assert "No microVM" in host.error("/org/microvm1", MANAGER, "StopMicroVMs", "asa{sv}", "1", "nobody", "0")
 
 
+def test_prune(host):
+    """What has no definition any more stops in the same order, and not while somebody needs it."""
+    for name in ("other", "another"):  # so that it looks like no mistake
+        host.define(name)
+    start_all(host, web="mute")
+    for name in ("app", "db"):
+        os.unlink(host.path(f"vms/{name}.json"))
+    host.reload()
+    run = host.ctl("apply", "--prune=all", "--yes")
+    assert run.returncode == 1 and "web requires it, and goes on" in run.stderr, run
+    assert states(host) == ["running"] * 3
+    os.unlink(host.path("vms/web.json"))
+    host.reload()
+    pids = {name: host.vm(name, "MainPID") for name in NAMES}
+    run = host.ctl("apply", "--prune=all", "--yes")
+    assert run.returncode == 0, run
+    assert order_of_ends(host) == ["web", "app", "db"], host.read_log()
+    assert all(map(test_direct.is_gone, pids.values()))
+
+
 def test_a_stop_that_waits_outlives_the_daemon(host):
     pids = start_all(host, web="mute")
     assert host.ctl("--no-block", "stop", "--all").returncode == 0

@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -22,6 +23,7 @@ typedef struct World {
     char told[4096];     /* "NAME STEP HOW[: TEXT]\n" of each */
     char ended[64];      /* how the apply ended */
     char reason[1024];
+    char stops[256]; /* whom the driver was told to stop, in that order */
     uint64_t id;
 } World;
 
@@ -34,6 +36,10 @@ static int fake_start(Driver *driver, const StartRequest *request)
 
 static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopAction action)
 {
+    World *world = (World *)((char *)driver - offsetof(World, driver));
+    size_t used = strlen(world->stops);
+
+    snprintf(world->stops + used, sizeof(world->stops) - used, "%s ", name);
     return 0;
 }
 
@@ -371,6 +377,45 @@ static void test_files_of_what_is_declared_again_stay(void **context)
     free(file);
 }
 
+/* What is pruned stops as anything else does: who is after another one first. */
+static void test_prune_stops_in_order(void **context)
+{
+    World *world = *context;
+
+    run(world, "a", "");
+    run(world, "b", "");
+    run(world, "db", "");
+    run(world, "web", ", \"after\": [\"db\"]");
+    define(world, "db", NULL);
+    define(world, "web", NULL);
+    begin(world, (ApplyOptions){.prune = PRUNE_ALL});
+    wait_for_end(world, "done", "");
+    assert_string_equal(world->stops, "web db ");
+}
+
+/* One that goes on needs it. */
+static void test_prune_keeps_what_is_required(void **context)
+{
+    World *world = *context;
+    MicroVM *db, *web;
+
+    run(world, "a", "");
+    run(world, "b", "");
+    db = run(world, "db", "");
+    web = run(world, "web", ", \"requires\": [\"db\"]");
+    define(world, "db", NULL);
+    begin(world, (ApplyOptions){.prune = PRUNE_ALL});
+    wait_until_told(world, "db stop failed: web requires it, and goes on");
+    wait_for_end(world, "failed", "");
+    assert_int_equal(db->record.state, MICROVM_RUNNING);
+    /* With its next start it does not any more, and that is what counts: a deploy takes both at once. */
+    define(world, "web", ", \"mem\": 256");
+    begin(world, (ApplyOptions){.prune = PRUNE_ALL});
+    wait_for_end(world, "done", "");
+    assert_non_null(strstr(world->told, "db stop done"));
+    assert_int_equal(web->booted->mem_mib, 256);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -382,6 +427,8 @@ int main(void)
         TEST(test_canary_has_to_become_ready),
         TEST(test_cancel_during_the_check),
         TEST(test_files_of_what_is_declared_again_stay),
+        TEST(test_prune_stops_in_order),
+        TEST(test_prune_keeps_what_is_required),
     };
 
     setenv("MICROVMD_LOG_LEVEL", "crit", 1);
