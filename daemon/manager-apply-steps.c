@@ -85,7 +85,8 @@ static const char *is_moot(const ApplyStep *step, const MicroVM *vm)
 static bool is_to_stop(const Apply *apply, const MicroVM *vm)
 {
     for (size_t i = 0; i < apply->n_steps; i++)
-        if (apply->steps[i].kind == MICROVM_STEP_STOP && apply_step_is(&apply->steps[i], STEP_PENDING, vm->name))
+        if (apply->steps[i].kind == MICROVM_STEP_STOP &&
+            apply_step_is(&apply->steps[i], STEP_PENDING, vm->name))
             return vm_is_undeclared(vm);
     return false;
 }

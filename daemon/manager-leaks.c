@@ -201,7 +201,8 @@ static bool is_over(const Search *search, const char *name, sd_id128_t generatio
            (!sd_id128_is_null(known->generation) && !sd_id128_equal(known->generation, generation));
 }
 
-static void look_at_process(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata)
+static void look_at_process(pid_t pid, const char *microvm, sd_id128_t generation, bool errand,
+                            void *userdata)
 {
     Search *search = userdata;
     char path[PATH_MAX], target[PATH_MAX];

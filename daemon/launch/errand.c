@@ -174,21 +174,20 @@ int errand_run(const ErrandRequest *request, errand_done_fn done, void *userdata
 
     if (!errand)
         return r;
-    *errand = (Errand){.event = sd_event_ref(request->event),
-                       .done = done,
-                       .userdata = userdata,
-                       .timeout_usec = request->timeout_usec,
-                       .argv = strv_copy(request->argv),
-                       .environment = {say("MICROVM_NAME=%s", request->name),
-                                       say("MICROVM_PID=%d", (int)request->pid),
-                                       mark_of_run(request->runtime_dir, request->generation),
-                                       strdup(MARK_OF_ERRAND)},
-                       .name = strdup(request->name),
-                       .uid_dir = strdup(request->uid_dir),
-                       .output = strdup(request->output),
-                       .output_anew = request->output_anew,
-                       .first_uid = request->first_uid,
-                       .pidfd = -EBADF};
+    *errand = (Errand){
+        .event = sd_event_ref(request->event),
+        .done = done,
+        .userdata = userdata,
+        .timeout_usec = request->timeout_usec,
+        .argv = strv_copy(request->argv),
+        .environment = {say("MICROVM_NAME=%s", request->name), say("MICROVM_PID=%d", (int)request->pid),
+                        mark_of_run(request->runtime_dir, request->generation), strdup(MARK_OF_ERRAND)},
+        .name = strdup(request->name),
+        .uid_dir = strdup(request->uid_dir),
+        .output = strdup(request->output),
+        .output_anew = request->output_anew,
+        .first_uid = request->first_uid,
+        .pidfd = -EBADF};
     if (errand->argv && errand->environment[0] && errand->environment[1] && errand->environment[2] &&
         errand->environment[3] && errand->name && errand->uid_dir && errand->output)
         r = workers_submit(request->workers, &(Work){errand_work, errand_launched, errand_discard, errand});
@@ -213,7 +212,8 @@ void errand_forget(Errand *errand)
 static void end_orphan(pid_t pid, const char *microvm, sd_id128_t generation, bool errand, void *userdata)
 {
     if (errand && kill(pid, SIGKILL) >= 0)
-        log_vm_info(microvm, "Ended process %d, which was run for it by a microvmd that has ended.", (int)pid);
+        log_vm_info(microvm, "Ended process %d, which was run for it by a microvmd that has ended.",
+                    (int)pid);
 }
 
 void errand_sweep(const char *directory)

@@ -13,7 +13,8 @@
  * microVM. NULL: out of memory. */
 char *mark_of_run(const char *directory, sd_id128_t generation);
 
-/* Beside it, for a program that a microvmd runs for itself (launch/errand.h): its successor has no use for it. */
+/* Beside it, for a program that a microvmd runs for itself (launch/errand.h): its successor has no use for
+ * it. */
 #define MARK_OF_ERRAND "MICROVMD_ERRAND=1"
 
 /* `errand`: it has that mark, too. */

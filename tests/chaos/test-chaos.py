@@ -150,6 +150,17 @@ class Chaos:
                 os.kill(pid, signal.SIGKILL)
         return f"{verb} {name} ({len(found)})"
 
+    def kill_handle(self):
+        """systemd starts it again, which is nobody's wish: its microVM stays as it is."""
+        words = {int(pid): test_direct.read(f"/proc/{pid}/cmdline").split("\0") for pid in filter(str.isdigit, os.listdir("/proc"))}
+        handles = sorted((argv[1], pid) for pid, argv in words.items() if argv[0].endswith("/microvmd-handle"))
+        if not handles:
+            return ""
+        name, pid = self.rng.choice(handles)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return name
+
     def freeze_hypervisor(self):
         """It goes on later, unless it was ended meanwhile."""
         name, pid = self.some_hypervisor()
@@ -331,7 +342,7 @@ def prepare(host):
     faults = dict(Chaos.FAULTS)
     mount_small(host.path("state"))
     if arguments.system:
-        faults[Chaos.kill_libvirtd] = 2
+        faults[Chaos.kill_libvirtd] = faults[Chaos.kill_handle] = 2
         del faults[Chaos.kill_daemon_at_a_step]
         return faults
     mount_small(host.runtime)
