@@ -213,11 +213,15 @@ static int press_ctrl_alt_del(virDomainPtr domain)
     return virDomainSendKey(domain, VIR_KEYCODE_SET_LINUX, 100, codes, ELEMENTSOF(codes), 0);
 }
 
-/* Whether its agent, or libvirt, has said no; else nobody has answered, who may yet do so. */
-static bool is_refusal(int code)
+/*
+ * Whether its agent, or libvirt, has said no; else nobody has answered, who may yet do so. libvirt has no
+ * code of its own for what the agent says, and the same one for a connection that ends, as it does when the
+ * guest obeys: of the two only the former names the command, in any language.
+ */
+static bool is_refusal(int code, const char *message)
 {
-    return code == VIR_ERR_INTERNAL_ERROR /* the agent's own words */ || code == VIR_ERR_NO_SUPPORT ||
-           code == VIR_ERR_ARGUMENT_UNSUPPORTED /* the domain has no such channel */;
+    return code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_ARGUMENT_UNSUPPORTED /* no such channel */ ||
+           (code == VIR_ERR_INTERNAL_ERROR && strstr(message, "guest-shutdown"));
 }
 
 /*
@@ -236,7 +240,7 @@ static int ask_agent(Call *call, virDomainPtr domain)
             AGENT_ANSWER_SEC, 0);
     if (answer)
         return 0;
-    call->refused = is_refusal(virGetLastErrorCode());
+    call->refused = is_refusal(virGetLastErrorCode(), virGetLastErrorMessage());
     return pong && !call->refused ? 0 : -1;
 }
 
