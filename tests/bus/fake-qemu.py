@@ -5,6 +5,7 @@ kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code
 it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says: obeys, refuses,
 babbles, late (it comes when it is asked for the second time); else there is none."""
 
+import contextlib
 import json
 import os
 import re
@@ -26,7 +27,13 @@ how = (re.search(r"agent=([a-z]+)", line) or ["", ""])[1]
 
 
 def say(peer, message):
-    peer.sendall(json.dumps(message).encode() + b"\r\n")
+    with contextlib.suppress(OSError):  # of a microvmd that has been killed the place is taken by another one
+        peer.sendall(json.dumps(message).encode() + b"\r\n")
+
+
+def lines_of(peer):
+    with contextlib.suppress(OSError):
+        yield from peer.makefile()
 
 
 def end(peer, reason, code=0):
@@ -93,8 +100,7 @@ if how:
 if fake == "floods":
     threading.Thread(target=flood, daemon=True).start()
 while True:
-    lines = client.makefile()
-    for text in lines:
+    for text in lines_of(client):
         call = json.loads(text)
         if fake == "mute" and call["execute"] == "system_powerdown":
             continue
@@ -141,5 +147,6 @@ while True:
             end(client, call["arguments"]["reason"])
         if fake == "closes" and call["execute"] == "query-status":
             break
-    client.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
     client, _ = listener.accept()
