@@ -104,6 +104,13 @@ class Chaos:
         pids = [(name, pid) for name, pids in sorted(self.hypervisors().items()) for pid in pids]
         return self.rng.choice(pids) if pids else (None, None)
 
+    def ask(self, *words):
+        """Again while a daemon that has just begun does not know what there is: it refuses to stop that."""
+        def refused_or_done():
+            run = self.host.ctl(*words)
+            return None if "its driver is away" in run.stderr else run
+        return wait_for("its driver", refused_or_done)
+
     # --- faults: each says in a word what it did
 
     def kill_daemon(self):
@@ -169,7 +176,7 @@ class Chaos:
             os.kill(pid, signal.SIGSTOP)
             verb = self.rng.choice((None, "stop", "kill"))
             if verb:
-                self.host.ctl("--no-block", verb, name)
+                self.ask("--no-block", verb, name)
                 self.wanted[name] = False if verb == "stop" else self.wanted[name]
             time.sleep(self.rng.random())
             try:
@@ -196,7 +203,7 @@ class Chaos:
     def stop(self):
         name = self.rng.choice(self.names)
         force = self.rng.random() < 0.3
-        run = self.host.ctl("stop", *(["--force"] if force else []), name)
+        run = self.ask("stop", *(["--force"] if force else []), name)
         assert run.returncode in (0, 4), run.stderr
         self.wanted[name] = False
         return name
@@ -238,7 +245,7 @@ class Chaos:
         before = self.rows()
         if any(row["State"] not in AT_REST for row in before.values()):
             return "not now"
-        assert self.host.ctl("drain", "--timeout=1").returncode == 0
+        assert self.ask("drain", "--timeout=1").returncode == 0
         assert not self.hypervisors(), "something runs on a drained host"
         if self.rng.random() < 0.5:
             self.kill_daemon()
