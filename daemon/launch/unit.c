@@ -48,9 +48,11 @@ static int append_basics(sd_bus_message *call, const UnitStart *start)
                               "s", "microvmd.slice", "Type", "s", "exec", "RemainAfterExit", "b", true,
                               "TimeoutStopUSec", "t", stop_usec, "LimitNOFILE", "t", FILES_MAX, "Environment",
                               "as", 1, environment);
-    /* When the host goes down that one is stopped first, and stops microVMs in order. */
+    /* When the host goes down that one is stopped first, and stops microVMs in order. And no target asks for
+     * this one: systemctl isolate would end it. */
     if (r >= 0)
-        r = sd_bus_message_append(call, "(sv)", "Before", "as", 1, MICROVM_SHUTDOWN_UNIT);
+        r = sd_bus_message_append(call, "(sv)(sv)", "Before", "as", 1, MICROVM_SHUTDOWN_UNIT,
+                                  "IgnoreOnIsolate", "b", true);
     return r;
 }
 

@@ -25,7 +25,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "bench")]
 from bench import make_tiny  # noqa: E402
-from harness import run_tests, wait_for  # noqa: E402
+from harness import hypervisors, run_tests, wait_for  # noqa: E402
 from system_host import SystemHost  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "..", "bus", "test-direct.py"))
@@ -75,13 +75,8 @@ class Chaos:
 
     def hypervisors(self):
         """Name → the processes that run it."""
-        found = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            words = test_direct.read(f"/proc/{pid}/cmdline").split("\0")
-            if "-name" in words and any(self.host.dir in word for word in words) and not test_direct.is_gone(pid):
-                name = words[words.index("-name") + 1].removeprefix("guest=").split(",")[0]
-                found.setdefault(name, []).append(int(pid))
-        return found
+        alive = {name: [pid for pid in pids if not test_direct.is_gone(pid)] for name, pids in hypervisors(self.host.dir).items()}
+        return {name: pids for name, pids in alive.items() if pids}
 
     def helpers(self):
         """Processes of programs that microvmd runs for a microVM, and of its own between fork and hypervisor."""

@@ -225,6 +225,21 @@ test_once()
 }
 tap "what starts with the host is started once" test_once
 
+# To systemd a microVM that was started by hand is nothing that a target asks for.
+test_isolate()
+{
+    local run
+    ctl start late
+    wait_for 20 both late running active
+    run=$(run_of late)
+    host systemctl isolate multi-user.target
+    wait_for 30 no_job
+    wait_for 20 host systemctl is-active -q microvmd.service
+    wait_for 20 both late running active
+    [ "$(run_of late)" = "$run" ]
+}
+tap "systemctl isolate stops no microVM" test_isolate
+
 test_contrary()
 {
     local i
