@@ -197,7 +197,6 @@ void write_file_forget(const char *path)
     _cleanup_free_ char *pattern = NULL;
     glob_t found;
 
-    /* Paths of ours have none of the characters that mean something there. */
     if (asprintf(&pattern, "%s.??????", path) < 0) {
         pattern = NULL;
         return;

@@ -37,8 +37,8 @@ const char *read_file_problem(int error);
 /* Replaces the file at `path`: a reader sees the old content or the new one, never half of it. */
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
 
-/* Removes what is left of a write or a copy that was cut off, as by SIGKILL. Not while somebody else may
- * write the file. */
+/* Removes what is left of a write or a copy that was cut off, as by SIGKILL; `path` may be a pattern, as of
+ * glob(7). Not while somebody else may write the file. */
 void write_file_forget(const char *path);
 
 /* The same, and a power cut does not leave it empty. Waits for the disk, so not on the loop. */

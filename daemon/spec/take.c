@@ -88,6 +88,7 @@ static bool is_ours(const char *image)
 {
     return strncmp(image, "state.json", 10) == 0 || strncmp(image, "hypervisor.log", 14) == 0 ||
            strncmp(image, "readiness.log", 13) == 0 ||
+           (strncmp(image, "crash-", 6) == 0 && strstr(image, ".json")) ||
            (strncmp(image, "console.", 8) == 0 && strstr(image, "log"));
 }
 

@@ -55,6 +55,18 @@ static void load_record(MicroVM *vm)
     load_recorded_spec(vm, vm->record.fallback, &vm->fallback);
 }
 
+/* What a daemon was writing there when it was killed. No volume can have such a name. */
+static void forget_unfinished_writes(const MicroVM *vm)
+{
+    static const char *const names[] = {"state.json", "console.log.*", "hypervisor.log.*", "crash-*.json"};
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+        _cleanup_free_ char *path = say("%s/%s", vm->state_dir, names[i]);
+        if (path)
+            write_file_forget(path);
+    }
+}
+
 int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
 {
     _cleanup_(vm_freep)
@@ -72,6 +84,7 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
         return -ENOMEM;
     vm->held_stop.timeout_usec = UINT64_MAX;
     load_record(vm);
+    forget_unfinished_writes(vm);
     if (!vm->record.reason && free_and_strdup(&vm->record.reason, "not started since the host booted") < 0)
         return -ENOMEM;
     *ret_vm = TAKE_PTR(vm);

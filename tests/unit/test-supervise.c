@@ -234,6 +234,29 @@ static uint64_t stop(bool force)
 
 /* --- tests --- */
 
+/* What a daemon was writing when it was killed goes with the next one; a volume of that look stays. */
+static void test_unfinished_writes(void **context)
+{
+    static const char *const cut_off[] = {"state.json.aB3xY9", "crash-17.json.aB3xY9", "console.log.0.aB3xY9",
+                                          "hypervisor.log.0.aB3xY9"};
+    static const char *const kept[] = {"state.json", "crash-17.json", "console.log.0", "disk.backup"};
+    char path[512];
+
+    assert_int_equal(mkdir_parents(world->vm->state_dir, 0755), 0);
+    for (size_t i = 0; i < ELEMENTSOF(cut_off) + ELEMENTSOF(kept); i++) {
+        const char *name = i < ELEMENTSOF(kept) ? kept[i] : cut_off[i - ELEMENTSOF(kept)];
+        snprintf(path, sizeof(path), "%s/%s", world->vm->state_dir, name);
+        assert_int_equal(write_file_atomic(path, "", 0, 0600), 0);
+    }
+    restart_daemon();
+    for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+        snprintf(path, sizeof(path), "%s/%s", world->vm->state_dir, kept[i]);
+        assert_int_equal(access(path, F_OK), 0);
+        snprintf(path, sizeof(path), "%s/%s", world->vm->state_dir, cut_off[i]);
+        assert_int_equal(access(path, F_OK), -1);
+    }
+}
+
 static void test_start_and_stop(void **context)
 {
     uint64_t job = start();
@@ -1512,6 +1535,7 @@ static void test_what_a_guest_says(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_unfinished_writes),
         TEST(test_start_and_stop),
         TEST(test_start_of_running_and_stop_of_stopped_are_done),
         TEST(test_same_job_is_joined),
