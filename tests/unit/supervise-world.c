@@ -37,7 +37,7 @@ static int fake_set_paused(Driver *driver, const char *name, sd_id128_t generati
     return 0;
 }
 
-static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
+void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
 {
     *ret_facts = (AccelFacts){.device_exists = false, .device_error = -ENOENT};
 }
@@ -163,15 +163,20 @@ int world_teardown(void **context)
     return 0;
 }
 
-void restart_daemon(void)
+void restart_daemon_with(const char *more)
 {
     workers_stop(world->host.files, 5000000);
     assert_int_equal(workers_new(world->event, "files", 2, &world->host.files), 0);
     vm_free(world->vm);
     assert_int_equal(vm_new(&world->host, "web", &world->vm), 0);
-    define("");
+    define(more);
     world->vm->driver = &world->driver;
     vm_restore(world->vm);
+}
+
+void restart_daemon(void)
+{
+    restart_daemon_with("");
 }
 
 uint64_t start(void)

@@ -43,6 +43,9 @@ int world_teardown(void **context);
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, world_setup, world_teardown)
 
+/* For another driver: a host without /dev/kvm. */
+void fake_accel_facts(Driver *driver, AccelFacts *ret_facts);
+
 /* `more` is what follows the kernel in the definition: "" or ", \"KEY\": VALUE". */
 VmSpec *make_spec(const char *more); /* to be unreferenced */
 void define(const char *more);
@@ -67,8 +70,11 @@ void ask_restart(void); /* the same, but for the job */
 /* Starts it, and the driver does as it is told. */
 void run_it(void);
 
-/* As after a kill -9 of the daemon: everything in memory is gone, the files are there. Its
- * definition is define(""), its driver is away. */
+/*
+ * As after a kill -9 of the daemon: everything in memory is gone, the files are there. The driver is away,
+ * and the definition is again the one that is empty (define("")), or this one.
+ */
 void restart_daemon(void);
+void restart_daemon_with(const char *more);
 
 #endif

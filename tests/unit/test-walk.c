@@ -5,15 +5,7 @@
  * MICROVMD_SEED=N repeats it.
  */
 #include "base/log.h"
-#include "supervise/vm.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "scratch.h"
+#include "supervise-world.h"
 
 enum {
     WALKS = 60,
@@ -21,12 +13,9 @@ enum {
     PATIENCE = 2000, /* turns of the loop until what was stopped rests */
 };
 
-typedef struct World {
-    char *state_dir, *runtime_dir, *kernel, *definition;
-    sd_event *event;
-    VmHost host;
-    MicroVM *vm;
-    Driver driver;
+/* Beside the world, in which this driver and this host take the places of those that only note. */
+typedef struct Walk {
+    char definition[128];
     unsigned seed; /* of the numbers */
     /* the one hypervisor that there may be */
     enum {
@@ -39,74 +28,69 @@ typedef struct World {
     bool online;
     bool off; /* is what a person said last */
     const char *broken;
-} World;
+} Walk;
 
-static World *world;
+static Walk walk;
 
 static unsigned throw(unsigned n)
 {
-    world->seed = world->seed * 1103515245 + 12345;
-    return (world->seed >> 16) % n;
+    walk.seed = walk.seed * 1103515245 + 12345;
+    return (walk.seed >> 16) % n;
 }
 
 static void must(bool holds, const char *what)
 {
-    if (!holds && !world->broken)
-        world->broken = what;
+    if (!holds && !walk.broken)
+        walk.broken = what;
 }
 
 /* --- the driver --- */
 
-static CapabilitySet fake_capabilities(const VmSpec *spec)
+static CapabilitySet walk_capabilities(const VmSpec *spec)
 {
     return CAPABILITY(CAP_STOP_BUTTON);
 }
 
-static int fake_start(Driver *driver, const StartRequest *request)
+static int walk_start(Driver *driver, const StartRequest *request)
 {
-    if (!world->online)
+    if (!walk.online)
         return -EHOSTDOWN;
-    must(!world->off, "what a person stopped is launched");
-    must(world->phase == NOWHERE, "there are two hypervisors");
-    world->phase = LAUNCHING;
-    world->former = world->generation;
-    world->generation = request->generation;
-    world->told_to_end = world->asked = false;
+    must(!walk.off, "what a person stopped is launched");
+    must(walk.phase == NOWHERE, "there are two hypervisors");
+    walk.phase = LAUNCHING;
+    walk.former = walk.generation;
+    walk.generation = request->generation;
+    walk.told_to_end = walk.asked = false;
     return 0;
 }
 
-static int fake_stop(Driver *driver, const char *name, sd_id128_t generation, StopAction action)
+static int walk_stop(Driver *driver, const char *name, sd_id128_t generation, StopAction action)
 {
-    if (!world->online)
+    if (!walk.online)
         return -EHOSTDOWN;
-    if (world->phase == NOWHERE || !sd_id128_equal(generation, world->generation))
+    if (walk.phase == NOWHERE || !sd_id128_equal(generation, walk.generation))
         return -ESRCH;
-    world->told_to_end |= action == STOP_ACTION_TERM || action == STOP_ACTION_KILL;
-    world->asked = true;
+    walk.told_to_end |= action == STOP_ACTION_TERM || action == STOP_ACTION_KILL;
+    walk.asked = true;
     return 0;
 }
 
-static int fake_set_paused(Driver *driver, const char *name, sd_id128_t generation, bool paused)
+static int walk_set_paused(Driver *driver, const char *name, sd_id128_t generation, bool paused)
 {
-    return world->online ? 0 : -EHOSTDOWN;
+    return walk.online ? 0 : -EHOSTDOWN;
 }
 
-static void fake_accel_facts(Driver *driver, AccelFacts *ret_facts)
-{
-    *ret_facts = (AccelFacts){.device_error = -ENOENT};
-}
-
-static const DriverOps fake_ops = {
-    .capabilities = fake_capabilities,
-    .start = fake_start,
-    .stop = fake_stop,
-    .set_paused = fake_set_paused,
+static const DriverOps walk_ops = {
+    .capabilities = walk_capabilities,
+    .start = walk_start,
+    .stop = walk_stop,
+    .set_paused = walk_set_paused,
     .accel_facts = fake_accel_facts,
 };
 
-static void say(DriverEventType type, sd_id128_t generation, EndCause cause)
+static void tell(DriverEventType type, sd_id128_t generation, EndCause cause)
 {
-    if (world->online)
+    if (walk.online)
         vm_driver_event(world->vm, &(DriverEvent){.type = type,
                                                   .name = "web",
                                                   .generation = generation,
@@ -117,34 +101,11 @@ static void say(DriverEventType type, sd_id128_t generation, EndCause cause)
 
 /* --- the host --- */
 
-static int on_admit(MicroVM *vm, char **ret_reason, void *userdata)
+static int walk_admit(MicroVM *vm, char **ret_reason, void *userdata)
 {
     vm->driver = &world->driver;
-    vm->driver_online = world->online;
-    return world->online;
-}
-
-static void on_changed(MicroVM *vm, void *userdata)
-{
-}
-
-static void on_job_removed(MicroVM *vm, Job job, MicrovmJobResult result, const char *reason, void *userdata)
-{
-}
-
-static void make_vm(void)
-{
-    _cleanup_problems_ ProblemList problems = {0};
-    VmSpec *spec = NULL;
-
-    assert_int_equal(workers_new(world->event, "files", 1, &world->host.files), 0);
-    assert_int_equal(vm_new(&world->host, "web", &world->vm), 0);
-    assert_int_equal(vm_spec_parse("web", "/etc/web.json", world->definition, strlen(world->definition),
-                                   &(SpecContext){0}, &problems, &spec),
-                     0);
-    vm_set_definition(world->vm, spec, "/etc/web.json", NULL);
-    vm_spec_unref(spec);
-    world->vm->driver = &world->driver;
+    vm->driver_online = walk.online;
+    return walk.online;
 }
 
 /* --- what can happen --- */
@@ -155,18 +116,18 @@ static void turn(void)
     vm_admit(world->vm);
 }
 
-static void start(void)
+static void try_start(void)
 {
     _cleanup_free_ char *error = NULL;
-    bool before = world->off;
+    bool before = walk.off;
     uint64_t job;
 
-    world->off = false; /* it may be launched from within */
+    walk.off = false; /* it may be launched from within */
     if (vm_request_start(world->vm, &job, &error) < 0)
-        world->off = before;
+        walk.off = before;
 }
 
-static bool stop(bool force)
+static bool try_stop(bool force)
 {
     _cleanup_free_ char *error = NULL;
     StopOptions options = {.force = force, .timeout_usec = UINT64_MAX};
@@ -174,66 +135,63 @@ static bool stop(bool force)
 
     if (vm_request_stop(world->vm, &options, &job, &error) < 0)
         return false;
-    world->off = true;
+    walk.off = true;
     return true;
 }
 
-static void restart(void)
+static void try_restart(void)
 {
     _cleanup_free_ char *error = NULL;
     StopOptions options = {.timeout_usec = UINT64_MAX};
-    bool before = world->off;
+    bool before = walk.off;
     uint64_t job;
 
-    world->off = false;
+    walk.off = false;
     if (vm_request_restart(world->vm, &options, &job, &error) < 0)
-        world->off = before;
+        walk.off = before;
 }
 
 static void launch_answers(bool well)
 {
-    if (world->phase != LAUNCHING)
+    if (walk.phase != LAUNCHING)
         return;
-    world->phase = well ? ALIVE : NOWHERE;
-    say(well ? DRIVER_STARTED : DRIVER_START_FAILED, world->generation, 0);
+    walk.phase = well ? ALIVE : NOWHERE;
+    tell(well ? DRIVER_STARTED : DRIVER_START_FAILED, walk.generation, 0);
 }
 
 static void die(EndCause cause)
 {
-    if (world->phase != ALIVE)
+    if (walk.phase != ALIVE)
         return;
-    world->phase = NOWHERE;
-    say(DRIVER_ENDED, world->generation, cause);
+    walk.phase = NOWHERE;
+    tell(DRIVER_ENDED, walk.generation, cause);
 }
 
 static void driver_goes(void)
 {
-    if (world->online)
+    if (walk.online)
         vm_driver_offline(world->vm, "it is away");
-    world->online = false;
+    walk.online = false;
 }
 
 /* The calls of an earlier connection have come to their end before it lists. */
 static void driver_comes(void)
 {
-    if (world->online || world->phase == LAUNCHING)
+    if (walk.online || walk.phase == LAUNCHING)
         return;
-    world->online = true;
+    walk.online = true;
     vm_driver_online(world->vm);
-    if (world->phase == ALIVE)
+    if (walk.phase == ALIVE)
         vm_driver_found(world->vm,
-                        &(DriverEvent){.type = DRIVER_FOUND, .name = "web", .generation = world->generation});
+                        &(DriverEvent){.type = DRIVER_FOUND, .name = "web", .generation = walk.generation});
     vm_driver_synced(world->vm);
     vm_admit(world->vm);
 }
 
 static void daemon_dies(void)
 {
-    world->online = false;
-    workers_stop(world->host.files, 5000000);
-    vm_free(world->vm);
-    make_vm();
-    vm_restore(world->vm);
+    walk.online = false;
+    restart_daemon_with(walk.definition);
 }
 
 static const EndCause causes[] = {END_POWEROFF, END_REBOOT, END_CRASHED, END_DESTROYED, END_TERMINATED};
@@ -243,16 +201,16 @@ static void step(void)
     switch (throw(20)) {
     case 0:
     case 1:
-        start();
+        try_start();
         break;
     case 2:
-        stop(false);
+        try_stop(false);
         break;
     case 3:
-        stop(true);
+        try_stop(true);
         break;
     case 4:
-        restart();
+        try_restart();
         break;
     case 5:
         vm_request_reset_failed(world->vm);
@@ -264,10 +222,10 @@ static void step(void)
         die(causes[throw(ELEMENTSOF(causes))]);
         break;
     case 8:
-        if (sd_id128_is_null(world->former))
+        if (sd_id128_is_null(walk.former))
             break;
-        say(DRIVER_ENDED, world->former, END_CRASHED);
-        say(DRIVER_STARTED, world->former, 0);
+        tell(DRIVER_ENDED, walk.former, END_CRASHED);
+        tell(DRIVER_STARTED, walk.former, 0);
         break;
     case 9:
         driver_goes();
@@ -289,8 +247,8 @@ static void go_on(void)
 {
     driver_comes();
     launch_answers(throw(2));
-    if (world->phase == ALIVE && (world->told_to_end || (world->asked && throw(2))))
-        die(world->told_to_end ? END_DESTROYED : END_POWEROFF);
+    if (walk.phase == ALIVE && (walk.told_to_end || (walk.asked && throw(2))))
+        die(walk.told_to_end ? END_DESTROYED : END_POWEROFF);
     turn();
 }
 
@@ -306,78 +264,58 @@ static void come_to_rest(void)
     _cleanup_free_ char *copy = NULL;
     int turns = 0;
 
-    while (!stop(false) && turns++ < PATIENCE)
+    while (!try_stop(false) && turns++ < PATIENCE)
         go_on();
-    while (!rests() && turns++ < PATIENCE && !world->broken)
+    while (!rests() && turns++ < PATIENCE && !walk.broken)
         go_on();
     must(rests(), "a stop does not lead to rest");
-    must(world->phase == NOWHERE, "what rests has a hypervisor");
+    must(walk.phase == NOWHERE, "what rests has a hypervisor");
     assert_true(asprintf(&copy, "%s/kernel", world->vm->runtime_dir) > 0);
     must(access(copy, F_OK) < 0, "what rests holds files");
 }
 
-static void walk(Scratch *scratch, unsigned seed)
+/* Begins with a world of its own. */
+static void take_walk(unsigned seed)
 {
     static const char *const policies[] = {"no", "on-failure", "on-abnormal", "always"};
-    char name[32];
 
-    world = calloc(1, sizeof(*world));
-    snprintf(name, sizeof(name), "%u", seed);
-    assert_true(asprintf(&world->state_dir, "%s/state", scratch_path(scratch, name)) > 0);
-    assert_true(asprintf(&world->runtime_dir, "%s/run", scratch_path(scratch, name)) > 0);
-    world->kernel = strdup(scratch_path(scratch, "vmlinuz"));
-    world->seed = seed;
-    assert_true(asprintf(&world->definition,
-                         "{\"kernel\": \"%s\", \"restart\": {\"policy\": \"%s\", \"delay\": \"1ms\", "
-                         "\"maxDelay\": \"2ms\"}, "
-                         "\"stop\": {\"timeout\": \"3ms\"}}",
-                         world->kernel, policies[throw(ELEMENTSOF(policies))]) > 0);
-    world->driver =
-        (Driver){.ops = &fake_ops, .kind = DRIVER_KIND_LIBVIRT, .rotates_console = throw(16) == 0};
-    assert_int_equal(sd_event_new(&world->event), 0);
-    world->host = (VmHost){.event = world->event,
-                           .state_dir = world->state_dir,
-                           .runtime_dir = world->runtime_dir,
-                           .spare_dir = world->runtime_dir,
-                           .ask_again_usec = 1000,
-                           .admit = on_admit,
-                           .changed = on_changed,
-                           .job_removed = on_job_removed};
-    make_vm();
-    for (int i = 0; i < STEPS && !world->broken; i++)
+    world_teardown(NULL);
+    world_setup(NULL);
+    walk = (Walk){.seed = seed};
+    snprintf(walk.definition, sizeof(walk.definition),
+             ", \"restart\": {\"policy\": \"%s\", \"delay\": \"1ms\", \"maxDelay\": \"2ms\"}, "
+             "\"stop\": {\"timeout\": \"3ms\"}",
+             policies[throw(ELEMENTSOF(policies))]);
+    world->driver.ops = &walk_ops;
+    world->driver.rotates_console = throw(16) == 0;
+    world->host.admit = walk_admit;
+    world->host.ask_again_usec = 1000;
+    daemon_dies(); /* the next one has that definition, driver and host */
+    for (int i = 0; i < STEPS && !walk.broken; i++)
         step();
-    if (!world->broken)
+    if (!walk.broken)
         come_to_rest();
-    if (world->broken)
-        fail_msg("%s, in state %s: MICROVMD_SEED=%u", world->broken,
+    if (walk.broken)
+        fail_msg("%s, in state %s: MICROVMD_SEED=%u", walk.broken,
                  microvm_state_to_string(world->vm->record.state), seed);
-    workers_stop(world->host.files, 5000000);
-    vm_free(world->vm);
-    sd_event_unref(world->event);
-    free(world->state_dir);
-    free(world->runtime_dir);
-    free(world->kernel);
-    free(world->definition);
-    free(world);
 }
 
 static void test_walks(void **context)
 {
     const char *seed = getenv("MICROVMD_SEED");
 
-    assert_int_equal(write_file_atomic(scratch_path(*context, "vmlinuz"), "kernel", 6, 0600), 0);
     if (seed) {
-        walk(*context, (unsigned)strtoul(seed, NULL, 10));
+        take_walk((unsigned)strtoul(seed, NULL, 10));
         return;
     }
     for (unsigned i = 0; i < WALKS; i++)
-        walk(*context, i);
+        take_walk(i);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_walks, scratch_setup, scratch_teardown),
+        TEST(test_walks),
     };
 
     /* Failures are what is looked for here. */
