@@ -239,6 +239,11 @@ void vm_condemn(MicroVM *vm, MicrovmResult result, bool for_good, bool force, co
 {
     if (!state_is_up(vm->record.state) || vm->settling)
         return;
+    if (vm->record.stop_held) { /* a person's stop, which no policy undoes: it only comes before its turn */
+        vm->held_stop.force |= force;
+        vm_release_stop(vm);
+        return;
+    }
     condemned_clear(&vm->record.condemned);
     vm->record.condemned = (Condemned){.result = result, .for_good = for_good, .text = strdup(why)};
     if (!vm->record.condemned.text) {

@@ -3,6 +3,7 @@
 """Stops in order, and hosts that are drained: the driver "direct" with fake-qemu.py. Prints TAP."""
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -104,6 +105,23 @@ def test_a_stop_that_waits_outlives_the_daemon(host):
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
     for pid in pids.values():
         assert test_direct.is_gone(pid)
+
+
+def test_a_stop_that_waits_is_not_undone_by_a_hang(host):
+    """What its definition wants for a guest that hangs does not outweigh that somebody has stopped it."""
+    host.define("db", accel="tcg", mem=16, watchdog={"type": "notify"}, restart={"policy": "always", "delay": 0})
+    host.define("web", accel="tcg", mem=16, after=["db"], kernelParams=["fake=mute"])
+    host.reload()
+    assert host.ctl("start", "db", "web").returncode == 0
+    assert host.ctl("--no-block", "stop", "db", "web").returncode == 0
+    assert host.vm("db", "StateReason") == "running; its stop waits for web to stop"
+    says = {"execute": "fake-guest-says", "arguments": {"text": "WATCHDOG=1\nWATCHDOG=trigger\n"}}
+    assert host.ctl("qmp", "db", json.dumps(says)).returncode == 0
+    wait_for("its end", lambda: host.vm("db", "State") not in ("running", "stopping"))
+    assert host.vm("db", "State") == "inactive" and host.vm("db", "NRestarts") == 0, host.vm("db", "StateReason")
+    assert host.vm("web", "State") == "stopping"
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert host.vm("db", "State") == "inactive"
 
 
 def drained(host):
