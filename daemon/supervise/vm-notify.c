@@ -99,6 +99,12 @@ static void listen_for(MicroVM *vm, uint64_t usec)
         log_full(LOG_ERR, vm->name, r, "The guest's watchdog can't be timed: %m");
 }
 
+void vm_notify_resumed(MicroVM *vm)
+{
+    if (vm->notify && vm->notify->silence)
+        listen_for(vm, vm->booted->watchdog_timeout_usec);
+}
+
 static bool has_watchdog(const MicroVM *vm)
 {
     return vm->booted && vm->booted->watchdog_type == WATCHDOG_NOTIFY;

@@ -456,6 +456,8 @@ bool vm_event(MicroVM *vm, VmEvent event, const char *reason, ...)
     cancel_timers(vm);
     if (state_is_alive(transition.next))
         vm_readiness_follow(vm);
+    if (before == MICROVM_PAUSED && transition.next == MICROVM_RUNNING)
+        vm_notify_resumed(vm);
     update_outdated(vm);
     if (transition.next != before)
         log_change(vm, before);

@@ -240,6 +240,8 @@ void vm_guest_status(MicroVM *vm, const char *text);
 /* The guest runs, or was found running; again, changes nothing. */
 void vm_notify_begin(MicroVM *vm);
 void vm_notify_end(MicroVM *vm);
+/* It was paused and goes on: it has its whole time again to say that it lives. */
+void vm_notify_resumed(MicroVM *vm);
 /* How the guest of a run that is up is, as the reason of its state: one sentence. */
 const char *vm_doing(const MicroVM *vm, bool paused);
 /* A message of it, which is cut apart. */

@@ -121,6 +121,19 @@ def test_watchdog_over_a_restart_of_the_daemon(host):
     assert host.vm("web", "Result") == "watchdog"
 
 
+def test_watchdog_after_a_pause(host):
+    """A guest that stood still has its whole time again."""
+    direct.start(host, watchdog={"type": "notify", "timeout": 2})
+    says(host, "WATCHDOG=1")
+    begun = time.monotonic()
+    assert host.ctl("pause", "web").returncode == 0
+    time.sleep(max(0.0, begun + 3.8 - time.monotonic()))  # just before its silence would be looked at again
+    assert host.ctl("resume", "web").returncode == 0
+    resumed = time.monotonic()
+    wait_for("the end", lambda: direct.state(host) == "failed")
+    assert time.monotonic() - resumed > 3.5, f"it had {time.monotonic() - resumed:.1f} s"
+
+
 def test_watchdog_that_lets_it_be(host):
     direct.start(host, watchdog={"type": "notify", "timeout": 300, "action": "wait"})
     says(host, "WATCHDOG=1", "WATCHDOG=trigger")
