@@ -58,14 +58,15 @@ void manager_host_state(Manager *manager, bool stopping)
     manager_run_later(manager);
 }
 
+/* (One whose driver went away stands still, maybe for ever: it takes no place from those of the other.) */
 static uint64_t concurrent_starts(const Manager *manager)
 {
     uint64_t n = 0;
 
     for (size_t i = 0; i < manager->n_vms; i++)
-        if (manager->vms[i]->record.state == MICROVM_PREPARING ||
-            manager->vms[i]->record.state == MICROVM_STARTING)
-            n++;
+        n += (manager->vms[i]->record.state == MICROVM_PREPARING ||
+              manager->vms[i]->record.state == MICROVM_STARTING) &&
+             manager->vms[i]->driver_online;
     return n;
 }
 

@@ -500,6 +500,28 @@ static void test_never_more_at_once(void **context)
     }
 }
 
+static void test_a_start_without_a_driver_takes_no_place(void **context)
+{
+    World *world = *context;
+
+    world->manager->config.max_concurrent_starts = 1;
+    define(world, "one", "\"mem\": 16");
+    define(world, "two", "\"mem\": 16");
+    begin(world);
+    start(world, "one");
+    start(world, "two");
+    wait_for(world, "one", MICROVM_STARTING);
+    assert_int_equal(find(world, "two")->held_by, MICROVM_HOLD_CONCURRENCY);
+    vm_driver_offline(find(world, "one"), "it hangs");
+    manager_admit_waiting(world->manager);
+    assert_int_equal(state(world, "two"), MICROVM_PREPARING);
+    vm_driver_online(find(world, "one"));
+    wait_for(world, "one", MICROVM_RUNNING);
+    wait_for(world, "two", MICROVM_RUNNING);
+    stop(world, "one");
+    stop(world, "two");
+}
+
 static void test_held_by(void **context)
 {
     World *world = *context;
@@ -653,6 +675,7 @@ int main(void)
         TEST(test_stops_in_a_circle),
         TEST(test_never_more_at_once),
         TEST(test_memory),
+        TEST(test_a_start_without_a_driver_takes_no_place),
         TEST(test_held_by),
         TEST(test_drain),
         TEST(test_record_is_written_later),
