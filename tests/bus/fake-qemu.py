@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods; keys, term, stone: of all that could stop it,
+kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods, slow (to come up); keys, term, stone: of all that could stop it,
 it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says: obeys, refuses,
 babbles, late (it comes when it is asked for the second time); else there is none."""
 
@@ -89,6 +89,8 @@ if fake == "dies":
 if fake == "garbage":
     client.sendall(b"login: \n" * 100)
     time.sleep(1000)
+if fake == "slow":
+    time.sleep(1)
 if fake in ("deaf", "stone"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
