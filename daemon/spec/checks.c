@@ -269,11 +269,14 @@ static void check_readiness(const TableReader *reader, const VmSpec *spec)
         table_problem(reader, PROBLEM_ERROR, "/readiness/type", false,
                       "it has no serial console (\"qemu\": { \"serialConsole\": false })");
     if ((spec->readiness_type == READINESS_TCP || spec->readiness_type == READINESS_HTTP) &&
-        spec->readiness_port > 0 && !vm_spec_forward_to(spec, spec->readiness_port))
-        table_problem(reader, PROBLEM_ERROR, "/readiness/port", false,
-                      "nothing leads from the host to the guest's port %u; add \"forwardPorts\": [{ "
-                      "\"host\": { \"port\": 8080 }, \"guest\": { \"port\": %u } }]",
-                      (unsigned)spec->readiness_port, (unsigned)spec->readiness_port);
+        spec->readiness_port > 0 && !spec->readiness_address &&
+        !vm_spec_forward_to(spec, spec->readiness_port))
+        table_problem(
+            reader, PROBLEM_ERROR, "/readiness/port", false,
+            "nothing leads from the host to the guest's port %u; add \"forwardPorts\": [{ "
+            "\"host\": { \"port\": 8080 }, \"guest\": { \"port\": %u } }], or, where there is a route to the "
+            "guest, its address as \"readiness.address\"",
+            (unsigned)spec->readiness_port, (unsigned)spec->readiness_port);
     if (spec->readiness_type == READINESS_COMMAND && spec->n_readiness_command > 0 &&
         spec->readiness_command[0][0] != '/')
         table_problem(reader, PROBLEM_ERROR, "/readiness/command/0", true,

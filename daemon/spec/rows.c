@@ -307,6 +307,10 @@ static const KeyRow vm_rows[] = {
     {.key = "readiness.port", .type = KEY_NUMBER, AT(VmSpec, readiness_port), RANGE(1, 65535), NEXT_START,
      WITH_WORDS("readiness.type", WORD(READINESS_TCP) | WORD(READINESS_HTTP)),
      .doc = "Of types tcp and http: the guest's port."},
+    {.key = "readiness.address", .type = KEY_STRING, AT(VmSpec, readiness_address), .take = take_ipv4,
+     NEXT_START, UNSAFE, WITH_WORDS("readiness.type", WORD(READINESS_TCP) | WORD(READINESS_HTTP)),
+     .doc = "Of types tcp and http: the guest's own IPv4 address, where the host has a route to it. Without it the port is asked "
+            "by way of forwardPorts."},
     {.key = "readiness.path", .type = KEY_STRING, AT(VmSpec, readiness_path), .take = take_http_path,
      NEXT_START, WITH_WORDS("readiness.type", WORD(READINESS_HTTP)),
      .doc = "Of type http: the path that is asked for."},

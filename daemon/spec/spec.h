@@ -185,7 +185,7 @@ typedef struct VmSpec {
     ReadinessType readiness_type;
     uint64_t readiness_timeout_usec;
     OnTimeout readiness_on_timeout;
-    char *readiness_pattern, *readiness_path;
+    char *readiness_pattern, *readiness_address, *readiness_path;
     uint64_t readiness_port;
     char **readiness_command;
     size_t n_readiness_command;

@@ -16,7 +16,7 @@ enum {
 struct Probe {
     probe_done_fn done;
     void *userdata;
-    bool http;
+    bool http, routed;
     uint64_t timeout_usec;
     char *request;
     size_t sent, size;
@@ -50,8 +50,8 @@ static int finish(Probe *probe, const char *why)
 static int fail(Probe *probe, int error)
 {
     switch (error) {
-    case ECONNREFUSED: /* by the host: the hypervisor does not forward it (yet) */
-        return finish(probe, "the host's port is closed");
+    case ECONNREFUSED: /* of a forwarded one, by the host: the hypervisor does not forward it (yet) */
+        return finish(probe, probe->routed ? "connection refused" : "the host's port is closed");
     case ECONNRESET: /* what we sent was never read: the guest refused */
     case EPIPE:
         return finish(probe, "connection refused");
@@ -185,7 +185,11 @@ int probe_new(sd_event *event, const ProbeTarget *target, uint64_t timeout_usec,
 
     if (!probe)
         return -ENOMEM;
-    *probe = (Probe){.done = done, .userdata = userdata, .timeout_usec = timeout_usec, .fd = -EBADF};
+    *probe = (Probe){.done = done,
+                     .userdata = userdata,
+                     .routed = target->routed,
+                     .timeout_usec = timeout_usec,
+                     .fd = -EBADF};
     r = make_request(probe, target);
     if (r >= 0)
         r = connect_and_ask(probe, target);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One try whether a guest answers at a port that is forwarded to it. Never blocks. */
+/* One try whether a guest answers at a port of its own, or at one that is forwarded to it. Never blocks. */
 #ifndef SUPERVISE_PROBE_H
 #define SUPERVISE_PROBE_H
 
@@ -10,8 +10,9 @@
 typedef struct Probe Probe;
 
 typedef struct ProbeTarget {
-    const char *address; /* IPv4, of the host */
+    const char *address; /* IPv4, of the host, or the guest's own */
     uint16_t port;
+    bool routed;      /* it is the guest's own */
     const char *path; /* of http; NULL: any answer will do */
 } ProbeTarget;
 

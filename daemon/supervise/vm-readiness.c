@@ -189,14 +189,19 @@ static int try_port(MicroVM *vm)
     const ForwardSpec *forward = vm_spec_forward_to(spec, spec->readiness_port);
     bool http = spec->readiness_type == READINESS_HTTP;
     const char *path = spec->readiness_path ? spec->readiness_path : "/";
+    ProbeTarget target = {.address = spec->readiness_address,
+                          .port = (uint16_t)spec->readiness_port,
+                          .routed = spec->readiness_address,
+                          .path = http ? path : NULL};
 
-    if (!forward)
+    if (!target.routed && !forward)
         return -EDESTADDRREQ;
-    return probe_new(vm->host->event,
-                     &(ProbeTarget){.address = forward->host_address,
-                                    .port = (uint16_t)forward->host_port,
-                                    .path = http ? path : NULL},
-                     http ? TRY_HTTP_USEC : TRY_TCP_USEC, on_tried, vm, &vm->readiness->probe);
+    if (!target.routed) {
+        target.address = forward->host_address;
+        target.port = (uint16_t)forward->host_port;
+    }
+    return probe_new(vm->host->event, &target, http ? TRY_HTTP_USEC : TRY_TCP_USEC, on_tried, vm,
+                     &vm->readiness->probe);
 }
 
 static void on_command_done(int error, const char *text, void *userdata)

@@ -117,6 +117,20 @@ def test_tcp(host):
     assert "the guest answered, after" in reason(host), reason(host)
 
 
+def test_a_port_that_there_is_a_route_to(host):
+    """Nothing is forwarded to it: the guest is asked at its own address."""
+    port = free_port()
+    define(host, readiness={"type": "tcp", "port": port, "address": "127.0.0.1"})
+    start(host)
+    wait_for("a try", lambda: f"the guest's port {port}: connection refused" in reason(host))
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(60)
+        peer, _ = server.accept()
+        peer.sendall(b"220 ready\n")
+        wait_for("ready", lambda: readiness(host) == "ready")
+        peer.close()
+
+
 def test_http(host):
     class Handler(http.server.BaseHTTPRequestHandler):
         status = 503
