@@ -40,6 +40,8 @@ static const Case cases[] = {
     {NOT_READY("\"onTimeout\": \"fail\""), "/readiness/onTimeout", PROBLEM_WARNING, "\"type\": \"auto\""},
     {READY("\"pattern\": \"a\""), "/readiness/pattern", PROBLEM_WARNING, "\"type\": \"console\""},
     {READY("\"port\": 80"), "/readiness/port", PROBLEM_WARNING, "\"type\": \"tcp\" or \"http\""},
+    {READY("\"address\": \"10.0.0.2\""), "/readiness/address", PROBLEM_WARNING,
+     "\"type\": \"tcp\" or \"http\""},
     {READY("\"path\": \"/\""), "/readiness/path", PROBLEM_WARNING, "\"type\": \"http\""},
     {READY("\"command\": [\"/a\"]"), "/readiness/command", PROBLEM_WARNING, "\"type\": \"command\""},
     {TOP("\"watchdog\": {\"type\": \"device\", \"timeout\": 5}"), "/watchdog/timeout", PROBLEM_WARNING,
