@@ -47,6 +47,7 @@ typedef struct Event {
 typedef struct World {
     /* on record: outlives the daemon */
     uint8_t state, asked, again, generation, n_starts, start_limit_hit;
+    uint8_t held, condemned; /* a stop waits for its turn; microvmd itself has found that the run is to end */
     /* in the daemon's memory */
     uint8_t online, settling, cause, preparing, chores;
     Event events[EVENTS];
@@ -62,9 +63,10 @@ typedef struct World {
 typedef struct Rules {
     VmTransition (*transition)(MicrovmState state, VmEvent event);
     RestartPolicy policy;
-    bool believes_strangers;  /* events of former runs are taken for those of the present one */
-    bool forgets_the_asked;   /* how a stop was asked for is not on record */
-    bool launches_unrecorded; /* the generation is put on record after the launch, not before */
+    bool believes_strangers;   /* events of former runs are taken for those of the present one */
+    bool forgets_the_asked;    /* how a stop was asked for is not on record */
+    bool condemns_the_stopped; /* what microvmd finds of a run outweighs a stop that waits for its turn */
+    bool launches_unrecorded;  /* the generation is put on record after the launch, not before */
 } Rules;
 
 static const Rules *rules;
@@ -139,8 +141,10 @@ static bool door(World *w, VmEvent event)
     w->state = (uint8_t)transition.next;
     if (w->state != MICROVM_STOPPING)
         w->asked = STOP_NOT_ASKED;
+    if (!state_is_up(transition.next))
+        w->held = false;
     if (!state_is_alive(transition.next)) {
-        w->again = false;
+        w->again = w->condemned = false;
         w->settling = w->cause = 0;
         change_generation(w, 0);
     }
@@ -184,10 +188,12 @@ static void decide(World *w, const Ending *ending)
 /* on_settled() */
 static void settled(World *w)
 {
-    Ending ending =
-        ending_classify(&(EndingFacts){.cause = (EndCause)w->cause, .asked = (StopAsked)w->asked});
+    Ending ending = ending_classify(
+        &(EndingFacts){.cause = (EndCause)w->cause, .asked = w->held ? STOP_ASKED : (StopAsked)w->asked});
 
     w->settling = false;
+    if (w->condemned)
+        ending.kind = ENDING_FAILURE;
     decide(w, &ending);
     free(ending.text);
 }
@@ -259,6 +265,8 @@ static bool request_start(World *w)
     if (w->state == MICROVM_FAILED && w->start_limit_hit)
         return false;
     w->off = false;
+    if (up)
+        w->held = false;
     if (!up && (w->state == MICROVM_STOPPING || w->settling))
         w->again = true;
     else if (!up)
@@ -288,7 +296,7 @@ static bool stop(World *w, bool force)
 {
     if (!may_stop(w))
         return false;
-    w->again = false;
+    w->again = w->condemned = false;
     w->off = true;
     if (w->state != MICROVM_INACTIVE && w->state != MICROVM_FAILED)
         begin_stop(w, force);
@@ -303,6 +311,35 @@ static bool request_stop(World *w)
 static bool request_force(World *w)
 {
     return stop(w, true);
+}
+
+/* Others stop first. */
+static bool request_stop_in_order(World *w)
+{
+    if (!state_is_up((MicrovmState)w->state) || w->settling || !w->online)
+        return false;
+    w->again = w->condemned = false;
+    w->off = w->held = true;
+    return true;
+}
+
+/* manager_release_stops() */
+static bool held_stop_goes_on(World *w)
+{
+    if (!w->held || w->settling || !w->online)
+        return false;
+    begin_stop(w, false);
+    return true;
+}
+
+/* vm_condemn(): it hangs, is late, is in an emergency shell */
+static bool condemn(World *w)
+{
+    if (!state_is_up((MicrovmState)w->state) || w->settling)
+        return false;
+    w->condemned = !w->held || rules->condemns_the_stopped;
+    begin_stop(w, true);
+    return true;
 }
 
 static bool request_restart(World *w)
@@ -567,6 +604,9 @@ static const Step steps[] = {
     {"a start is asked for", request_start, false},
     {"a stop is asked for", request_stop, false},
     {"a stop by force is asked for", request_force, false},
+    {"a stop in its turn is asked for", request_stop_in_order, false},
+    {"its turn has come", held_stop_goes_on, true},
+    {"it is condemned", condemn, false},
     {"a restart is asked for", request_restart, false},
     {"its failure is reset", reset_failed, false},
     {"it is admitted", admitted, true},
@@ -814,6 +854,7 @@ static void test_what_is_broken_is_found(void **context)
         {"what could not be prepared is left", {.transition = given_up_is_left}},
         {"an event of a former run is believed", {.transition = vm_transition, .believes_strangers = true}},
         {"it is forgotten who asked for a stop", {.transition = vm_transition, .forgets_the_asked = true}},
+        {"a hang outweighs a stop", {.transition = vm_transition, .condemns_the_stopped = true}},
         {"the generation is on record too late", {.transition = vm_transition, .launches_unrecorded = true}},
     };
 
