@@ -206,10 +206,23 @@ static void take_new_chance(MicroVM *vm)
         vm_reset_failed(vm, reason);
 }
 
+/* Whether what it failed by is no more. A new daemon knows that, too, of one that reached its start limit. */
+static bool deserves_new_chance(const MicroVM *vm, const VmSpec *before)
+{
+    MicrovmResult result = vm->record.result;
+
+    if (vm->record.state != MICROVM_FAILED || before == vm->spec)
+        return false;
+    return before || result == MICROVM_RESULT_CONFIG ||
+           (result == MICROVM_RESULT_START_LIMIT && vm->booted && !vm->fallback &&
+            !vm_spec_equal(vm->booted, vm->spec));
+}
+
 void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *error)
 {
     bool changed = !vm->spec != !spec || (spec && !vm_spec_equal(vm->spec, spec));
     VmSpec *before = vm->spec;
+    bool new_chance;
 
     vm->spec = spec ? vm_spec_ref(spec) : NULL;
     /* What was fallen back from is no more. What a new daemon reads first is no change. */
@@ -217,6 +230,7 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
         vm_drop_fallback(vm);
         vm_save(vm);
     }
+    new_chance = spec && changed && deserves_new_chance(vm, before);
     vm_spec_unref(before);
     if (vm->definition_path || path) {
         free(vm->former_path);
@@ -231,8 +245,7 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
         vm->record.result = MICROVM_RESULT_CONFIG;
         vm_event(vm, VM_EVENT_BROKEN, "%s", error);
-    } else if (spec && changed && vm->record.state == MICROVM_FAILED && before != spec &&
-               (before || vm->record.result == MICROVM_RESULT_CONFIG)) {
+    } else if (new_chance) {
         take_new_chance(vm);
     }
     vm->host->changed(vm, vm->host->userdata);

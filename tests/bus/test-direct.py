@@ -296,6 +296,21 @@ def test_a_stop_goes_on_after_a_death_of_the_daemon(host):
     assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "success"
 
 
+def test_a_new_definition_while_no_daemon_runs_is_a_new_chance(host):
+    limits = {"policy": "always", "delay": 0, "startLimit": 1}
+    define(host, "exit", restart=limits)
+    host.ctl("start", "web")
+    wait_for("it to be given up", lambda: host.vm("web", "Result") == "start-limit")
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    assert state(host) == "failed", "the same definition is none"
+    host.stop(signal.SIGKILL)
+    host.define("web", accel="tcg", restart=limits)
+    start_daemon(host)
+    run = host.ctl("start", "web")
+    assert run.returncode == 0 and state(host) == "running", run.stderr
+
+
 def test_less_time_is_shared_by_all_rungs(host):
     start(host, "keys", stop={"steps": [{"action": "acpi", "timeout": "10min"}, "ctrl-alt-del"], "timeout": "100min"})
     assert host.ctl("stop", "--timeout=30min", "web", "--no-block").returncode == 0
