@@ -88,6 +88,9 @@ test_none_started()
     [ -z "$(journal --since="@$begun" MICROVM_ASKED_BY=caller)" ]
     # It was we who stopped them, not libvirt-guests.
     [ -z "$(journal -o cat -u libvirt-guests.service --since="@$begun" | grep -iE 'starting shutdown on guest|suspending')" ]
+    # Who was cut off is said by name, and nobody else.
+    [ "$(journal -o cat --since="@$begun" SYSLOG_IDENTIFIER=microvmctl | grep 'was ended by force')" = \
+        'deaf did not shut down in time and was ended by force.' ]
     # The unit ended well, in its own time.
     [ -z "$(journal -o cat UNIT=microvmd-shutdown.service --since="@$begun" | grep -iE 'failed|timed out')" ]
 }
