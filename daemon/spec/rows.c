@@ -336,7 +336,8 @@ static const KeyRow vm_rows[] = {
             "before its multi-user.target. wait: only say so; restart and fail: as in watchdog.action."},
     {.key = "onPanic", .type = KEY_ENUM, AT(VmSpec, on_panic), .fallback = "restart", WORDS(on_panic, ON_PANIC), LIVE,
      .doc = "What follows when the guest's kernel has panicked. restart: a failure, so that restart.policy applies; fail: it "
-            "stays off."},
+            "stays off. It is told by the console when the machine resets, as panic=-1 makes it do, and on q35 at once; on "
+            "microvm one that was told to stand still (panic=0) only a watchdog notices."},
     {.key = "stop.timeout", .type = KEY_DURATION, AT(VmSpec, stop_timeout_usec), .fallback = "90",
      RANGE(0, DAY), LIVE,
      .doc = "How long a guest that was asked to shut down may take before it is ended by force."},
