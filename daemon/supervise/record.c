@@ -168,6 +168,9 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_string(object, "stopAsked", stop_asked_to_string(record->stop_asked)) &&
          add_ladder(object, &record->stop) && cJSON_AddBoolToObject(object, "again", record->again) &&
          cJSON_AddBoolToObject(object, "stopHeld", record->stop_held) &&
+         add_u64(object, "heldBoottime", record->held_boot_usec) &&
+         add_u64(object, "heldTimeout", record->held_timeout_usec) &&
+         cJSON_AddBoolToObject(object, "heldIsBudget", record->held_is_budget) &&
          add_u64(object, "restarts", record->n_restarts) && add_history(object, &record->history) &&
          add_string(object, "definition", record->definition) &&
          add_string(object, "fallback", record->fallback) && add_files(object, &record->files) &&
@@ -335,6 +338,10 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .stop_asked = (StopAsked)GET_ENUM(object, "stopAsked", stop_asked_from_string, STOP_NOT_ASKED),
         .again = get_bool(object, "again"),
         .stop_held = get_bool(object, "stopHeld"),
+        .held_boot_usec = get_u64(object, "heldBoottime"),
+        .held_timeout_usec =
+            cJSON_HasObjectItem(object, "heldTimeout") ? get_u64(object, "heldTimeout") : UINT64_MAX,
+        .held_is_budget = get_bool(object, "heldIsBudget"),
         .n_restarts = get_u64(object, "restarts"),
         .files = {.kernel = read_identity(object, "kernel"),
                   .initrd = read_identity(object, "initrd"),

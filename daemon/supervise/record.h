@@ -40,6 +40,8 @@ typedef struct VmRecord {
     StopLadder stop; /* that it climbs while it is stopping */
     bool again;      /* starts again when it has stopped */
     bool stop_held;  /* a stop was accepted; its guest is asked when those before it have stopped */
+    uint64_t held_boot_usec, held_timeout_usec; /* since when, and the time that it gives; UINT64_MAX: none */
+    bool held_is_budget;                        /* which runs from then on, and is all that there is */
     uint64_t n_restarts;
     RestartHistory history;
     char *definition; /* that the run was started with, as JSON; NULL: none */

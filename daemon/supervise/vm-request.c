@@ -188,8 +188,9 @@ static int may_stop(MicroVM *vm, char **ret_error)
 
 static void hold_stop(MicroVM *vm, const StopOptions *options)
 {
-    vm->held_stop = *options;
-    vm->held_boot_usec = now_boottime_usec();
+    vm->record.held_boot_usec = now_boottime_usec();
+    vm->record.held_timeout_usec = options->timeout_usec;
+    vm->record.held_is_budget = options->timeout_is_budget;
     vm->record.stop_held = true;
     vm_save(vm);
 }
@@ -200,15 +201,22 @@ static const char *why_stopped(const MicroVM *vm)
                                                                  : "stop asked for";
 }
 
-void vm_release_stop(MicroVM *vm)
+static void release_stop(MicroVM *vm, bool force)
 {
-    StopOptions options = vm->held_stop;
-    uint64_t waited = now_boottime_usec() - vm->held_boot_usec;
+    StopOptions options = {.force = force,
+                           .timeout_usec = vm->record.held_timeout_usec,
+                           .timeout_is_budget = vm->record.held_is_budget};
+    uint64_t waited = now_boottime_usec() - vm->record.held_boot_usec;
 
     vm->record.stop_held = false;
     if (options.timeout_is_budget && options.timeout_usec != UINT64_MAX)
         options.timeout_usec -= MIN(waited, options.timeout_usec);
     vm_stop_begin(vm, &options, why_stopped(vm));
+}
+
+void vm_release_stop(MicroVM *vm)
+{
+    release_stop(vm, false);
 }
 
 int vm_request_stop(MicroVM *vm, const StopOptions *options, uint64_t *ret_job, char **ret_error)
@@ -240,8 +248,7 @@ void vm_condemn(MicroVM *vm, MicrovmResult result, bool for_good, bool force, co
     if (!state_is_up(vm->record.state) || vm->settling)
         return;
     if (vm->record.stop_held) { /* a person's stop, which no policy undoes: it only comes before its turn */
-        vm->held_stop.force |= force;
-        vm_release_stop(vm);
+        release_stop(vm, force);
         return;
     }
     condemned_clear(&vm->record.condemned);

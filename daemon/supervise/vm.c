@@ -82,7 +82,6 @@ int vm_new(VmHost *host, const char *name, MicroVM **ret_vm)
         return -ENOMEM;
     if (asprintf(&vm->record_path, "%s/record.json", vm->runtime_dir) < 0)
         return -ENOMEM;
-    vm->held_stop.timeout_usec = UINT64_MAX;
     load_record(vm);
     forget_unfinished_writes(vm);
     if (!vm->record.reason && free_and_strdup(&vm->record.reason, "not started since the host booted") < 0)

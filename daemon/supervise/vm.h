@@ -106,8 +106,6 @@ struct MicroVM {
     bool had_kvm;
     RunUser user;          /* of the start that was prepared last */
     bool settling;         /* the run is over; its console may have more to say */
-    StopOptions held_stop; /* that record.stop_held is about; its budget counts from held_boot_usec on */
-    uint64_t held_boot_usec;
     ProcessSeen seen;
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;

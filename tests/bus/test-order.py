@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -174,6 +175,16 @@ def test_a_drain_in_time(host):
     run = host.ctl("drain", "--timeout=1")
     assert run.returncode == 0 and "db did not shut down in time and was ended by force." in run.stdout, run
     assert "web did" not in run.stdout
+    assert host.ctl("undrain").returncode == 0
+    # A death of the daemon makes it no longer, either, for one whose turn comes after it.
+    define_all(host, db="mute", web="mute")
+    assert host.ctl("restart", *NAMES).returncode == 0
+    assert host.ctl("--no-block", "drain", "--timeout=5").returncode == 0
+    host.stop(signal.SIGKILL)
+    test_direct.start_daemon(host)
+    begun = time.monotonic()
+    wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
+    assert time.monotonic() - begun < 20, "db has 90 s of its own"
 
 
 if __name__ == "__main__":
