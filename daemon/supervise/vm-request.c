@@ -166,6 +166,9 @@ int vm_pull_in(MicroVM *vm, const MicroVM *by, char **ret_error)
     char why[128];
     uint64_t job;
 
+    /* It is to stop, but only when others have: who needs it keeps it, as it does one that is stopping. */
+    if (state_is_up(vm->record.state) && !vm->settling && vm->record.stop_held)
+        return request_start(vm, vm->fallback, &job, ret_error);
     if ((state_is_up(vm->record.state) && !vm->settling) || vm_is_coming(vm) ||
         vm->record.state == MICROVM_BACKOFF)
         return 0;

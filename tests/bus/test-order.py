@@ -125,6 +125,18 @@ def test_a_stop_that_waits_is_not_undone_by_a_hang(host):
     assert host.vm("db", "State") == "inactive"
 
 
+def test_a_stop_that_waits_gives_way_to_who_requires_it(host):
+    for name, more in (("db", {}), ("web", {"after": ["db"], "kernelParams": ["fake=mute"], "stop": {"timeout": 2}}),
+                       ("api", {"requires": ["db"], "after": ["db"]})):
+        host.define(name, accel="tcg", mem=16, **more)
+    host.reload()
+    assert host.ctl("start", "db", "web").returncode == 0
+    assert host.ctl("--no-block", "stop", "db", "web").returncode == 0
+    assert host.ctl("start", "api").returncode == 0
+    wait_for("the end of web", lambda: host.vm("web", "State") == "inactive")
+    assert [host.vm(name, "State") for name in ("db", "api")] == ["running"] * 2, host.vm("db", "StateReason")
+
+
 def drained(host):
     return host.get("/org/microvm1", MANAGER, "Draining")
 
