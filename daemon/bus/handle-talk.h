@@ -11,7 +11,7 @@
 
 /* The handle's first message on a connection is one of these, and a name. */
 #define HANDLE_ATTACH "attach " /* it has just been started: the microVM is to run */
-#define HANDLE_AGAIN  "again "  /* it has been attached before: a microVM that is off stays off */
+#define HANDLE_AGAIN  "again "  /* it, or one that was killed before it, has been: what is off stays off */
 #define HANDLE_READY  "ready "  /* the same, and it has told systemd that it is ready */
 /* Later: systemd has asked for its end. */
 #define HANDLE_STOP "stop"

@@ -11,6 +11,7 @@
 #include "microvm/exit.h"
 #include "microvm/names.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -75,18 +76,63 @@ static int make_address(const char *path, struct sockaddr_un *ret_address, sockl
     return 0;
 }
 
-static void notify(const Mirror *mirror, const char *text)
+/* `passed`: a descriptor that goes along; negative: none. */
+static void notify_with(const Mirror *mirror, const char *text, int passed)
 {
     struct sockaddr_un address;
-    socklen_t size;
+    struct iovec words = {.iov_base = (char *)text, .iov_len = strlen(text)};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr aligned;
+    } control = {0};
+    struct msghdr message = {.msg_name = &address, .msg_iov = &words, .msg_iovlen = 1};
     int fd;
 
-    if (!mirror->notify || make_address(mirror->notify, &address, &size) < 0)
+    if (!mirror->notify || make_address(mirror->notify, &address, &message.msg_namelen) < 0)
         return;
+    if (passed >= 0) {
+        control.aligned = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.aligned), &passed, sizeof(passed));
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+    }
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&address, size) < 0)
+    if (fd < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
         fprintf(stderr, "systemd can't be told: %s\n", strerror(errno));
     safe_close(fd);
+}
+
+static void notify(const Mirror *mirror, const char *text)
+{
+    notify_with(mirror, text, -EBADF);
+}
+
+/*
+ * systemd keeps a descriptor for the process that it starts itself in place of a killed one, and drops it
+ * when the unit ends otherwise (FDSTORE= in sd_notify(3)): so that process knows that nobody has asked for
+ * a start anew.
+ */
+static void leave_word(const Mirror *mirror)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        notify_with(mirror, "FDSTORE=1\nFDNAME=attached", fd);
+    safe_close(fd);
+}
+
+/* The next process is a new wish, as after systemctl restart. */
+static void take_back_word(const Mirror *mirror)
+{
+    notify(mirror, "FDSTOREREMOVE=1\nFDNAME=attached");
+}
+
+static bool word_was_left(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+
+    return pid && n && strtol(pid, NULL, 10) == (long)getpid() && strtol(n, NULL, 10) > 0;
 }
 
 /* --- microvmd --- */
@@ -125,6 +171,7 @@ _Noreturn static void end(const Mirror *mirror, const char *message)
     text += *text == ' ';
     snprintf(status, sizeof(status), "STATUS=%s", text);
     notify(mirror, status);
+    take_back_word(mirror);
     if (code != 0)
         fprintf(stderr, "%s\n", text);
     exit(code);
@@ -147,10 +194,12 @@ static void listen_to_microvmd(Mirror *mirror)
     message[n] = '\0';
     if (strncmp(message, HANDLE_EXIT, strlen(HANDLE_EXIT)) == 0)
         end(mirror, message + strlen(HANDLE_EXIT));
+    if (strcmp(mirror->attach, HANDLE_ATTACH) == 0) {
+        mirror->attach = HANDLE_AGAIN;
+        leave_word(mirror);
+    }
     if (strncmp(message, "READY=1", strlen("READY=1")) == 0)
         mirror->attach = HANDLE_READY;
-    else if (strcmp(mirror->attach, HANDLE_ATTACH) == 0)
-        mirror->attach = HANDLE_AGAIN;
     notify(mirror, message);
 }
 
@@ -163,6 +212,7 @@ static void take_signal(Mirror *mirror)
     if (read(mirror->signals, &info, sizeof(info)) != sizeof(info))
         return;
     mirror->stopping = true;
+    take_back_word(mirror);
     if (mirror->microvmd >= 0 && !say(mirror, HANDLE_STOP, ""))
         disconnect(mirror);
     if (mirror->microvmd < 0)
@@ -243,6 +293,8 @@ int main(int argc, char *argv[])
         give_up(MICROVM_EXIT_USAGE, "Usage: microvmd-handle [--runtime-dir DIR] NAME\n"
                                     "systemd runs it, as microvmd@NAME.service. See microvmd(8).");
     mirror.name = argv[argc - 1];
+    if (word_was_left())
+        mirror.attach = HANDLE_AGAIN;
     if (asprintf(&directory, "%s/" HANDLE_SOCKET_DIR, runtime) < 0)
         give_up(EXIT_FAILURE, "Out of memory.");
     mirror.directory = directory;

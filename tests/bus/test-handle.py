@@ -27,17 +27,19 @@ def make_host():
 
 
 class Handle:
-    """Its process, and what it tells systemd."""
+    """Its process, and what it tells systemd. `left`: with the descriptor that the process before it has left there."""
 
-    def __init__(self, host, name):
+    def __init__(self, host, name, left=False):
         path = host.path(f"notify-{name}")
         if os.path.exists(path):
             os.unlink(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(path)
         self.socket.settimeout(60)
-        self.process = subprocess.Popen([os.path.join(BUILD, "microvmd-handle"), "--runtime-dir", host.path("run"), name],
-                                        env={**os.environ, "NOTIFY_SOCKET": path}, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(["sh", "-c", '[ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$@"', "sh",
+                                         os.path.join(BUILD, "microvmd-handle"), "--runtime-dir", host.path("run"), name],
+                                        env={**os.environ, "NOTIFY_SOCKET": path, "LISTEN_FDS": "1" if left else ""},
+                                        stderr=subprocess.PIPE, text=True)
 
     def says(self, word):
         """Waits for a message that has it; what else was said meanwhile is returned."""
@@ -46,6 +48,16 @@ class Handle:
             said.append(self.socket.recv(4096).decode())
             if word in said[-1]:
                 return said
+
+    def leaves(self):
+        """Waits for the descriptor that it has systemd keep."""
+        while True:
+            text, fds, _, _ = socket.recv_fds(self.socket, 4096, 2)
+            for fd in fds:
+                os.close(fd)
+            if fds:
+                assert text == b"FDSTORE=1\nFDNAME=attached" and len(fds) == 1, (text, fds)
+                return
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -184,6 +196,40 @@ def test_process_killed(host):
     handle.says("READY=1")
     handle.stop()
     handle.ends(0)
+
+
+def test_killed_with_what_it_mirrors(host):
+    """systemd starts its process again, which is nobody's wish for a microVM that its policy leaves off."""
+    for daemon_too in (False, True):
+        handle = Handle(host, "frail")
+        handle.leaves()
+        handle.says("READY=1")
+        handle.process.send_signal(signal.SIGSTOP)
+        if daemon_too:
+            pid = host.vm("frail", "MainPID")
+            host.stop(signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
+        else:
+            kill_hypervisor(host, "frail")
+            wait_for("its failure", lambda: state(host, "frail") == "failed")
+        handle.process.kill()
+        handle.ends(-signal.SIGKILL)
+        handle = Handle(host, "frail", left=True)
+        if daemon_too:
+            start_daemon(host)
+        assert "SIGKILL" in handle.ends(1) or daemon_too
+        assert state(host, "frail") == "failed"
+    # What systemd ends, or what ends by itself, leaves nothing: a start after it is a wish.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        handle = Handle(host, "frail")
+        handle.leaves()
+        handle.says("READY=1")
+        if number == signal.SIGTERM:
+            handle.stop()
+        else:
+            kill_hypervisor(host, "frail")
+        handle.says("FDSTOREREMOVE=1\nFDNAME=attached")
+        handle.ends(0 if number == signal.SIGTERM else 1)
 
 
 def test_unknown(host):

@@ -91,14 +91,18 @@ done
 # What its policy does not bring back, nobody does: not the handle, which systemd starts again, and not the next daemon.
 die_for_good()
 {
-    local name=once$1 pid
+    local name=once$1 pid victim victims=
+    shift
     ctl start "$name"
     wait_for 60 at_rest "$name"
     pid=$(prop "$name" MainPID)
-    host kill -KILL "$pid" "$(pid_of "$2" "$name")"
-    failed() { is "$name" State failed && handle_is "$name" "$1"; }
-    if [ "$2" = handle ]; then wait_for 60 is "$name" State failed; else wait_for 60 failed failed; fi
-    holds 2 is "$name" State failed
+    for victim; do victims="$victims $(pid_of "$victim" "$name")"; done
+    # shellcheck disable=SC2086  # these are several
+    host kill -KILL "$pid" $victims
+    # One that was killed with it either comes again, to fail, or was told to stop before.
+    failed() { is "$name" State failed && { handle_is "$name" failed || { [ "$1" = handle ] && handle_is "$name" inactive; }; }; }
+    wait_for 60 failed "$1"
+    holds 2 failed "$1"
     not alive "$pid"
     wait_for 20 no_leaks
     ctl reset-failed "$name"
@@ -106,6 +110,7 @@ die_for_good()
 for driver in direct libvirt; do
     tap "$driver: what is not to restart does not, hypervisor and handle" die_for_good "$driver" handle
     tap "$driver: what is not to restart does not, hypervisor and daemon" die_for_good "$driver" daemon
+    tap "$driver: what is not to restart does not, hypervisor, handle and daemon" die_for_good "$driver" handle daemon
 done
 
 # Between the start of its unit and the hypervisor: held there by its control group.
