@@ -3,6 +3,7 @@
 """microvmd-handle, the process of microvmd@NAME.service, and what microvmd says to it; without systemd. Prints TAP."""
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -112,6 +113,25 @@ def test_takes_what_runs(host):
     handle.says("READY=1\nSTATUS=running: ")
     assert host.vm("web", "MainPID") == pid
     host.ctl("stop", "--force", "web")
+    handle.ends(0)
+
+
+def test_ready_when_its_guest_is(host):
+    """So that what is ordered after the unit waits for that."""
+    host.define("web", accel="tcg", readiness={"type": "notify"})
+    host.reload()
+    handle = Handle(host, "web")
+    handle.says("STATUS=running")
+    handle.socket.settimeout(0.5)
+    try:
+        said = handle.says("READY=1")
+        raise AssertionError(f"ready before its guest: {said}")
+    except TimeoutError:
+        handle.socket.settimeout(60)
+    says = {"text": "READY=1\n"}
+    assert host.ctl("qmp", "web", json.dumps({"execute": "fake-guest-says", "arguments": says})).returncode == 0
+    handle.says("READY=1")
+    handle.stop()
     handle.ends(0)
 
 
