@@ -55,6 +55,12 @@ static void unknown_key(const TableReader *reader, const KeyTable *table, const 
     const char *meant;
     size_t n = 0;
 
+    /* Anybody may ask what is wrong with a text (Validate), and who is meant takes as long as all else. */
+    if (problem_list_is_full(reader->problems)) {
+        table_problem(reader, reader->recorded ? PROBLEM_WARNING : PROBLEM_ERROR, pointer, true,
+                      "there is no key \"%s\"", name);
+        return;
+    }
     for (size_t i = 0; i < table->n_rows && n < TABLE_ROWS_MAX; i++) {
         if (table->rows[i].type == KEY_REFUSED || strncmp(table->rows[i].key, prefix, strlen(prefix)) != 0)
             continue;
@@ -63,7 +69,7 @@ static void unknown_key(const TableReader *reader, const KeyTable *table, const 
         names[n] = segments[n];
         n++;
     }
-    meant = problem_list_is_full(reader->problems) ? NULL : did_you_mean(name, names, n);
+    meant = did_you_mean(name, names, n);
     if (reader->recorded)
         table_problem(reader, PROBLEM_WARNING, pointer, true, "there is no key \"%s\"; it is left out", name);
     else if (meant)
