@@ -6,6 +6,8 @@
 
 enum {
     CHUNK = 64 * 1024,
+    BURST = 4 * CHUNK, /* that is sent at a time: the others of the loop wait, and a reader may be as fast as
+                          we are */
 };
 
 /* Who looks on sees it at once, and a guest that talks a lot wakes us no oftener. */
@@ -48,7 +50,7 @@ static int fill(LogStream *stream)
 /* Sends what can be sent without waiting. Negative: the stream is over. */
 static int pump(LogStream *stream)
 {
-    for (;;) {
+    for (size_t given = 0; given < BURST;) {
         ssize_t n;
         int r = stream->sent < stream->used ? 1 : fill(stream);
         if (r < 0)
@@ -58,11 +60,13 @@ static int pump(LogStream *stream)
                                                  0); /* EPOLLERR still tells that nobody reads */
         n = write(stream->pipe, stream->buffer + stream->sent, stream->used - stream->sent);
         if (n < 0 && errno == EAGAIN)
-            return sd_event_source_set_io_events(stream->writable, EPOLLOUT);
+            break;
         if (n < 0)
             return -errno;
         stream->sent += (size_t)n;
+        given += (size_t)n;
     }
+    return sd_event_source_set_io_events(stream->writable, EPOLLOUT);
 }
 
 static int on_writable(sd_event_source *source, int fd, uint32_t revents, void *userdata)

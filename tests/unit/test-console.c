@@ -2,12 +2,14 @@
 /* A console that several look at and one writes to: on a real log file, with a socket in the hypervisor's
  * place. */
 #include "supervise/console.h"
+#include "supervise/log-stream.h"
 
 #include "resource/console-log.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -413,6 +415,33 @@ static void test_silence_wakes_nobody(void **context)
     world_end(world);
 }
 
+/* However much its reader takes: the loop is there for the others, too. */
+static void test_log_in_bursts(void **state)
+{
+    World *world = world_new(state);
+    int fd, before = 0, after, turns = 0;
+    char text[4096 + 1];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    append(world, text, 256);
+    assert_int_equal(log_stream_new(world->event, world->scratch->path,
+                                    &(LogFollowOptions){.lines = UINT64_MAX, .follow = true}, &fd),
+                     0);
+    assert_true(fcntl(fd, F_SETPIPE_SZ, 1024 * 1024) >= 1024 * 1024);
+    do {
+        assert_true(sd_event_run(world->event, (uint64_t)PATIENCE * 1000000) > 0);
+        assert_int_equal(ioctl(fd, FIONREAD, &after), 0);
+        assert_true(after - before <= 256 * 1024);
+        turns += after > before;
+        before = after;
+    } while (before < 1024 * 1024 - 64 * 1024 && turns < 100);
+    assert_true(turns >= 4);
+    close(fd);
+    turn(world, 100); /* the stream sees that nobody reads */
+    world_end(world);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -430,6 +459,7 @@ int main(void)
         TEST(test_rotated_log),
         TEST(test_last_words),
         TEST(test_silence_wakes_nobody),
+        TEST(test_log_in_bursts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
