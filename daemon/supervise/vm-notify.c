@@ -2,6 +2,7 @@
 /* What the guest of a run says of itself: that it is ready, lives, is in an emergency shell, shuts down. */
 #include "supervise/vm.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/say.h"
@@ -13,10 +14,17 @@
  * microvmd itself was stopped or had no processor. */
 #define DOUBT_USEC UINT64_C(2000000)
 
+/* Each changes what is on record, is told on the bus and goes into the journal, which others need, too. A
+ * guest that boots, reloads and reboots softly has a dozen. */
+#define CHANGES_MAX  60
+#define CHANGES_USEC UINT64_C(60000000)
+
 struct VmNotify {
     NotifyStream *port;       /* NULL: it has none, or it is closed */
     sd_event_source *silence; /* its next word that it lives is due */
     bool doubt;               /* it was, and is waited for a moment longer */
+    unsigned changes;         /* in the present minute */
+    uint64_t minute_usec;     /* that it began at */
 };
 
 const char *vm_doing(const MicroVM *vm, bool paused)
@@ -31,6 +39,8 @@ static void act_on(MicroVM *vm, OnTimeout action, bool force, const char *why)
 {
     bool goes_on = action == ON_TIMEOUT_WAIT;
 
+    if (goes_on && streq(vm->record.trouble, why))
+        return; /* it says so again */
     log_vm_warning(vm->name, "In trouble: %s%s.", why,
                    goes_on ? "; it goes on, as its definition wants it" : "");
     if (!goes_on) {
@@ -142,14 +152,38 @@ static void tell_readiness(MicroVM *vm, const GuestNews *news)
         vm_guest_ready(vm, "the guest said so");
 }
 
+/* Whether the guest may change its mind once more; what it says beyond that is not heard. */
+static bool may_change(MicroVM *vm)
+{
+    VmNotify *notify = vm->notify;
+    uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+    if (now - notify->minute_usec >= CHANGES_USEC) {
+        notify->minute_usec = now;
+        notify->changes = 0;
+    }
+    if (++notify->changes == CHANGES_MAX + 1)
+        log_vm_warning(vm->name,
+                       "The guest has said %d times in a minute that it is otherwise; no more of it is "
+                       "heard in this minute.",
+                       CHANGES_MAX);
+    return notify->changes <= CHANGES_MAX;
+}
+
 void vm_notify_hear(MicroVM *vm, char *message)
 {
     GuestWords before = vm->record.words;
     GuestNews news;
+    bool changes;
 
     if (!vm->notify || !vm->booted || vm->settling)
         return;
     guest_words_take(&vm->record.words, message, &news);
+    changes = memcmp(&before, &vm->record.words, sizeof(before)) != 0;
+    if ((changes || (news.hangs && has_watchdog(vm) && !vm->record.hangs)) && !may_change(vm)) {
+        vm->record.words = before;
+        return;
+    }
     vm_kernel_up(vm);
     if (*news.status)
         vm_guest_status(vm, news.status);
@@ -163,7 +197,7 @@ void vm_notify_hear(MicroVM *vm, char *message)
         is_well(vm);
     if (news.stuck)
         act_on(vm, vm->booted->on_emergency, false, news.trouble);
-    if (memcmp(&before, &vm->record.words, sizeof(before)) != 0)
+    if (changes)
         vm_save(vm); /* a daemon that takes our place goes on */
 }
 

@@ -199,6 +199,24 @@ def test_says_too_much(host):
     becomes(host, "ready")
 
 
+def test_changes_its_mind_all_the_time(host):
+    """It can't fill the journal, in which each change is."""
+    direct.start(host, **NOTIFY)
+    says(host, "X_SYSTEMD_UNIT_ACTIVE=emergency.target", times=1000)
+    says(host, "X_SYSTEMD_UNIT_INACTIVE=emergency.target", "READY=1", "STOPPING=1", times=1000)
+    says(host, "STATUS=That was all")
+    wait_for("all to be heard", lambda: host.vm("web", "StatusText") == "That was all")
+    log = host.read_log()
+    assert log.count("In trouble: the guest is in an emergency shell") == 1 and len(log.splitlines()) < 150, log[-3000:]
+    assert log.count("no more of it is heard in this minute") == 1
+    assert direct.state(host) == "running"
+    # The next minute is another one, here of another daemon.
+    host.stop()
+    direct.start_daemon(host)
+    says(host, "X_SYSTEMD_UNIT_INACTIVE=emergency.target", "X_SYSTEMD_UNIT_ACTIVE=multi-user.target", "READY=1")
+    becomes(host, "ready")
+
+
 def test_refused_where_there_is_no_room(host):
     shares = [{"tag": f"t{i}", "source": "/srv", "proto": "9p"} for i in range(22)]
     direct.define(host, shares=shares, **NOTIFY)
