@@ -84,7 +84,8 @@ static void adopt_unknown(MicroVM *vm, const DriverEvent *event)
 
 void vm_driver_found(MicroVM *vm, const DriverEvent *event)
 {
-    const char *doing = vm_doing(vm, event->run.paused);
+    bool paused = event->run.paused || (event->run.pause_unknown && vm->record.state == MICROVM_PAUSED);
+    const char *doing = vm_doing(vm, paused);
 
     vm->found = true;
     if (!sd_id128_equal(event->generation, vm->record.generation))
@@ -101,10 +102,10 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
         program_file_take(&vm->record.files.helper, event->run.helper);
     vm_run_beside(vm, true);
     if (vm->record.state == MICROVM_STARTING)
-        vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
+        vm_event(vm, paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
     else if (vm->record.state == MICROVM_STOPPING)
         vm_stop_continue(vm);
-    else if (!vm_event(vm, event->run.paused ? VM_EVENT_PAUSED : VM_EVENT_RESUMED, "%s", doing))
+    else if (!vm_event(vm, paused ? VM_EVENT_PAUSED : VM_EVENT_RESUMED, "%s", doing))
         vm_set_reason(vm, doing);
     vm_save(vm);
 }

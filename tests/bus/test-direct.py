@@ -571,6 +571,24 @@ def test_adopted(host):
     assert "started by an earlier microvmd" in host.vm("web", "StateReason")
 
 
+def test_adopted_as_it_is(host):
+    """One that was paused is not said to run meanwhile; one that somebody has let go on since is."""
+    start(host)
+    assert host.ctl("pause", "web").returncode == 0
+    host.stop(signal.SIGKILL)
+    mark = host.mark_log()
+    start_daemon(host)
+    assert QmpClient(host).ask("query-status")["status"] == "paused"  # so the daemon has been told, too
+    assert state(host) == "paused" and "→" not in host.log_since(mark), host.log_since(mark)
+    host.stop(signal.SIGKILL)
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(host.path("run/vm/web/control.sock"))
+        control.sendall(b'{"execute": "cont", "id": 1}\n')
+        assert json.loads(control.makefile().readline())["id"] == 1
+    start_daemon(host)
+    wait_for("it runs", lambda: state(host) == "running")
+
+
 def test_another_process_has_its_number(host):
     pid = start(host)
     host.stop(signal.SIGKILL)

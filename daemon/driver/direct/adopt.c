@@ -162,6 +162,7 @@ static void adopt(DirectDriver *driver, Found *found)
 {
     Run *run = direct_run_new(driver, found->name, found->record.generation);
     char unit[UNIT_NAME_SIZE];
+    DriverRun told;
     int r = run ? 0 : -ENOMEM;
 
     if (r >= 0) {
@@ -175,10 +176,11 @@ static void adopt(DirectDriver *driver, Found *found)
         run->own_socket = TAKE_FD(found->own_socket);
         /* First, because a stop that was under way goes on from within. */
         r = direct_run_watch(run, TAKE_FD(found->control));
-        direct_say(driver, &(DriverEvent){.type = DRIVER_FOUND,
-                                          .name = run->name,
-                                          .generation = run->generation,
-                                          .run = direct_run_tell(run, unit)});
+        told = direct_run_tell(run, unit);
+        told.pause_unknown = run->qmp;
+        direct_say(driver,
+                   &(DriverEvent){
+                       .type = DRIVER_FOUND, .name = run->name, .generation = run->generation, .run = told});
     }
     if (r < 0)
         log_full(LOG_ERR, found->name, r, "Its hypervisor runs, but can't be watched: %m");

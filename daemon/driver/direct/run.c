@@ -254,8 +254,8 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
     was_announced = run->announced;
     if (!was_announced)
         announce(run);
-    else if (run->paused)
-        say(run, (DriverEvent){.type = DRIVER_PAUSED});
+    else
+        say(run, (DriverEvent){.type = run->paused ? DRIVER_PAUSED : DRIVER_RESUMED});
     share(run);
     if (run->forced && !was_announced)
         end_at_once(run);
