@@ -50,7 +50,8 @@ static inline HandlePhase handle_phase_of(const Handle *handle)
     /* A stop that waits for others has been accepted, though it runs on. */
     if (handle->vm->record.stop_held)
         return HANDLE_STOPPING;
-    return handle_phase(handle->vm->record.state, handle->vm->record.readiness.state, handle->vm->record.again);
+    return handle_phase(handle->vm->record.state, handle->vm->record.readiness.state,
+                        handle->vm->record.again);
 }
 
 /* That of a microVM, found or made; NULL: out of memory. */
@@ -71,6 +72,8 @@ void handles_listen_no_more(Handles *handles);
 void handle_talk(Handle *handle);
 /* systemd asks for the end of a handle, and it is not because we do. */
 void handle_end_asked(Handle *handle);
+/* systemd was asked for a start in place of our stop, which had not begun: the process stays. */
+void handle_start_asked(Handle *handle);
 /* The microVM is gone. */
 void handle_detach(Handle *handle);
 

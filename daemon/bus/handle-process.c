@@ -204,13 +204,34 @@ static int request_start(Handle *handle, char **ret_error)
     return r;
 }
 
+/* `fresh`: the microVM is to run. */
+static void follow(Handle *handle, bool fresh)
+{
+    _cleanup_free_ char *error = NULL;
+    int r = 0;
+
+    if (fresh && !handle_is_wanted(handle_phase_of(handle)))
+        r = request_start(handle, &error);
+    handle->told = handle_is_wanted(handle_phase_of(handle));
+    if (r < 0)
+        send_exit(handle->attached, MICROVM_EXIT_FAILURE, error ? error : strerror(-r));
+    else
+        handle_look(handle);
+}
+
+void handle_start_asked(Handle *handle)
+{
+    if (!handle->attached || handle->attached->talk.asked)
+        return; /* systemd will start another one */
+    handle->attached->talk.leaving = false;
+    follow(handle, true);
+}
+
 static void begin(Handle *handle, Attached *attached, bool fresh)
 {
     /* A connection that has gone takes along what was under way on it. */
     sd_bus *bus _unused_ = handle->handles->systemd ? bus_systemd(handle->handles->server) : NULL;
     bool under_way = handle_is_under_way(handle);
-    _cleanup_free_ char *error = NULL;
-    int r = 0;
 
     if (handle->attached)
         attached_free(handle->attached);
@@ -218,13 +239,7 @@ static void begin(Handle *handle, Attached *attached, bool fresh)
     attached->handle = handle;
     /* systemd will end it presently: it was started for what has been stopped again. */
     attached->talk.leaving = under_way && !handle->asks_start;
-    if (fresh && !under_way && !handle_is_wanted(handle_phase_of(handle)))
-        r = request_start(handle, &error);
-    handle->told = handle_is_wanted(handle_phase_of(handle));
-    if (r < 0)
-        send_exit(attached, MICROVM_EXIT_FAILURE, error ? error : strerror(-r));
-    else
-        handle_look(handle);
+    follow(handle, fresh && !under_way);
 }
 
 static void attach(Attached *attached, const char *message)

@@ -138,22 +138,25 @@ static void tell_systemd(Handle *handle, bool start)
     set_gate(handle, start && !handles->server->manager->ready && handle_phase_of(handle) == HANDLE_COMING);
 }
 
-/* What we have asked for is over, or somebody has asked for the contrary meanwhile. */
+/* What we have asked for is over, or somebody has asked for the contrary meanwhile, whose wish is the later
+ * one. */
 static void job_over(Handle *handle, const char *result)
 {
-    HandlePhase phase = handle_phase_of(handle);
+    bool replaced = streq(result, "canceled");
 
     free(handle->job);
     handle->job = NULL;
-    if (!handle->asks_start || !handle_is_wanted(phase) || streq(result, "done"))
-        return;
-    if (!streq(result, "canceled")) {
-        log_vm_warning(handle->vm->name,
-                       "Its unit %s%s.service could not be started (%s); the microVM goes on.",
-                       MICROVM_HANDLE_PREFIX, handle->vm->name, result);
-        return;
+    if (!handle->asks_start) {
+        if (replaced)
+            handle_start_asked(handle);
+    } else if (handle_is_wanted(handle_phase_of(handle)) && !streq(result, "done")) {
+        if (replaced)
+            handle_end_asked(handle);
+        else
+            log_vm_warning(handle->vm->name,
+                           "Its unit %s%s.service could not be started (%s); the microVM goes on.",
+                           MICROVM_HANDLE_PREFIX, handle->vm->name, result);
     }
-    handle_end_asked(handle);
 }
 
 static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)

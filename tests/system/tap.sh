@@ -28,8 +28,8 @@ tap()
     tail -n 60 "$log" | sed 's/^/# /'
     if [ -n "$HOST_LEADER" ]; then
         echo "# --- the journal of the last minute:"
-        host journalctl -b --since=-60s --no-pager -o short-precise -n 80 \
-            -t microvmd -t microvmctl -t systemd -t libvirtd -t kernel 2>&1 | sed 's/^/# /'
+        host journalctl -b --since=-60s --no-pager -o short-precise \
+            -t microvmd -t microvmctl -t systemd -t libvirtd -t kernel 2>&1 | tail -n 80 | sed 's/^/# /'
         host microvmctl --no-pager list 2>&1 | sed 's/^/# /'
     fi
     return 0

@@ -240,6 +240,47 @@ test_isolate()
 }
 tap "systemctl isolate stops no microVM" test_isolate
 
+# Over connections that are there already, while systemd stands still: a stop by microvmd, and one by a person, who then starts it.
+cat >"$HOST_ROOT/opt/contrary" <<'END'
+#!/usr/bin/python3
+import dbus, os, time
+bus = dbus.SystemBus()
+microvm = bus.get_object("org.microvm1", "/org/microvm1/vm/late", introspect=False)
+systemd = bus.get_object("org.freedesktop.systemd1", "/org/freedesktop/systemd1", introspect=False)
+open("/var/connected", "w").close()
+while not os.path.exists("/var/go"):
+    time.sleep(0.05)
+microvm.Stop(dbus.Dictionary({"force": True}, signature="sv"), dbus_interface="org.microvm1.MicroVM")
+time.sleep(0.3)
+for method in ("StopUnit", "StartUnit"):
+    systemd.get_dbus_method(method, "org.freedesktop.systemd1.Manager")("microvmd@late.service", "replace", ignore_reply=True)
+bus.flush()
+time.sleep(3)  # systemd asks the bus who it was
+END
+chmod 755 "$HOST_ROOT/opt/contrary"
+
+# What microvmd has asked for is canceled by that before it has begun: the later wish holds.
+test_replaced()
+{
+    local contrary
+    ctl stop --force late
+    wait_for 20 both late inactive inactive
+    ctl start --no-block late
+    wait_for 20 attached late
+    host /opt/contrary &
+    contrary=$!
+    wait_for 20 test -e "$HOST_ROOT/var/connected"
+    kill -STOP "$HOST_LEADER"
+    touch "$HOST_ROOT/var/go"
+    sleep 1
+    kill -CONT "$HOST_LEADER"
+    wait "$contrary"
+    wait_for 30 no_job
+    wait_for 30 both late running active
+}
+attached() { handle_is "$1" activating && handle "$1" StatusText | grep .; }
+tap "a start that comes in place of a stop" test_replaced
+
 test_contrary()
 {
     local i
