@@ -226,8 +226,10 @@ def test_wait_ends_with_the_run(host):
         assert process.wait(60) == 1
         assert "a later stop took its place" in process.stderr.read()
     start(host)
+    before = host.vm("web", "Generation")
     with starting(host, "restart") as process:
-        wait_for("it runs anew", lambda: host.vm("web", "State") == "running" and readiness(host) == "waiting" and host.vm("web", "Job") > 0)
+        wait_for("it runs anew", lambda: host.vm("web", "Generation") not in ("", before) and host.vm("web", "State") == "running"
+                 and readiness(host) == "waiting" and host.vm("web", "Job") > 0)
         says(host, "guest: ready\n")
         wait_for("ready", lambda: readiness(host) == "ready")
 
