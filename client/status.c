@@ -122,7 +122,8 @@ static void print_readiness(const cJSON *p, const char *readiness)
 static void print_machine(const cJSON *p)
 {
     uint64_t pid = json_number(p, "MainPID"), vcpus = json_number(p, "VCPUs"),
-             started = json_number(p, "StartTimestamp"), bytes = json_number(p, "MemoryBytes");
+             started = json_number(p, "StartTimestamp"), bytes = json_number(p, "MemoryBytes"),
+             actual = json_number(p, "MemoryActualBytes");
     const char *readiness = json_text(p, "Readiness");
 
     if (pid > 0)
@@ -134,6 +135,8 @@ static void print_machine(const cJSON *p)
     if (vcpus > 0)
         print_line("Machine", "%" PRIu64 " vCPU%s, %" PRIu64 " MiB of memory", vcpus, vcpus == 1 ? "" : "s",
                    bytes >> 20);
+    if (actual > 0 && actual != bytes)
+        print_line("Balloon", "leaves it %" PRIu64 " MiB by now", actual >> 20);
     if (started > 0) {
         _cleanup_free_ char *when = format_since(started);
         print_line("Started", "%s", when ? when : "");

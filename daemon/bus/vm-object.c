@@ -137,6 +137,11 @@ static uint64_t get_memory(const MicroVM *vm)
     return spec ? spec->mem_mib << 20 : 0;
 }
 
+static uint64_t get_memory_actual(const MicroVM *vm)
+{
+    return vm->record.memory;
+}
+
 static uint64_t get_autostart(const MicroVM *vm)
 {
     return vm->spec && (vm->spec->autostart || vm->enabled);
@@ -219,6 +224,7 @@ static const struct {
     {"Generation", 'g', NULL, NULL},
     {"VCPUs", 'u', NULL, get_vcpus},
     {"MemoryBytes", 't', NULL, get_memory},
+    {"MemoryActualBytes", 't', NULL, get_memory_actual},
     {"Autostart", 'b', NULL, get_autostart},
     {"AutostartSources", 'a', NULL, NULL},
     {"RivalUnit", 's', get_rival_unit, NULL},
@@ -371,6 +377,7 @@ static const sd_bus_vtable vtable[] = {
     PROPERTY("Generation", "s"),
     PROPERTY("VCPUs", "u"),
     PROPERTY("MemoryBytes", "t"),
+    PROPERTY("MemoryActualBytes", "t"),
     PROPERTY("Autostart", "b"),
     PROPERTY("AutostartSources", "as"),
     PROPERTY("RivalUnit", "s"),

@@ -48,6 +48,7 @@ typedef enum DriverEventType {
     DRIVER_PAUSED,       /* by us or by somebody else */
     DRIVER_RESUMED,
     DRIVER_MEMORY_SET,   /* the balloon was told; the guest follows as it can */
+    DRIVER_MEMORY_IS,    /* the guest has `memory` bytes by now */
     DRIVER_ENDED,        /* `cause`, `text`; nothing of the run is left */
     DRIVER_HEARD,        /* the hypervisor said something, in `text`: for who asks later what happened */
     DRIVER_CALL_FAILED,  /* stop, pause, resume or memory could not be carried out: `error`, `text`; the run
@@ -81,6 +82,7 @@ typedef struct DriverEvent {
     const char *text; /* one human sentence, or NULL */
     EndCause cause;
     StopAction action;  /* STOP_REFUSED */
+    uint64_t memory;    /* MEMORY_IS */
     EndDetails details; /* ENDED, START_FAILED */
     char *const *argv;  /* START_FAILED: what was to be executed, if it came that far; NULL: not known */
     DriverRun run;

@@ -3,10 +3,10 @@
 
 #include "base/say.h"
 
-/* qapi/run-state.json, qapi/block-core.json */
+/* qapi/run-state.json, qapi/block-core.json, qapi/qdev.json */
 static const char *const told[] = {
-    "SHUTDOWN", "POWERDOWN",      "RESET",    "STOP",           "RESUME",
-    "SUSPEND",  "GUEST_PANICKED", "WATCHDOG", "MEMORY_FAILURE", "BLOCK_IO_ERROR",
+    "SHUTDOWN",       "POWERDOWN", "RESET",          "STOP",           "RESUME",         "SUSPEND",
+    "GUEST_PANICKED", "WATCHDOG",  "MEMORY_FAILURE", "BLOCK_IO_ERROR", "DEVICE_DELETED",
 };
 
 static const char *word_of(const cJSON *data, const char *key)
@@ -30,4 +30,14 @@ char *qemu_event_text(const char *name, const cJSON *data)
         if (streq(name, told[i]))
             return word ? say("%s (%s)", name, word) : say("%s", name);
     return NULL;
+}
+
+uint64_t qemu_event_memory(const char *name, const cJSON *data)
+{
+    const cJSON *actual = cJSON_GetObjectItemCaseSensitive(data, "actual");
+
+    return streq(name, "BALLOON_CHANGE") && cJSON_IsNumber(actual) && actual->valuedouble >= 1 &&
+                   actual->valuedouble < 0x1p53
+               ? (uint64_t)actual->valuedouble
+               : 0;
 }

@@ -13,4 +13,8 @@
  */
 char *qemu_event_text(const char *name, const cJSON *data);
 
+/* The bytes that BALLOON_CHANGE says the guest has now (qapi/machine.json; once a second at most); 0: it is
+ * another event. */
+uint64_t qemu_event_memory(const char *name, const cJSON *data);
+
 #endif

@@ -177,8 +177,8 @@ int vm_record_write(const char *path, const char *name, const VmRecord *record)
          add_readiness(object, &record->readiness) && add_condemned(object, &record->condemned) &&
          cJSON_AddBoolToObject(object, "keepsAlive", record->keeps_alive) &&
          add_words(object, &record->words) && add_string(object, "trouble", record->trouble) &&
-         cJSON_AddBoolToObject(object, "hangs", record->hangs) && past_write(object, &record->past) &&
-         cJSON_AddBoolToObject(object, "decided", record->decided) &&
+         cJSON_AddBoolToObject(object, "hangs", record->hangs) && add_u64(object, "memory", record->memory) &&
+         past_write(object, &record->past) && cJSON_AddBoolToObject(object, "decided", record->decided) &&
          cJSON_AddBoolToObject(object, "wanted", record->wanted);
     text = ok ? cJSON_PrintUnformatted(object) : NULL;
     if (!text)
@@ -355,6 +355,7 @@ static int parse_record(const cJSON *object, VmRecord *ret_record)
         .keeps_alive = get_bool(object, "keepsAlive"),
         .words = read_words(object),
         .hangs = get_bool(object, "hangs"),
+        .memory = get_u64(object, "memory"),
     };
     const char *generation = get_string(object, "generation");
     int state = GET_ENUM(object, "state", microvm_state_from_string, -EBADMSG);

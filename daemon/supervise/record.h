@@ -58,6 +58,7 @@ typedef struct VmRecord {
     GuestWords words; /* what was heard of it */
     char *trouble;    /* that the guest is in, and goes on with: one sentence; NULL: none */
     bool hangs;       /* that it hangs was told */
+    uint64_t memory;  /* bytes that the guest has by now, as its balloon tells; 0: it has not told */
 } VmRecord;
 
 void vm_record_clear(VmRecord *record);

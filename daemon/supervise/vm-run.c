@@ -417,6 +417,11 @@ void vm_driver_event(MicroVM *vm, const DriverEvent *event)
     case DRIVER_MEMORY_SET:
         answer_done(vm, event->type);
         break;
+    case DRIVER_MEMORY_IS:
+        vm->record.memory = event->memory;
+        vm_save(vm);
+        vm->host->changed(vm, vm->host->userdata);
+        break;
     case DRIVER_ENDED:
         answer_waiter(vm, -ESRCH, "it ended");
         vm_ended(vm, event->cause, event->text);

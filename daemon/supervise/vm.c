@@ -427,6 +427,7 @@ static void cancel_timers(MicroVM *vm)
         vm_readiness_end(vm);
         vm_notify_end(vm);
         vm->record.keeps_alive = vm->record.hangs = false;
+        vm->record.memory = 0;
         vm->record.words = (GuestWords){0};
         free(vm->record.trouble);
         vm->record.trouble = NULL;

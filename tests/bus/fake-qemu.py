@@ -121,6 +121,7 @@ while True:
             result = {"actual": balloon}
         if call["execute"] == "balloon":
             balloon = call["arguments"]["value"]
+            say(client, {"event": "BALLOON_CHANGE", "data": {"actual": balloon}, "timestamp": {"seconds": 1, "microseconds": 1}})
         if fake == "refuses" and call["execute"] == "stop":
             say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
             continue

@@ -523,10 +523,15 @@ def test_memory(host):
     wait_for("the first size", lambda: actual() == 192 * mebibyte)
     assert host.ctl("set-memory", "web", "100").returncode == 0
     assert actual() == 100 * mebibyte and host.vm("web", "MemoryBytes") == 256 * mebibyte
+    assert host.vm("web", "MemoryActualBytes") == 100 * mebibyte and "leaves it 100 MiB by now" in host.ctl("status", "web").stdout
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    assert host.vm("web", "MemoryActualBytes") == 100 * mebibyte, "it is on record"
     for wrong in (257 * mebibyte, 0):
         assert "can have from 1 to 256 MiB" in host.error(path, VM, "SetMemory", "t", str(wrong))
     assert actual() == 100 * mebibyte
     host.ctl("stop", "web")
+    assert host.vm("web", "MemoryActualBytes") == 0
     assert "nothing to give memory to" in host.error(path, VM, "SetMemory", "t", str(mebibyte))
     start(host)
     assert "without a memory balloon" in host.error(path, VM, "SetMemory", "t", str(mebibyte))

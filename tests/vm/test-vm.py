@@ -607,6 +607,7 @@ def test_memory_while_it_runs(host):
     for mebibytes, words in ((128, "less"), (256, "more")):
         host.call("/org/microvm1/vm/web", VM, "SetMemory", "t", str(mebibytes << 20))
         said(host, "seen: " + words)
+        wait_for("the balloon to tell", lambda: host.vm("web", "MemoryActualBytes") == mebibytes << 20)
     assert host.ctl("stop", "web").returncode == 0
 
 

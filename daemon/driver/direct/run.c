@@ -126,9 +126,12 @@ static void on_watchdog(Run *run, const cJSON *data)
 static void hear(Run *run, const char *name, const cJSON *data)
 {
     _cleanup_free_ char *text = qemu_event_text(name, data);
+    uint64_t memory = qemu_event_memory(name, data);
 
     if (text)
         say(run, (DriverEvent){.type = DRIVER_HEARD, .text = text});
+    if (memory > 0)
+        say(run, (DriverEvent){.type = DRIVER_MEMORY_IS, .memory = memory});
 }
 
 static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)

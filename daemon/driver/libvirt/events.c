@@ -181,7 +181,8 @@ int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connectio
     if (!subscription)
         return -ENOMEM;
     connections->qmp_id = virConnectDomainQemuMonitorEventRegister(
-        connections->control, NULL, "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED|WATCHDOG)$", on_qmp,
+        connections->control, NULL,
+        "^(POWERDOWN|SHUTDOWN|RESET|GUEST_PANICKED|WATCHDOG|BALLOON_CHANGE|DEVICE_DELETED)$", on_qmp,
         subscription, unsubscribe, VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
     if (connections->qmp_id < 0)
         unsubscribe(subscription); /* libvirt's test driver, say */
@@ -332,11 +333,14 @@ static void hear(const Run *run, const Letter *letter)
 {
     cJSON *data = letter->qmp_data ? cJSON_Parse(letter->qmp_data) : NULL;
     _cleanup_free_ char *text = qemu_event_text(letter->qmp_event, data);
+    uint64_t memory = qemu_event_memory(letter->qmp_event, data);
 
-    if (text && run->announced)
-        driver_say(run->driver,
-                   &(DriverEvent){
-                       .type = DRIVER_HEARD, .name = run->name, .generation = run->generation, .text = text});
+    if ((text || memory > 0) && run->announced)
+        driver_say(run->driver, &(DriverEvent){.type = text ? DRIVER_HEARD : DRIVER_MEMORY_IS,
+                                               .name = run->name,
+                                               .generation = run->generation,
+                                               .text = text,
+                                               .memory = memory});
     cJSON_Delete(data);
 }
 
