@@ -373,6 +373,8 @@ static void take_qmp(Run *run, const Letter *letter)
             run); /* one that the run survives: "virsh reset", or a reboot that libvirt carries out */
         return;
     }
+    if (!streq(letter->qmp_event, "SHUTDOWN"))
+        return;
     cause = shutdown_cause(letter->qmp_data);
     /* The first word counts: after a guest's end libvirt signals QEMU, which then says that the host did it.
      */
