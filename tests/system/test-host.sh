@@ -207,12 +207,17 @@ in_journal()
     seq "$(head -n 1 "$HOST_TOP/counted")" "$(tail -n 1 "$HOST_TOP/counted")" | cmp - "$HOST_TOP/counted"
 }
 
+ready_in_journal()
+{
+    host journalctl -b -q --no-pager -o cat -t "microvm-$1" | grep -x 'microvm-guest: ready'
+}
+
 # Whatever becomes of the daemon: what is said meanwhile comes later.
 survives_in_journal()
 {
     local cursor cursor_now
     guest_said "$1" 'count 1'
-    host journalctl -b -q --no-pager -o cat -t "microvm-$1" | grep -x 'microvm-guest: ready'
+    wait_for 30 ready_in_journal "$1" # it comes there a moment after it is in the log
     cursor=$(mark)
     wait_for 30 in_journal "$1" "$cursor"
     host systemctl restart microvmd.service
