@@ -62,16 +62,19 @@ static int launch(Errand *errand)
 {
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (errand->output_anew ? O_TRUNC : 0);
     _cleanup_close_ int output = open(errand->output, flags, 0600);
+    _cleanup_free_ char *helper = NULL;
     Launched launched;
     uid_t uid = 0;
-    int r = 0;
+    int r;
 
     if (output < 0)
         return say_why(&errand->text, -errno, "%s can't be written to: %s", errand->output, strerror(errno));
-    if (geteuid() == 0)
+    r = helper_find(&helper, &errand->text);
+    if (r >= 0 && geteuid() == 0)
         r = uid_allot(errand->uid_dir, errand->name, errand->first_uid, &uid);
     if (r >= 0)
         r = launch_process(&(LaunchRequest){.launcher = LAUNCHER_FORK,
+                                            .helper = helper,
                                             .name = errand->name,
                                             .argv = errand->argv,
                                             .environment = errand->environment,

@@ -8,14 +8,11 @@
 
 int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid)
 {
-    char helper[PATH_MAX], *argv[] = {(char *)"microvmd-exec", NULL};
+    char *argv[] = {(char *)"microvmd-exec", NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     int r;
 
-    r = helper_find(helper);
-    if (r < 0)
-        return r;
     r = posix_spawn_file_actions_init(&actions);
     if (r != 0)
         return -r;
@@ -25,11 +22,11 @@ int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid)
         r = r ? r : posix_spawn_file_actions_adddup2(&actions, stream, STDIN_FILENO);
         r = r ? r : posix_spawn_file_actions_adddup2(&actions, request->output, STDOUT_FILENO);
         r = r ? r : posix_spawn_file_actions_adddup2(&actions, request->output, STDERR_FILENO);
-        r = r ? r : posix_spawn(ret_pid, helper, &actions, &attributes, argv, environ);
+        r = r ? r : posix_spawn(ret_pid, request->helper, &actions, &attributes, argv, environ);
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
-    return -r;
+    return r == ENOENT ? -ELIBACC : -r;
 }
 
 void fork_undo(pid_t pid)

@@ -35,11 +35,17 @@ Launcher launcher_in_use(void)
     return in_use;
 }
 
+static int say_missing(char **ret_text)
+{
+    return say_why(ret_text, -ELIBACC,
+                   "microvmd-exec, a part of microvmd, is missing; install microvmd again");
+}
+
 /* Where it was installed to, or beside the daemon, in a build tree. $MICROVMD_LIBEXECDIR is for tests. */
-int helper_find(char ret_path[static PATH_MAX])
+int helper_find(char **ret_path, char **ret_text)
 {
     const char *given = getenv("MICROVMD_LIBEXECDIR");
-    char self[PATH_MAX / 2];
+    char self[PATH_MAX / 2], path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
     if (length < 0)
@@ -47,12 +53,15 @@ int helper_find(char ret_path[static PATH_MAX])
     self[length] = '\0';
     *strrchr(self, '/') = '\0';
     if (given)
-        snprintf(ret_path, PATH_MAX, "%s/microvmd-exec", given);
+        snprintf(path, sizeof(path), "%s/microvmd-exec", given);
     else
-        snprintf(ret_path, PATH_MAX, "%s/" MICROVMD_SBIN_TO_LIBEXEC "/microvmd-exec", self);
-    if (!given && access(ret_path, X_OK) < 0)
-        snprintf(ret_path, PATH_MAX, "%s/microvmd-exec", self);
-    return access(ret_path, X_OK) < 0 ? -ELIBACC : 0;
+        snprintf(path, sizeof(path), "%s/" MICROVMD_SBIN_TO_LIBEXEC "/microvmd-exec", self);
+    if (!given && access(path, X_OK) < 0)
+        snprintf(path, sizeof(path), "%s/microvmd-exec", self);
+    if (access(path, X_OK) < 0)
+        return say_missing(ret_text);
+    *ret_path = strdup(path);
+    return *ret_path ? 0 : -ENOMEM;
 }
 
 /* From the first word of microvmd-exec to the hypervisor. *ret_silent: there was no word. */
@@ -103,7 +112,7 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
         r = request->launcher == LAUNCHER_SYSTEMD ? unit_start(request, theirs, ret_text)
                                                   : fork_start(request, theirs, &launched.id.pid);
     if (r < 0)
-        return r;
+        return r == -ELIBACC ? say_missing(ret_text) : r;
     theirs = safe_close(theirs);
     fault_point("after microvmd-exec is made");
     r = hand_over(request, ours, prepared, userdata, &launched, &pidfd, &silent);

@@ -26,6 +26,9 @@ int launcher_choose(const char *kind, Launcher *ret_launcher);
 void launcher_use(Launcher launcher);
 Launcher launcher_in_use(void);
 
+/* Where microvmd-exec is; the path is the caller's. -ELIBACC: nowhere, as *ret_text says, the caller's. */
+int helper_find(char **ret_path, char **ret_text);
+
 /* Which process it is: numbers are used again, so its start time belongs to it. */
 typedef struct ProcessId {
     pid_t pid;
@@ -57,7 +60,8 @@ typedef struct ProcessEnd {
 
 typedef struct LaunchRequest {
     Launcher launcher;
-    const char *name; /* of the microVM, after which its unit is called */
+    const char *helper; /* microvmd-exec: see helper_find() */
+    const char *name;   /* of the microVM, after which its unit is called */
     sd_id128_t generation;
     uint64_t stop_usec;       /* systemd: how long it has to end after SIGTERM, when its unit is stopped */
     char *const *argv;        /* argv[0] is the program, absolute */
@@ -70,9 +74,6 @@ typedef struct LaunchRequest {
     const UnitSettings *settings; /* systemd: further properties of the unit; NULL: none */
 } LaunchRequest;
 
-/* Where microvmd-exec is. -ELIBACC: nowhere. */
-int helper_find(char ret_path[static PATH_MAX]);
-
 typedef struct Launched {
     ProcessId id;
     sd_id128_t invocation; /* of its unit, systemd.exec(5), $INVOCATION_ID; null: it has none */
@@ -83,7 +84,7 @@ typedef int (*launch_prepared_fn)(const Launched *launched, void *userdata);
 /*
  * Starts the process. `prepared` is called between its creation and its first step as a hypervisor, to put it
  * on record; when it fails, or the daemon dies there, nothing has been run. After an error nothing is left.
- * Errors: -ELIBACC (microvmd-exec, which does it, is not where it was installed), -EBUSY (there is a unit of
+ * Errors: -ELIBACC (microvmd-exec, which does it, is not there), -EBUSY (there is a unit of
  * that name), -ENOENT, -EACCES, -ENOEXEC and others of execve(2) for the program; those of `prepared`. Where
  * these do not tell it, *ret_text gets one sentence, the caller's.
  */

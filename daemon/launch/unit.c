@@ -29,7 +29,6 @@ void unit_name(const char *microvm, char ret_name[static UNIT_NAME_SIZE])
 typedef struct UnitStart {
     const LaunchRequest *request;
     int stream;
-    const char *helper;
     char unit[UNIT_NAME_SIZE];
     bool taken; /* there is one of that name */
 } UnitStart;
@@ -61,7 +60,7 @@ static int append_process(sd_bus_message *call, const UnitStart *start)
     return sd_bus_message_append(call, "(sv)(sv)(sv)(sv)", "StandardInputFileDescriptor", "h", start->stream,
                                  "StandardOutputFileDescriptor", "h", start->request->output,
                                  "StandardErrorFileDescriptor", "h", start->request->output, "ExecStart",
-                                 "a(sasb)", 1, start->helper, 1, start->helper, false);
+                                 "a(sasb)", 1, start->request->helper, 1, start->request->helper, false);
 }
 
 /* The one call that a start costs. The message has copies of the descriptors, so it must not outlive it: a
@@ -157,13 +156,10 @@ static int make_room(UnitStart *start, char **ret_text)
 
 int unit_start(const LaunchRequest *request, int stream, char **ret_text)
 {
-    char helper[PATH_MAX];
-    UnitStart start = {.request = request, .stream = stream, .helper = helper};
+    UnitStart start = {.request = request, .stream = stream};
     _cleanup_free_ char *text = NULL;
-    int r = helper_find(helper);
+    int r;
 
-    if (r < 0)
-        return r;
     unit_name(request->name, start.unit);
     r = systemd_call(call_start, &start, &text);
     if (r < 0 && start.taken) {

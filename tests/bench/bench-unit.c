@@ -267,8 +267,9 @@ int main(int argc, char *argv[])
     bool kvm = streq(getenv("MICROVMD_BENCH_ACCEL"), "kvm");
     VmSpec *spec = NULL;
     Bench bench = {0};
-    char **system, *text;
+    SandboxHost host = {0};
     struct stat st;
+    char *text;
     size_t size;
     uid_t uid;
     int r = 0;
@@ -280,22 +281,21 @@ int main(int argc, char *argv[])
     }
     uid = (uid_t)strtoul(argv[3], NULL, 10);
     bench.argv = argv + 7;
+    host.helper = bench.argv[0];
+    if (kvm && stat("/dev/kvm", &st) == 0)
+        host.kvm_group = st.st_gid;
     check(argv[6], read_file(argv[6], SPEC_FILE_MAX, &text, &size));
     if (vm_spec_parse("bench", NULL, text, size, &context, &problems, &spec) < 0)
         die(problems.count > 0 ? problems.items[0].text : argv[6], -EBADMSG);
-    check(ROOT, sandbox_root_make(ROOT, &system));
-    check("settings",
-          sandbox_settings(&(SandboxRequest){.spec = spec,
-                                             .accel = kvm ? ACCEL_KVM : ACCEL_TCG,
-                                             .uid = uid,
-                                             .kvm_group = kvm && stat("/dev/kvm", &st) == 0 ? st.st_gid : uid,
-                                             .root = ROOT,
-                                             .system = system,
-                                             .program = bench.argv[0],
-                                             .helper = bench.argv[0],
-                                             .runtime_dir = argv[4],
-                                             .console_log = argv[5]},
-                           &bench.all));
+    check(ROOT, sandbox_root_make(ROOT, &host.system));
+    check("settings", sandbox_settings(&(SandboxRequest){.spec = spec,
+                                                         .accel = kvm ? ACCEL_KVM : ACCEL_TCG,
+                                                         .uid = uid,
+                                                         .host = &host,
+                                                         .program = bench.argv[0],
+                                                         .runtime_dir = argv[4],
+                                                         .console_log = argv[5]},
+                                       &bench.all));
     check("the system bus", sd_bus_open_system(&bench.bus));
     if (streq(argv[1], "measure"))
         measure(&bench, strtoul(argv[2], NULL, 10));
@@ -305,7 +305,7 @@ int main(int argc, char *argv[])
         r = start(&bench, argv[2], &bench.all, STDIN_FILENO, STDOUT_FILENO);
     sd_bus_flush_close_unref(bench.bus);
     unit_settings_clear(&bench.all);
-    strv_free(system);
+    strv_free(host.system);
     vm_spec_unref(spec);
     free(text);
     return r < 0;

@@ -37,8 +37,12 @@ static int die(const Launched *launched, void *userdata)
 static int launch_request(const LaunchRequest *request, launch_prepared_fn prepared, void *userdata,
                           Launched *ret, int *ret_pidfd)
 {
+    LaunchRequest complete = *request;
     char *text = NULL;
-    int r = launch_process(request, prepared, userdata, ret, ret_pidfd, &text);
+    int r;
+
+    complete.helper = BINARY_DIR "/microvmd-exec";
+    r = launch_process(&complete, prepared, userdata, ret, ret_pidfd, &text);
 
     assert_null(text); /* the number says it all */
     return r;
@@ -212,28 +216,43 @@ static void test_asker_dies(void **context)
 /* Something else than microvmd-exec, which says nothing, or is nobody. */
 static void test_no_hello(void **context)
 {
-    static const char *const scripts[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\necho nonsense >&0\n"};
+    static const char *const scripts[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\necho nonsense >&0\n", NULL};
     Scratch *scratch = *context;
     char *argv[] = {(char *)"/bin/true", NULL};
     int output = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
+    LaunchRequest request = {.argv = argv, .output = output};
     Launched launched;
 
-    setenv("MICROVMD_LIBEXECDIR", scratch->path, 1);
     for (size_t i = 0; i < ELEMENTSOF(scripts); i++) {
-        _cleanup_free_ char *text = NULL;
-        assert_int_equal(chmod(scratch_text(scratch, "microvmd-exec", scripts[i]), 0700), 0);
-        assert_true(launch_process(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &launched,
-                                   &pidfd, &text) < 0);
+        _cleanup_free_ char *helper = strdup(scratch_path(scratch, "microvmd-exec")), *text = NULL;
+        int r;
+        request.helper = helper;
+        if (scripts[i])
+            assert_int_equal(chmod(scratch_text(scratch, "microvmd-exec", scripts[i]), 0700), 0);
+        else
+            assert_int_equal(unlink(helper), 0);
+        r = launch_process(&request, nothing, NULL, &launched, &pidfd, &text);
+        assert_true(scripts[i] ? r < 0 : r == -ELIBACC);
         assert_non_null(strstr(text, "microvmd-exec"));
         assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left */
     }
-    assert_int_equal(unlink(scratch_path(scratch, "microvmd-exec")), 0);
-    assert_int_equal(
-        launch_request(&(LaunchRequest){.argv = argv, .output = output}, nothing, NULL, &launched, &pidfd),
-        -ELIBACC);
     assert_int_equal(pidfd, -EBADF);
-    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
     close(output);
+}
+
+static void test_where_helper_is(void **context)
+{
+    Scratch *scratch = *context;
+    _cleanup_free_ char *path = NULL, *none = NULL, *text = NULL;
+
+    setenv("MICROVMD_LIBEXECDIR", scratch->path, 1);
+    assert_int_equal(helper_find(&none, &text), -ELIBACC);
+    assert_null(none);
+    assert_non_null(strstr(text, "microvmd-exec"));
+    assert_int_equal(chmod(scratch_text(scratch, "microvmd-exec", "#!/bin/true\n"), 0700), 0);
+    assert_int_equal(helper_find(&path, &text), 0);
+    assert_string_equal(path, scratch_path(scratch, "microvmd-exec"));
+    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
 }
 
 /* Who says hello is told by the socket, not by what it says. */
@@ -403,6 +422,7 @@ int main(void)
         TEST(test_not_on_record),
         TEST(test_asker_dies),
         TEST(test_no_hello),
+        TEST(test_where_helper_is),
         TEST(test_who_it_is),
         TEST(test_choice),
         TEST(test_the_very_process),

@@ -21,16 +21,18 @@
 
 static const char *const system_directories[] = {"/usr", NULL};
 
+static SandboxHost host = {.helper = (char *)"/usr/libexec/microvmd/microvmd-exec",
+                           .root = (char *)"/run/microvmd/root",
+                           .system = (char **)system_directories,
+                           .kvm_group = 104};
+
 static SandboxRequest request_of(const VmSpec *spec)
 {
     return (SandboxRequest){.spec = spec,
                             .accel = spec->accel == ACCEL_KVM ? ACCEL_KVM : ACCEL_TCG,
                             .uid = 1900000007,
-                            .kvm_group = spec->accel == ACCEL_KVM ? 104 : 1900000007,
-                            .root = "/run/microvmd/root",
-                            .system = (char *const *)system_directories,
+                            .host = &host,
                             .program = "/usr/bin/qemu-system-x86_64",
-                            .helper = "/usr/libexec/microvmd/microvmd-exec",
                             .runtime_dir = "/run/microvmd/vm/web",
                             .console_log = "/var/lib/microvmd/vm/web/console.log"};
 }
@@ -237,13 +239,15 @@ static void test_limits(void **state)
 
 static void test_program(void **state)
 {
+    SandboxHost elsewhere = host;
     SandboxRequest request;
     Case c;
 
     case_load(&c, CASES "/plain.json");
     request = request_of(c.spec);
+    request.host = &elsewhere;
     request.program = "/opt/qemu/bin/qemu-system-x86_64";
-    request.helper = "/srv/build/microvmd-exec";
+    elsewhere.helper = (char *)"/srv/build/microvmd-exec";
     {
         _cleanup_free_ char *text = text_of(&request);
         assert_non_null(strstr(text, "\nBindReadOnlyPaths a(ssbt) /opt/qemu\n"));

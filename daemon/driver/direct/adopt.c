@@ -19,6 +19,8 @@ typedef struct Search {
     DirectDriver *driver; /* touched by the loop only */
     char *directory;      /* RUNTIME_DIR/vm */
     Launcher launcher;
+    char *root;
+    SandboxHost host;
     AccelFacts facts;
     Found *found;
     size_t n_found;
@@ -36,6 +38,8 @@ static void search_free(void *argument)
         safe_close(search->found[i].own_socket);
     }
     free(search->found);
+    sandbox_host_clear(&search->host);
+    free(search->root);
     free(search->directory);
     free(search);
 }
@@ -128,8 +132,11 @@ static void search_run(void *argument)
 {
     Search *search = argument;
     DIR *stream = opendir(search->directory);
+    _cleanup_free_ char *text = NULL;
     struct dirent *entry;
 
+    if (sandbox_host_look(search->root, &search->host, &text) < 0)
+        log_warning("No hypervisor can be started: %s.", text ? text : "out of memory");
     /* Each hypervisor's own user is let to /dev/kvm by its group, so what counts is whether we are. */
     accel_facts_read((HostUser){geteuid(), getegid()}, &search->facts);
     while (stream && (entry = readdir(stream))) {
@@ -192,6 +199,8 @@ static void search_done(void *argument)
     DirectDriver *driver = search->driver;
 
     driver->accel_facts = search->facts;
+    driver->host = search->host;
+    search->host = (SandboxHost){0};
     driver->online = true;
     direct_say(driver, &(DriverEvent){.type = DRIVER_ONLINE});
     for (size_t i = 0; i < search->n_found; i++)
@@ -212,7 +221,11 @@ int direct_adopt(DirectDriver *driver)
         return r;
     search->driver = driver;
     search->launcher = driver->launcher;
-    if (asprintf(&search->directory, "%s/vm", driver->runtime_dir) >= 0)
+    if (asprintf(&search->directory, "%s/vm", driver->runtime_dir) < 0)
+        search->directory = NULL;
+    if (driver->root)
+        search->root = strdup(driver->root);
+    if (search->directory && (search->root || !driver->root))
         r = workers_submit(driver->workers, &(Work){search_run, search_done, search_free, search});
     if (r < 0)
         search_free(search);

@@ -234,7 +234,10 @@ static Driver *direct_driver_free(Driver *base)
     workers_stop(driver->workers, GRACE_USEC);
     while (driver->runs)
         direct_run_free(driver->runs);
+    programs_free(driver->programs);
+    sandbox_host_clear(&driver->host);
     sd_event_unref(driver->event);
+    free(driver->root);
     free(driver->state_dir);
     free(driver->runtime_dir);
     free(driver->uid_dir);
@@ -256,6 +259,18 @@ const DriverOps direct_driver_ops = {
     .free = direct_driver_free,
 };
 
+/* What is to be run is known before anybody asks for it. */
+static int find_programs(DirectDriver *driver)
+{
+    const char *path = getenv("PATH");
+    int r = programs_new(driver->event, path ? path : "/usr/local/bin:/usr/bin:/bin", &driver->programs);
+
+    for (size_t i = 0; i < ELEMENTSOF(recipes) && r >= 0; i++)
+        if (recipes[i]->program)
+            (void)programs_find(driver->programs, recipes[i]->program);
+    return r;
+}
+
 int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
 {
     DirectDriver *driver = calloc(1, sizeof(*driver));
@@ -274,7 +289,11 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     driver->runtime_dir = strdup(setup->runtime_dir);
     if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)
         driver->uid_dir = NULL;
+    if (driver->launcher == LAUNCHER_SYSTEMD && asprintf(&driver->root, "%s/root", setup->runtime_dir) < 0)
+        driver->uid_dir = NULL;
     if (driver->state_dir && driver->runtime_dir && driver->uid_dir)
+        r = find_programs(driver);
+    if (r >= 0)
         r = workers_new(driver->event, "direct", THREADS, &driver->workers);
     if (r >= 0)
         r = direct_adopt(driver);

@@ -8,8 +8,10 @@
 #include "base/worker.h"
 #include "driver/direct/agent.h"
 #include "driver/direct/direct-driver.h"
+#include "driver/direct/programs.h"
 #include "driver/direct/qmp-share.h"
 #include "driver/direct/recipe.h"
+#include "driver/direct/sandbox.h"
 #include "launch/unit.h"
 
 typedef struct DirectDriver DirectDriver;
@@ -66,6 +68,10 @@ struct DirectDriver {
     Workers *workers;
     bool online; /* what earlier daemons left has been told */
     AccelFacts accel_facts;
+    /* What a start has to know, looked up ahead of it. */
+    Programs *programs;
+    SandboxHost host; /* nothing, if it could not be looked up: each start tries to, then */
+    char *root;       /* of sandboxes; NULL: there are none */
     Run *runs;
 };
 

@@ -75,7 +75,7 @@ static bool is_apart(const VmSpec *spec)
 static void put_user(const SandboxRequest *request, UnitSettings *settings)
 {
     _cleanup_free_ char *user = say("%" PRIu32, (uint32_t)request->uid);
-    _cleanup_free_ char *group = say("%" PRIu32, (uint32_t)request->kvm_group);
+    _cleanup_free_ char *group = say("%" PRIu32, (uint32_t)request->host->kvm_group);
 
     if (!user || !group) {
         settings->oom = true;
@@ -85,7 +85,7 @@ static void put_user(const SandboxRequest *request, UnitSettings *settings)
     flag(settings, "DynamicUser");
     word(settings, "User", user);
     word(settings, "Group", user);
-    if (request->kvm_group != request->uid)
+    if (request->accel == ACCEL_KVM)
         words(settings, "SupplementaryGroups", group);
     unit_settings_add(settings, "CapabilityBoundingSet", "t", 0, NULL);
     unit_settings_add(settings, "AmbientCapabilities", "t", 0, NULL);
@@ -110,8 +110,8 @@ static bool is_below(const char *path, const char *directory)
 
 static bool is_visible(const SandboxRequest *request, const char *path)
 {
-    for (size_t i = 0; request->system[i]; i++)
-        if (is_below(path, request->system[i]))
+    for (size_t i = 0; request->host->system[i]; i++)
+        if (is_below(path, request->host->system[i]))
             return true;
     return false;
 }
@@ -226,9 +226,9 @@ static bool has_homes(const UnitSettings *settings)
 static void put_filesystem(const SandboxRequest *request, UnitSettings *settings, bool network)
 {
     settings->group = "filesystem";
-    word(settings, "RootDirectory", request->root);
-    for (size_t i = 0; request->system[i]; i++)
-        mounted(settings, false, request->system[i]);
+    word(settings, "RootDirectory", request->host->root);
+    for (size_t i = 0; request->host->system[i]; i++)
+        mounted(settings, false, request->host->system[i]);
     mounted_if_there(settings, false, "/etc/ld.so.cache");
     if (network)
         mounted_if_there(settings, false, "/etc/resolv.conf"); /* QEMU's user networking asks those */
@@ -236,8 +236,8 @@ static void put_filesystem(const SandboxRequest *request, UnitSettings *settings
     if (request->console_log)
         mounted(settings, true, request->console_log);
     put_program(request, settings, request->program);
-    if (!is_visible(request, request->helper))
-        mounted(settings, false, request->helper);
+    if (!is_visible(request, request->host->helper))
+        mounted(settings, false, request->host->helper);
     put_shares(request->spec, settings);
     put_covers(request, settings);
     hide_places(request, settings);

@@ -3,20 +3,38 @@
 #ifndef DRIVER_DIRECT_SANDBOX_H
 #define DRIVER_DIRECT_SANDBOX_H
 
-#include "launch/unit-settings.h"
+#include "launch/launch.h"
 #include "spec/spec.h"
 
 #include <sys/types.h>
 
+/* What is the same for all of them on this host. */
+typedef struct SandboxHost {
+    char *helper;    /* microvmd-exec, which executes hypervisors */
+    char *root;      /* see sandbox_root_make(); NULL: there are no sandboxes */
+    char **system;   /* likewise */
+    gid_t kvm_group; /* which may open /dev/kvm */
+} SandboxHost;
+
+/*
+ * Makes the root directory of all sandboxes, unless it is there: empty, with links where the host has some
+ * (/lib, which is in /usr). Returns in *ret_system, the caller's, the directories of the host that programs
+ * and libraries are in: these are mounted there.
+ */
+int sandbox_root_make(const char *path, char ***ret_system);
+
+/* Looks for all that. Negative errno, with one sentence in *ret_text, the caller's. Blocks. */
+int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text);
+/* -ENOMEM */
+int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy);
+void sandbox_host_clear(SandboxHost *host);
+
 typedef struct SandboxRequest {
     const VmSpec *spec;
-    Accel accel;             /* ACCEL_KVM or ACCEL_TCG */
-    uid_t uid;               /* whom it runs as, with the group of that number */
-    gid_t kvm_group;         /* which may open /dev/kvm; `uid`: none that it needs */
-    const char *root;        /* see sandbox_root_make() */
-    char *const *system;     /* likewise */
+    Accel accel; /* ACCEL_KVM or ACCEL_TCG */
+    uid_t uid;   /* whom it runs as, with the group of that number */
+    const SandboxHost *host;
     const char *program;     /* the hypervisor, absolute, as it is executed */
-    const char *helper;      /* microvmd-exec, which executes it */
     const char *runtime_dir; /* of this microVM: its kernel, initrd and credentials are there */
     const char *console_log; /* file that it appends to, or NULL */
 } SandboxRequest;
@@ -26,12 +44,5 @@ typedef struct SandboxRequest {
  * switches off by sandbox.* is left out. -ENOMEM.
  */
 int sandbox_settings(const SandboxRequest *request, UnitSettings *settings);
-
-/*
- * Makes the root directory of all sandboxes, unless it is there: empty, with links where the host has some
- * (/lib, which is in /usr). Returns in *ret_system, the caller's, the directories of the host that programs
- * and libraries are in: these are mounted there.
- */
-int sandbox_root_make(const char *path, char ***ret_system);
 
 #endif

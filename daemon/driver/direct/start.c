@@ -6,7 +6,6 @@
 #include "base/fault.h"
 #include "base/say.h"
 #include "base/strv.h"
-#include "driver/direct/sandbox.h"
 #include "launch/uid.h"
 
 #include <fcntl.h>
@@ -20,7 +19,9 @@ struct Start {
     sd_id128_t generation;
     Accel accel;
     VmSpec *spec;
-    char *state_dir, *runtime_dir, *uid_dir, *console_log, *root;
+    char *state_dir, *runtime_dir, *uid_dir, *console_log;
+    char *root; /* of sandboxes; NULL: there are none */
+    SandboxHost host;
     char **owned;                /* private copies, which become the hypervisor's; ends with NULL */
     const char *kernel, *initrd; /* among them; NULL: none */
     uid_t first_uid;
@@ -44,6 +45,7 @@ void direct_start_free(void *argument)
     free(start->owned);
     vm_spec_unref(start->spec);
     command_clear(&start->command);
+    sandbox_host_clear(&start->host);
     safe_close(start->pidfd);
     safe_close(start->control);
     safe_close(start->own_socket);
@@ -193,13 +195,6 @@ static int put_on_record(const Launched *launched, void *userdata)
                          .accel = start->accel});
 }
 
-static gid_t kvm_group(Accel accel, gid_t otherwise)
-{
-    struct stat st;
-
-    return accel == ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : otherwise;
-}
-
 /* It listens already, though nobody serves it yet. */
 static int connect_control(Start *start, const LaunchRequest *request)
 {
@@ -214,29 +209,15 @@ static int connect_control(Start *start, const LaunchRequest *request)
 }
 
 /* What its unit is like. Without systemd there is none. */
-static int set_up_unit(Start *start, uid_t uid, UnitSettings *settings)
+static int set_up_unit(const Start *start, uid_t uid, UnitSettings *settings)
 {
-    _cleanup_strv_ char **system = NULL;
-    char helper[PATH_MAX];
-    int r;
-
     if (start->launcher != LAUNCHER_SYSTEMD)
         return 0;
-    r = helper_find(helper);
-    if (r < 0)
-        return r;
-    r = sandbox_root_make(start->root, &system);
-    if (r < 0)
-        return say_why(&start->text, r, "the root directory of its sandbox, %s, can't be made: %s",
-                       start->root, strerror(-r));
     return sandbox_settings(&(SandboxRequest){.spec = start->spec,
                                               .accel = start->accel,
                                               .uid = uid,
-                                              .kvm_group = kvm_group(start->accel, uid),
-                                              .root = start->root,
-                                              .system = system,
+                                              .host = &start->host,
                                               .program = start->command.argv[0],
-                                              .helper = helper,
                                               .runtime_dir = start->runtime_dir,
                                               .console_log = start->console_log},
                             settings);
@@ -266,6 +247,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
     if (start->command.oom)
         return -ENOMEM;
     request = (LaunchRequest){.launcher = start->launcher,
+                              .helper = start->host.helper,
                               .name = start->name,
                               .generation = start->generation,
                               .stop_usec = start->spec->stop_timeout_usec,
@@ -276,7 +258,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .output = recipe->prints_console ? console : output,
                               .uid = uid,
                               .gid = uid,
-                              .extra_gid = kvm_group(start->accel, uid),
+                              .extra_gid = start->accel == ACCEL_KVM ? start->host.kvm_group : uid,
                               .settings = &settings};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
     fault_point("after the launch");
@@ -284,44 +266,25 @@ static int launch(Start *start, const int *fds, uid_t uid)
         r = connect_control(start, &request);
     if (r < 0 && start->text)
         return r;
-    if (r == -ELIBACC)
-        return say_why(&start->text, r,
-                       "microvmd-exec, a part of microvmd, is missing; install microvmd again");
     return r < 0 ? say_why(&start->text, r, "%s can't be executed: %s", start->command.argv[0], strerror(-r))
                  : 0;
 }
 
-/* Where the program is, as execvp(3) would find it: what executes it looks nowhere. */
-static int find_program(Start *start)
+/* What there is to be known ahead of a start. */
+static int know_places(Start *start)
 {
-    _cleanup_free_ char *directories = NULL;
-    const char *given = getenv("PATH");
-    char **program = &start->command.argv[0], *rest, *directory;
+    const char *path = getenv("PATH");
 
-    if (**program == '/')
-        return 0;
-    directories = strdup(given ? given : "/usr/local/bin:/usr/bin:/bin");
-    rest = directories;
-    while (rest && (directory = strsep(&rest, ":"))) {
-        _cleanup_free_ char *path = NULL;
-        if (asprintf(&path, "%s/%s", directory, *program) < 0) {
-            path = NULL;
-            return -ENOMEM;
-        }
-        if (directory[0] == '/' && access(path, X_OK) == 0) {
-            free(*program);
-            *program = TAKE_PTR(path);
-            return 0;
-        }
-    }
-    return say_why(&start->text, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)",
-                   *program, given ? given : "");
+    if (start->command.argv[0][0] != '/')
+        return say_why(&start->text, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)",
+                       start->command.argv[0], path ? path : "");
+    return start->host.helper ? 0 : sandbox_host_look(start->root, &start->host, &start->text);
 }
 
 static int open_and_launch(Start *start, int *fds)
 {
     uid_t uid = 0;
-    int r = find_program(start);
+    int r = know_places(start);
 
     if (r < 0)
         return r;
@@ -408,7 +371,8 @@ static int copy_request(Start *start, const StartRequest *request)
     start->uid_dir = strdup(start->driver->uid_dir);
     if (!start->owned || !start->name || !start->state_dir || !start->console_log || !start->uid_dir ||
         asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0 ||
-        asprintf(&start->root, "%s/root", start->driver->runtime_dir) < 0)
+        (start->driver->root && !(start->root = strdup(start->driver->root))) ||
+        (start->driver->host.helper && sandbox_host_copy(&start->driver->host, &start->host) < 0))
         return -ENOMEM;
     if (request->kernel && !(start->kernel = start->owned[n++] = strdup(request->kernel)))
         return -ENOMEM;
@@ -418,6 +382,14 @@ static int copy_request(Start *start, const StartRequest *request)
         if (!(start->owned[n++] = strdup(request->credentials[i])))
             return -ENOMEM;
     return 0;
+}
+
+/* What executes it looks nowhere. */
+static int set_program(Start *start, const char *name)
+{
+    const char *path = name ? programs_find(start->driver->programs, name) : NULL;
+
+    return path ? free_and_strdup(&start->command.argv[0], path) : 0;
 }
 
 static int start_new(Run *run, const StartRequest *request, Start **ret_start)
@@ -440,7 +412,7 @@ static int start_new(Run *run, const StartRequest *request, Start **ret_start)
     r = copy_request(start, request);
     if (r >= 0)
         r = recipe->render(request, &start->command);
-    if (r >= 0 && start->command.oom)
+    if (r >= 0 && (start->command.oom || set_program(start, recipe->program) < 0))
         r = -ENOMEM;
     if (r < 0) {
         direct_start_free(start);

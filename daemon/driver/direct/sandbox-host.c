@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 
 /* Where distributions have programs, what belongs to them, and libraries. */
-static const char *const candidates[] = {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix/store", "/gnu/store"};
+static const char *const candidates[] = {"/usr",   "/bin",       "/sbin",     "/lib",
+                                         "/lib64", "/nix/store", "/gnu/store"};
 
 /* Never removed again: what is mounted in there, in a sandbox that runs, would be unmounted by that. */
 static int make_place(const char *root, const char *directory, bool *ret_link)
@@ -44,5 +45,50 @@ int sandbox_root_make(const char *path, char ***ret_system)
     if (r < 0)
         return r;
     *ret_system = TAKE_PTR(system);
+    return 0;
+}
+
+void sandbox_host_clear(SandboxHost *host)
+{
+    free(host->helper);
+    free(host->root);
+    strv_free(host->system);
+    *host = (SandboxHost){0};
+}
+
+int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy)
+{
+    SandboxHost copy = {.helper = strdup(host->helper),
+                        .root = host->root ? strdup(host->root) : NULL,
+                        .system = strv_copy(host->system),
+                        .kvm_group = host->kvm_group};
+
+    if (!copy.helper || !copy.system || (host->root && !copy.root)) {
+        sandbox_host_clear(&copy);
+        return -ENOMEM;
+    }
+    *ret_copy = copy;
+    return 0;
+}
+
+int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text)
+{
+    _cleanup_(sandbox_host_clear)
+    SandboxHost host = {0};
+    struct stat st;
+    int r = helper_find(&host.helper, ret_text);
+
+    if (r < 0)
+        return r;
+    if (stat("/dev/kvm", &st) == 0)
+        host.kvm_group = st.st_gid;
+    if (root && !(host.root = strdup(root)))
+        return -ENOMEM;
+    r = root ? sandbox_root_make(root, &host.system) : 0;
+    if (r < 0)
+        return say_why(ret_text, r, "the root directory of its sandbox, %s, can't be made: %s", root,
+                       strerror(-r));
+    *ret_host = host;
+    host = (SandboxHost){0};
     return 0;
 }
