@@ -49,6 +49,7 @@ static void call_free(void *argument)
         virConnectClose(call->connection);
     domain_facts_clear(&call->facts);
     free(call->name);
+    free(call->uuid);
     free(call->xml);
     free(call->fallback_xml);
     free(call->pid_directory);
@@ -353,7 +354,7 @@ int call_submit_memory(Run *run, uint64_t bytes)
     return submit_or_queue(call, run);
 }
 
-int call_submit_start(Run *run, char *xml, char *fallback_xml)
+int call_submit_start(Run *run, const char *uuid, char *xml, char *fallback_xml)
 {
     Call *call = run->driver->online ? call_new(run, CALL_START) : NULL;
 
@@ -364,5 +365,10 @@ int call_submit_start(Run *run, char *xml, char *fallback_xml)
     }
     call->xml = xml;
     call->fallback_xml = fallback_xml;
+    call->uuid = strdup(uuid);
+    if (!call->uuid) {
+        call_free(call);
+        return -ENOMEM;
+    }
     return submit_or_queue(call, run);
 }

@@ -165,7 +165,7 @@ static int start(Driver *base, const StartRequest *request)
     if (!run)
         return -ENOMEM;
     run->starting = true;
-    r = call_submit_start(run, TAKE_PTR(xml), TAKE_PTR(fallback));
+    r = call_submit_start(run, request->spec->machine_id, TAKE_PTR(xml), TAKE_PTR(fallback));
     if (r < 0)
         run_free(run);
     return r;

@@ -88,7 +88,7 @@ struct Call {
     virConnectPtr connection; /* a reference of its own */
     char *name;
     sd_id128_t generation;
-    char *xml;           /* CALL_START */
+    char *uuid, *xml;    /* CALL_START */
     uint64_t memory_kib; /* CALL_SET_MEMORY */
     char *fallback_xml;  /* or NULL: without the CPU feature that some hosts' KVM refuses */
     char *pid_directory;
@@ -170,7 +170,7 @@ void libvirt_run_ended(Run *run);
 /* calls.c */
 int call_submit(Run *run, CallKind kind);
 int call_submit_memory(Run *run, uint64_t bytes);
-int call_submit_start(Run *run, char *xml, char *fallback_xml); /* takes both */
+int call_submit_start(Run *run, const char *uuid, char *xml, char *fallback_xml); /* takes both XML */
 void call_forget_queue(Run *run);
 void call_fail_queue(Run *run, const char *why); /* the same, and says so */
 /*

@@ -9,7 +9,9 @@
 
 enum {
     AGENT_ANSWER_SEC = 2, /* for it to say no */
+    REMOVAL_TRIES = 1000,
 };
+static const struct timespec removal_pause = {.tv_nsec = 5000000};
 
 char *libvirt_error_text(void)
 {
@@ -143,9 +145,47 @@ static int start_failed(Call *call)
     return r;
 }
 
+static int check_uuid_free(Call *call)
+{
+    virDomainPtr twin = virDomainLookupByUUIDString(call->connection, call->uuid);
+
+    if (!twin)
+        return 0;
+    if (asprintf(&call->text,
+                 "libvirt has a domain \"%s\" of the same UUID; give this microVM another \"machineId\"",
+                 virDomainGetName(twin)) < 0)
+        call->text = NULL;
+    virDomainFree(twin);
+    return -EBUSY;
+}
+
+static bool is_taken(void)
+{
+    return virGetLastErrorCode() == VIR_ERR_OPERATION_FAILED && virGetLastErrorDomain() == VIR_FROM_DOMAIN;
+}
+
+/*
+ * A former run that libvirt is about to forget is hidden from lookups already, but in the way still ("is
+ * already being removed", virDomainObjListAddObjLocked()); when it is gone is told to nobody. A restart comes
+ * at that very moment.
+ */
+static int create(Call *call, virDomainPtr *ret_domain)
+{
+    for (unsigned n = 0;; n++) {
+        int r;
+        *ret_domain = virDomainCreateXML(call->connection, call->xml, 0);
+        if (*ret_domain || !is_taken() || n == REMOVAL_TRIES)
+            return 0;
+        r = check_uuid_free(call);
+        if (r < 0)
+            return r;
+        nanosleep(&removal_pause, NULL);
+    }
+}
+
 static int run_start(Call *call)
 {
-    virDomainPtr domain;
+    virDomainPtr domain = NULL;
     uint64_t before;
     int r;
 
@@ -153,7 +193,9 @@ static int run_start(Call *call)
     if (r < 0)
         return r;
     before = now_usec(CLOCK_MONOTONIC);
-    domain = virDomainCreateXML(call->connection, call->xml, 0);
+    r = create(call, &domain);
+    if (r < 0)
+        return r;
     /* QEMU aborts where its CPU has an MSR that the host's KVM refuses: seen with 0x10a on hosts that are
      * guests. */
     if (!domain && call->fallback_xml && strstr(virGetLastErrorMessage(), "failed to set MSR 0x10a")) {
