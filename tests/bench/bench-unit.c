@@ -282,6 +282,7 @@ int main(int argc, char *argv[])
     uid = (uid_t)strtoul(argv[3], NULL, 10);
     bench.argv = argv + 7;
     host.helper = bench.argv[0];
+    host.root = (char *)ROOT;
     if (kvm && stat("/dev/kvm", &st) == 0)
         host.kvm_group = st.st_gid;
     check(argv[6], read_file(argv[6], SPEC_FILE_MAX, &text, &size));
