@@ -302,8 +302,8 @@ char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz)
 
     if (!stream)
         return NULL;
-    if (spec->qemu_serial_console)
-        fputs("console=ttyS0 ", stream);
+    if (spec->qemu_serial_console) /* that of "virt" is a PL011 */
+        fputs(spec->qemu_machine == QEMU_MACHINE_VIRT ? "console=ttyAMA0 " : "console=ttyS0 ", stream);
     fputs("reboot=t panic=-1", stream);
     if (spec->n_volumes > 0 && !spec->initrd && !has_param(spec, "root="))
         fputs(spec->volumes[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw", stream);

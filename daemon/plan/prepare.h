@@ -76,11 +76,11 @@ void plan_undo(const Plan *plan);
 void plan_stock_up(const Plan *plan);
 
 /*
- * Kernel command line: the defaults (console=ttyS0 where there is such a console), root= where there is a
- * volume and nothing else says it, the definition's own. `emulated_tsc_khz`: not 0 under TCG on x86. Linux is
- * then told how fast the time stamp counter counts, because on QEMU's machine "microvm" nothing but that
- * counter can start its timer tick (hardware-reduced ACPI: no legacy interrupts), and measuring it fails on a
- * busy host: the guest would hang before its first tick.
+ * Kernel command line: the defaults (console= where there is a serial one: ttyS0, of "virt" ttyAMA0), root=
+ * where there is a volume and nothing else says it, the definition's own. `emulated_tsc_khz`: not 0 under TCG
+ * on x86. Linux is then told how fast the time stamp counter counts, because on QEMU's machine "microvm"
+ * nothing but that counter can start its timer tick (hardware-reduced ACPI: no legacy interrupts), and
+ * measuring it fails on a busy host: the guest would hang before its first tick.
  */
 char *kernel_command_line(const VmSpec *spec, uint64_t emulated_tsc_khz);
 

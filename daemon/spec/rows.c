@@ -144,8 +144,9 @@ static const KeyRow vm_rows[] = {
      .take = take_absolute, .doc = "MicroVM.nix's name of initrd."},
     {.key = "kernelParams", .type = KEY_STRINGS, LIST(VmSpec, kernel_params), .maximum = 1024,
      .take = take_kernel_param,
-     .doc = "More kernel parameters, one an entry, after \"console=ttyS0 reboot=t panic=-1\" and, where "
-            "there are volumes but neither an initrd nor a root= parameter, \"root=/dev/vda rw\"."},
+     .doc = "More kernel parameters, one an entry, after \"console=ttyS0 reboot=t panic=-1\" (ttyAMA0 "
+            "on \"virt\") and, where there are volumes but neither an initrd nor a root= parameter, "
+            "\"root=/dev/vda rw\"."},
 
     /* --- devices --- */
     {.key = "volumes", .type = KEY_OBJECTS, LIST(VmSpec, volumes), .maximum = 64, .items = &volume_table,

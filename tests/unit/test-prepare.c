@@ -136,6 +136,11 @@ static void test_command_line(void **context)
 
     assert_string_equal(line, "console=ttyS0 reboot=t panic=-1 hostname=web-1");
     free(line);
+    spec.qemu_machine = QEMU_MACHINE_VIRT; /* with another name a guest for aarch64 is silent */
+    line = kernel_command_line(&spec, 0);
+    assert_string_equal(line, "console=ttyAMA0 reboot=t panic=-1 hostname=web-1");
+    free(line);
+    spec.qemu_machine = QEMU_MACHINE_MICROVM;
     spec.qemu_serial_console = false; /* there is no ttyS0 to talk to */
     spec.volumes = &volume;
     spec.n_volumes = 1;
