@@ -253,6 +253,20 @@ static void point_at_files(Case *c, Scratch *scratch, char paths[4][600])
             free_and_strdup(&c->credentials[i], scratch_text(scratch, "credential, string=x", "secret")), 0);
 }
 
+/* Which QEMU is for the machine; NULL: it is not there. */
+static const char *qemu_for(const VmSpec *spec)
+{
+    static const char *const of_aarch64[] = {"/usr/bin/qemu-system-aarch64",
+                                             "/usr/local/bin/qemu-system-aarch64"};
+
+    if (spec->qemu_machine != QEMU_MACHINE_VIRT)
+        return "qemu-system-x86_64";
+    for (size_t i = 0; i < ELEMENTSOF(of_aarch64); i++)
+        if (access(of_aarch64[i], X_OK) == 0)
+            return of_aarch64[i];
+    return NULL;
+}
+
 static void try_case(const char *path, void *userdata)
 {
     Scratch *scratch = userdata;
@@ -261,12 +275,15 @@ static void try_case(const char *path, void *userdata)
     _cleanup_free_ char *errors = NULL;
     char paths[4][600], answers[65536];
     siginfo_t end = {0};
+    const char *qemu;
     size_t size;
     pid_t pid;
     Case c;
 
     case_load(&c, path);
-    if (c.spec->qemu_machine == QEMU_MACHINE_VIRT) {
+    qemu = qemu_for(c.spec);
+    if (!qemu) {
+        print_message("# %s: not tried, there is no qemu-system-aarch64\n", strrchr(path, '/') + 1);
         case_clear(&c);
         return;
     }
@@ -274,6 +291,7 @@ static void try_case(const char *path, void *userdata)
     point_at_files(&c, scratch, paths);
     c.request.accel = ACCEL_TCG;
     assert_int_equal(recipe_qemu.render(&c.request, &command), 0);
+    assert_int_equal(free_and_strdup(&command.argv[0], qemu), 0);
     command_add(&command, "-S");
     pid = launch(scratch, c.spec, &command);
     converse(scratch, answers, sizeof(answers));
