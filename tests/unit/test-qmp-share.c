@@ -390,6 +390,28 @@ static void test_leaves(void **context)
     assert_hears(world, client, "{\"return\": 7}\r\n");
 }
 
+/* As many as there may be leave, of whom none is answered: that takes no place away from others. */
+static void test_leave_unanswered(void **context)
+{
+    World *world = *context;
+    int client;
+
+    for (size_t i = 0; i < 16; i++) {
+        client = join(world);
+        says(world, client, "{\"execute\": \"query-a\"}");
+        if (i % 2) /* it may have closed its own side before */
+            assert_int_equal(shutdown(client, SHUT_WR), 0);
+        run(world);
+    }
+    for (size_t i = 0; i < 16; i++)
+        world->clients[i] = safe_close(world->clients[i]);
+    run(world);
+    client = join(world);
+    says(world, client, "{\"execute\": \"query-b\"}");
+    says(world, world->qemu, "{\"return\": 7, \"id\": 2}\n{\"return\": 8, \"id\": 18}\n");
+    assert_hears(world, client, "{\"return\": 8}\r\n");
+}
+
 static void test_qemu_ends(void **context)
 {
     World *world = *context;
@@ -463,13 +485,21 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_each_negotiates),   TEST(test_answers_find_their_client),
-        TEST(test_events_are_copied), TEST(test_pipelined_and_cut),
-        TEST(test_half_closed),       TEST(test_large_answer),
-        TEST(test_garbage),           TEST(test_no_end),
-        TEST(test_does_not_read),     TEST(test_asks_and_does_not_read),
-        TEST(test_too_many_clients),  TEST(test_leaves),
-        TEST(test_qemu_ends),         TEST(test_calls),
+        TEST(test_each_negotiates),
+        TEST(test_answers_find_their_client),
+        TEST(test_events_are_copied),
+        TEST(test_pipelined_and_cut),
+        TEST(test_half_closed),
+        TEST(test_large_answer),
+        TEST(test_garbage),
+        TEST(test_no_end),
+        TEST(test_does_not_read),
+        TEST(test_asks_and_does_not_read),
+        TEST(test_too_many_clients),
+        TEST(test_leaves),
+        TEST(test_leave_unanswered),
+        TEST(test_qemu_ends),
+        TEST(test_calls),
         TEST(test_many_calls),
     };
 

@@ -88,14 +88,13 @@ static void relay_free(Relay *relay)
 
 /* --- what a client is told --- */
 
-/* Who has something to read, or waits, is not listened to; who has not, is. */
+/* Who has something to read, or waits, is not listened to; who has not, is. That one has gone is told in any
+ * case. */
 static void listen_or_not(Client *client)
 {
-    uint32_t events = client->output_size > 0 ? EPOLLOUT : EPOLLIN;
+    uint32_t events = client->output_size > 0 ? EPOLLOUT : client->waits ? 0 : EPOLLIN;
 
-    if (sd_event_source_set_io_events(client->io, events) < 0 ||
-        sd_event_source_set_enabled(client->io, client->waits && client->output_size == 0 ? SD_EVENT_OFF
-                                                                                          : SD_EVENT_ON) < 0)
+    if (sd_event_source_set_io_events(client->io, events) < 0)
         client->gone = true;
 }
 
@@ -368,6 +367,8 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
     if (client->output_size > 0) {
         write_some(client);
         take_commands(client);
+    } else if (client->waits) {
+        client->gone = true; /* nobody waits any more: its answer is dropped, its place is free */
     } else {
         read_some(client);
     }
