@@ -13,6 +13,8 @@ QUICK='"autostart": false, "driver": "direct", "restart": { "policy": "on-failur
 define web count "$QUICK"
 define off count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }'
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
+define frail count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "volumes": [{ "image": "a.img", "size": 1 }],
+    "credentialFiles": { "key": "/etc/hostname" }'
 define poweroff poweroff '"autostart": false, "driver": "direct"'
 mkdir -p "$HOST_ROOT/opt"
 cat >"$HOST_ROOT/opt/monitor" <<'END'
@@ -37,7 +39,18 @@ END
 chmod 755 "$HOST_ROOT/opt/stubborn"
 define stubborn '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/stubborn"] },
     "stop": { "timeout": 1 }'
+# One who may look, and no more.
+mkdir -p "$HOST_ROOT/etc/polkit-1/rules.d"
+cat >"$HOST_ROOT/etc/polkit-1/rules.d/40-carol.rules" <<'END'
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.microvm1.inspect" && subject.user == "carol")
+        return polkit.Result.YES;
+});
+END
+chmod 644 "$HOST_ROOT/etc/polkit-1/rules.d/40-carol.rules"
 host_boot || tap_bail "the throwaway host does not boot"
+host useradd --no-create-home carol
+host useradd --no-create-home alice
 host systemctl start microvmd.service || tap_bail "microvmd does not start"
 
 UNIT=microvmd-vm@web.service
@@ -79,6 +92,22 @@ test_start()
     wait_for 180 guest_said web 'count 1'
 }
 tap "a microVM is a unit of its own name" test_start
+
+test_qmp()
+{
+    local socket=/run/microvmd/vm/web/qmp.sock command
+    asks() { host_user "$1" microvmctl --no-ask-password qmp web "$2"; }
+    asks carol query-status | grep '"status": "running"'
+    for command in stop human-monitor-command qom-get query-sev-launch-measure x-query-jit; do
+        exits 77 asks carol "$command"
+    done
+    exits 77 asks alice query-status
+    is web State running
+    # Who may only ask by D-Bus does not come in beside it.
+    [ "$(host stat -c '%a %U' $socket)" = '600 root' ]
+    fails_with 'permission denied' host_user carol python3 -c "import socket; socket.socket(socket.AF_UNIX).connect('$socket')"
+}
+tap "QEMU's own protocol: to read for readers, the rest for who may define what reaches out" test_qmp
 
 test_outlives()
 {
@@ -318,6 +347,45 @@ test_died_in_between()
     done
 }
 tap "the daemon is killed at any instant of a start" test_died_in_between
+
+test_died_at_each_step()
+{
+    local n died=1 settled
+    # It comes again when it is told to.
+    host mkdir -p /run/systemd/system/microvmd.service.d
+    printf '[Service]\nRestart=no\n' | host tee /run/systemd/system/microvmd.service.d/stay.conf
+    host systemctl daemon-reload
+    is_dead_or_done() { ! host systemctl is-active -q microvmd.service || is frail State running; }
+    is_settled() { case $(prop frail State) in inactive | failed | running) ;; *) false ;; esac; }
+    for ((n = 1; died; n++)); do
+        host systemctl set-environment MICROVMD_FAULT="$n"
+        host systemctl restart microvmd.service || :
+        ctl --no-block start frail || :
+        wait_for 60 is_dead_or_done
+        died=
+        host systemctl is-active -q microvmd.service || died=1
+        host systemctl unset-environment MICROVMD_FAULT
+        host systemctl reset-failed microvmd.service || :
+        host systemctl restart microvmd.service
+        wait_for 60 is_settled
+        settled=$(prop frail State)
+        echo "$n ${died:+died, and then }$settled: $(prop frail StateReason)"
+        [ -n "$(prop frail StateReason)" ]
+        if [ "$settled" = running ]; then
+            [ "$(host pgrep -f guest=frail)" = "$(prop frail MainPID)" ]
+            ctl stop --force frail
+        else
+            not host pgrep -f guest=frail
+        fi
+        no_units
+        [ -z "$(host find /run/microvmd/vm/frail -mindepth 1 -not -name record.json)" ]
+        ctl leaks
+    done
+    host rm /run/systemd/system/microvmd.service.d/stay.conf
+    host systemctl daemon-reload
+    [ "$n" -gt 14 ] && [ "$settled" = running ]
+}
+tap "the daemon is killed at each step of a start" test_died_at_each_step
 
 test_systemd_executed_anew()
 {
