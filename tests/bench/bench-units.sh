@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # A start by the driver direct under systemd, sandbox on, beside the same unit (same properties, same arguments of QEMU) made by
-# bench-unit, and by systemd-run, each until QEMU says that the guest runs. In a throwaway host. Argument: rounds (20).
+# bench-unit, and by systemd-run, each until QEMU says that the guest runs; and beside virsh create of the same machine, which
+# returns then. In a throwaway host. Argument: rounds (20).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=../system/host.sh
@@ -14,6 +15,7 @@ export MICROVMD_BUILD MICROVMD_GUEST
 host_make || exit 1
 microvmd_install
 define web '' '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "readiness": { "type": "none" }'
+define other '' '"autostart": false, "driver": "libvirt", "restart": { "policy": "no" }, "readiness": { "type": "none" }'
 mkdir -p "$HOST_ROOT/etc/systemd/system/microvmd.service.d"
 printf '[Service]\nEnvironment=MICROVMD_LOG_LEVEL=debug\n' >"$HOST_ROOT/etc/systemd/system/microvmd.service.d/debug.conf"
 host_boot && host systemctl start microvmd.service || { echo "no throwaway host" >&2; exit 1; }
@@ -41,6 +43,17 @@ host cp "/run/systemd/transient/$UNIT" /run/bench.service
 host sed -i -e 's,/vm/web/,/vm/bench/,g' -e 's,/vm/web:,/vm/bench:,g' -e "s,^\\(User\\|Group\\)=.*,\\1=$USER_ID," \
     -e 's,^\(RestrictAddressFamilies=\)none,\1,' /run/bench.service
 ctl stop --force web
+
+# What microvmd gives libvirt, under another name, as nobody's, with files that stay.
+ctl start other
+host virsh dumpxml other | sed -e '/<metadata>/,/<\/metadata>/d' -e "/<uuid>/d; s,<name>other,<name>bench," \
+    -e "s,/run/microvmd/vm/other/\(kernel\|initrd\),/srv/bench/\1," >"$HOST_TOP/virsh.xml"
+ctl stop --force other
+host mkdir -p /srv/bench
+host cp "$MICROVMD_GUEST/vmlinuz" /srv/bench/kernel
+host cp "$MICROVMD_GUEST/initrd" /srv/bench/initrd
+host tee /run/virsh.xml <"$HOST_TOP/virsh.xml" >/dev/null
+
 for ((round = 0; round < ${1:-20}; round++)); do
     ctl start web
     started >>"$HOST_TOP/ours"
@@ -48,10 +61,14 @@ for ((round = 0; round < ${1:-20}; round++)); do
     host "$MICROVMD_BUILD/tests/bench-unit" running "bench-$round.service" "$USER_ID" "$DIR" "$LOG" "/etc/microvmd/vms/web.json" \
         "${ARGV[@]}" >>"$HOST_TOP/alone" || exit 1
     host "$PWD/tests/bench/bench-systemd-run.py" /run/bench.service "$DIR" "${ARGV[@]}" >>"$HOST_TOP/run" || exit 1
+    host bash -c 'before=${EPOCHREALTIME/./}; virsh -q create /run/virsh.xml >/dev/null && echo $(((${EPOCHREALTIME/./} - before) / 1000))' \
+        >>"$HOST_TOP/virsh" || exit 1
+    host virsh -q destroy bench >/dev/null
 done
 ours=$(median <"$HOST_TOP/ours")
 alone=$(median <"$HOST_TOP/alone")
 run=$(median <"$HOST_TOP/run")
-echo "units        ${1:-20} rounds: microvmd $ours ms, the same unit by bench-unit $alone ms, by systemd-run $run ms (medians); \
+virsh=$(median <"$HOST_TOP/virsh")
+echo "units        ${1:-20} rounds: microvmd $ours ms, the same unit by bench-unit $alone ms, by systemd-run $run ms, virsh create $virsh ms (medians); \
 microvmd/bench-unit $(awk "BEGIN { printf \"%.2f\", $ours / $alone }"), systemd-run/microvmd \
-$(awk "BEGIN { printf \"%.2f\", $run / $ours }")"
+$(awk "BEGIN { printf \"%.2f\", $run / $ours }"), virsh create/microvmd $(awk "BEGIN { printf \"%.1f\", $virsh / $ours }")"
