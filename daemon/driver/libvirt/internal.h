@@ -117,7 +117,21 @@ typedef struct Connections {
     bool remote;              /* by a socket: they can be lost */
 } Connections;
 
-typedef struct Letter Letter;
+typedef enum LetterKind {
+    LETTER_CLOSED,
+    LETTER_LIFECYCLE,
+    LETTER_QMP,
+} LetterKind;
+
+/* What a callback heard, on its way to the loop thread. */
+typedef struct Letter {
+    LetterKind kind;
+    unsigned epoch;    /* of the connection */
+    char *name;        /* of the domain; NULL: of none */
+    int event, detail; /* LIFECYCLE; CLOSED: reason in detail */
+    char *qmp_event, *qmp_data;
+    struct Letter *next;
+} Letter;
 
 /* Where callbacks put letters. libvirt may hold one longer than the driver lives, if it hangs: then it leads
  * nowhere. */
@@ -152,20 +166,24 @@ void libvirt_disconnected(LibvirtDriver *driver, const char *why);
 void libvirt_close(Connections *connections, uint64_t grace_usec);
 void libvirt_reconnect_when_idle(LibvirtDriver *driver);
 
-/* events.c: callbacks → letters → consequences */
+/* letters.c: callbacks → letters */
 int post_box_new(Mailbox *letters, PostBox **ret_box);
 PostBox *post_box_ref(PostBox *box);
 PostBox *post_box_unref(PostBox *box);
 void post_box_shut(PostBox *box); /* afterwards the mailbox may go */
 int libvirt_register_events(PostBox *box, unsigned epoch, Connections *connections); /* in a worker */
 void libvirt_deregister_events(Connections *connections);                            /* likewise */
+void libvirt_letter_free(void *letter);
+
+/* events.c: letters → consequences */
+void libvirt_on_letter(void *letter, void *userdata);
 void libvirt_deliver_early(LibvirtDriver *driver);
 void libvirt_discard_early(LibvirtDriver *driver);
-int libvirt_events_start(void); /* the thread that runs libvirt's event loop; one for the process */
-void libvirt_events_stop(void);
-void libvirt_on_letter(void *letter, void *userdata);
-void libvirt_letter_free(void *letter);
 void libvirt_run_ended(Run *run);
+
+/* event-thread.c */
+int libvirt_events_start(void);
+void libvirt_events_stop(void);
 
 /* calls.c */
 int call_submit(Run *run, CallKind kind);
