@@ -2,16 +2,14 @@
 #include "supervise/notify-listener.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/listener.h"
 #include "supervise/notify-stream.h"
 
 #include <linux/vm_sockets.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 enum {
-    AT_ONCE = 16,      /* connections of one guest: its systemd has one */
-    ACCEPT_BURST = 64, /* then others of the loop have their turn */
+    AT_ONCE = 16, /* connections of one guest: its systemd has one */
     BACKLOG = 128,
 };
 
@@ -36,7 +34,7 @@ struct Connection {
 
 struct NotifyListener {
     NotifyListenerOptions options;
-    sd_event_source *source;
+    Listener *listener;
     Guest *guests;
     Connection *connections;
 };
@@ -64,9 +62,8 @@ NotifyListener *notify_listener_free(NotifyListener *listener)
         free(listener->guests);
         listener->guests = next;
     }
-    sd_event_source_disable_unref(listener->source);
+    listener_free(listener->listener);
     sd_event_unref(listener->options.event);
-    safe_close(listener->options.fd);
     free(listener);
     return NULL;
 }
@@ -124,9 +121,10 @@ static void on_closed(NotifyStream *stream, void *userdata)
     connection_free(userdata);
 }
 
-/* Takes the descriptor. Who is not served is told so by the end of the connection. */
-static void serve(NotifyListener *listener, int fd)
+/* Who is not served is told so by the end of the connection. */
+static void on_connection(int fd, void *userdata)
 {
+    NotifyListener *listener = userdata;
     const NotifyListenerOptions *options = &listener->options;
     uint64_t now = now_usec(CLOCK_MONOTONIC);
     Connection *connection;
@@ -147,17 +145,6 @@ static void serve(NotifyListener *listener, int fd)
         connection_free(connection);
 }
 
-static int on_connection(sd_event_source *source, int listening, uint32_t events, void *userdata)
-{
-    for (int i = 0; i < ACCEPT_BURST; i++) {
-        int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0)
-            break;
-        serve(userdata, fd);
-    }
-    return 0;
-}
-
 int notify_listener_new(const NotifyListenerOptions *options, NotifyListener **ret_listener)
 {
     _cleanup_(notify_listener_freep)
@@ -170,7 +157,8 @@ int notify_listener_new(const NotifyListenerOptions *options, NotifyListener **r
     }
     listener->options = *options;
     sd_event_ref(options->event);
-    r = sd_event_add_io(options->event, &listener->source, options->fd, EPOLLIN, on_connection, listener);
+    r = listener_new(options->event, options->fd, "Notifications of guests", on_connection, listener,
+                     &listener->listener);
     if (r < 0)
         return r;
     *ret_listener = TAKE_PTR(listener);

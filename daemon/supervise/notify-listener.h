@@ -15,7 +15,7 @@ typedef struct NotifyListener NotifyListener;
 
 typedef struct NotifyListenerOptions {
     sd_event *event;
-    int fd; /* listens, non-blocking; taken, in any case */
+    int fd; /* listens; taken, in any case */
     /* Who is at the other end: a CID. Negative errno: it is dropped. */
     int (*peer)(int fd, unsigned *ret_cid);
     /* Whether that is a guest of ours. */

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "descriptors.h"
+
 typedef struct Heard {
     sd_event *event;
     char *text; /* all messages, each followed by '|' */
@@ -355,6 +357,27 @@ static void test_ends_with_open_connections(void **state)
     close(fd);
 }
 
+/* Who comes then waits, and the loop sleeps. */
+static void test_no_descriptor_left(void **state)
+{
+    struct rlimit before;
+    World world;
+    int fd;
+
+    world_begin(&world);
+    fd = guest_says(&world, 20, "READY=1");
+    before = descriptors_none();
+    assert_in_range(wake_ups(world.heard.event), 0, 10);
+    assert_int_equal(world.heard.n, 0);
+    descriptors_again(&before);
+    while (world.heard.n == 0)
+        assert_true(sd_event_run(world.heard.event, 10000000) > 0);
+    assert_string_equal(said(&world.heard), "20:READY=1|");
+    assert_true(is_answered(fd));
+    close(fd);
+    world_end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_too_many_connections),
         cmocka_unit_test(test_flood_of_messages),
         cmocka_unit_test(test_ends_with_open_connections),
+        cmocka_unit_test(test_no_descriptor_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "descriptors.h"
+
 #define GREETING "{\"QMP\": {\"version\": {\"qemu\": 9}, \"capabilities\": [\"oob\"]}}\r\n"
 #define OURS     "{\"QMP\": {\"version\": {\"qemu\": 9}, \"capabilities\": []}}\r\n"
 #define HELLO    "{\"execute\": \"qmp_capabilities\"}\r\n"
@@ -373,6 +375,22 @@ static void test_too_many_clients(void **context)
     assert_hears(world, last, OURS);
 }
 
+/* Who comes then waits, and the loop sleeps. */
+static void test_no_descriptor_left(void **context)
+{
+    World *world = *context;
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct rlimit before = descriptors_none();
+
+    world->clients[world->n_clients++] = client;
+    assert_int_equal(connect(client, (struct sockaddr *)&world->address, world->address_size), 0);
+    assert_in_range(wake_ups(world->event), 0, 10);
+    descriptors_again(&before);
+    while (isempty(hear(world, client)))
+        assert_true(sd_event_run(world->event, 10000000) > 0);
+    assert_string_equal(world->heard, OURS);
+}
+
 /* It leaves while its command is on the way. */
 static void test_leaves(void **context)
 {
@@ -501,6 +519,7 @@ int main(void)
         TEST(test_qemu_ends),
         TEST(test_calls),
         TEST(test_many_calls),
+        TEST(test_no_descriptor_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver/direct/qmp-share.h"
 
+#include "base/listener.h"
 #include "base/say.h"
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -41,7 +41,7 @@ typedef struct Relay {
 struct QmpShare {
     sd_event *event;
     Qmp *qmp;
-    sd_event_source *listeners[LISTENERS_MAX];
+    Listener *listeners[LISTENERS_MAX];
     Client *clients;
     Relay *relays;
     size_t n_clients, n_relays;
@@ -399,44 +399,30 @@ static int welcome(QmpShare *share, int fd)
     return 0;
 }
 
-static int on_listener(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static void on_connection(int fd, void *userdata)
 {
     static const char full[] =
         "{\"error\": {\"class\": \"GenericError\", \"desc\": \"too many clients share this QEMU\"}}\r\n";
     QmpShare *share = userdata;
-    int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-    if (client < 0)
-        return 0; /* it has gone again, or there are no descriptors left for now */
     if (share->n_clients >= CLIENTS_MAX)
-        (void)!send(client, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (share->n_clients >= CLIENTS_MAX || welcome(share, client) < 0)
-        safe_close(client);
+        (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (share->n_clients >= CLIENTS_MAX || welcome(share, fd) < 0)
+        safe_close(fd);
     sweep(share);
-    return 0;
 }
 
 int qmp_share_listen(QmpShare *share, int fd)
 {
     size_t free_place = share->listeners[0] ? 1 : 0;
-    sd_event_source **listener = &share->listeners[free_place];
-    int r;
+    Listener **listener = &share->listeners[free_place];
 
-    if (*listener || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 || listen(fd, CLIENTS_MAX) < 0) {
-        r = *listener ? -EBUSY : -errno;
+    if (*listener || listen(fd, CLIENTS_MAX) < 0) {
+        int r = *listener ? -EBUSY : -errno;
         safe_close(fd);
         return r;
     }
-    r = sd_event_add_io(share->event, listener, fd, EPOLLIN, on_listener, share);
-    if (r >= 0) /* when descriptors run out, accept(2) fails again and again */
-        r = sd_event_source_set_ratelimit(*listener, UINT64_C(1000000), 100);
-    if (r >= 0)
-        r = sd_event_source_set_io_fd_own(*listener, true);
-    if (r < 0) {
-        *listener = sd_event_source_disable_unref(*listener);
-        safe_close(fd);
-    }
-    return r;
+    return listener_new(share->event, fd, "Connections to a shared QEMU", on_connection, share, listener);
 }
 
 int qmp_share_new(sd_event *event, Qmp *qmp, QmpShare **ret_share)
@@ -465,7 +451,7 @@ QmpShare *qmp_share_free(QmpShare *share)
         relay_free(relay);
     }
     for (size_t i = 0; i < LISTENERS_MAX; i++)
-        sd_event_source_disable_unref(share->listeners[i]);
+        listener_free(share->listeners[i]);
     sd_event_unref(share->event);
     free(share);
     return NULL;
