@@ -10,6 +10,11 @@
 #define NAME_USEC       UINT64_C(2000000) /* that our name may still be with one that is dead */
 #define NAME_PAUSE_USEC UINT64_C(50000)
 
+enum {
+    /* As dbus-daemon's limit of connections. Each takes up to three descriptors and 64 KiB. */
+    STREAMS_MAX = 256,
+};
+
 /* A finished job that was not told yet: the reply to the call that made it must come first. */
 struct PendingJob {
     Job job;
@@ -281,6 +286,7 @@ int bus_server_new(sd_event *event, const char *address, BusServer **ret_server)
         return -ENOMEM;
     server->event = sd_event_ref(event);
     server->last_job = &server->jobs;
+    server->streams.most = STREAMS_MAX;
     r = open_bus(address, &server->bus);
     if (r < 0)
         return r;

@@ -3,6 +3,7 @@
 #ifndef BUS_SERVER_H
 #define BUS_SERVER_H
 
+#include "base/quota.h"
 #include "bus/handle.h"
 #include "manager.h"
 
@@ -32,6 +33,7 @@ struct BusServer {
     PendingJob *jobs, **last_job;
     sd_event_source *flush;
     Authorization *authorizations;
+    Quota streams; /* consoles and logs that callers have open */
 };
 
 /* Connects to `address`: "system", "user" or a D-Bus address. Takes no name yet. */

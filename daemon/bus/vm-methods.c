@@ -186,8 +186,25 @@ static int method_reset_failed(BusServer *server, sd_bus_message *message, Micro
     return sd_bus_reply_method_return(message, NULL);
 }
 
+/* One more stream for who calls; it is given back when that ends. */
+static int take_stream(BusServer *server, sd_bus_message *message, QuotaUser **ret_caller,
+                       sd_bus_error *error)
+{
+    uid_t uid = bus_caller(server, message).uid;
+    int r = quota_take(&server->streams, uid, ret_caller);
+
+    return r == -EDQUOT ? sd_bus_error_setf(
+                              error, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                              "The user %u has %u consoles and console logs open, which is the most that "
+                              "one can have: close some of them first.",
+                              (unsigned)uid, server->streams.most)
+                        : r;
+}
+
 static int method_open_console(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
 {
+    _cleanup_(quota_give_backp)
+    QuotaUser *caller = NULL;
     _cleanup_free_ char *text = NULL;
     _cleanup_close_ int fd = -EBADF;
     ConsoleOptions console = {0};
@@ -204,8 +221,14 @@ static int method_open_console(BusServer *server, sd_bus_message *message, Micro
     if (console.read_only && console.take_over)
         return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
                                 "Options \"read-only\" and \"take-over\" exclude each other.");
-    r = vm_open_console(vm, &console, &fd, &text);
-    return r < 0 ? bus_error_set(error, r, text) : sd_bus_reply_method_return(message, "h", fd);
+    r = take_stream(server, message, &caller, error);
+    if (r < 0)
+        return r;
+    r = vm_open_console(vm, &console, caller, &fd, &text);
+    if (r < 0)
+        return bus_error_set(error, r, text);
+    TAKE_PTR(caller);
+    return sd_bus_reply_method_return(message, "h", fd);
 }
 
 static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *vm, sd_bus_error *error)
@@ -214,6 +237,8 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
     int32_t boot = 0;
     const BusOption options[] = {
         {"boot", 'i', &boot}, {"lines", 't', &log.lines}, {"follow", 'b', &log.follow}};
+    _cleanup_(quota_give_backp)
+    QuotaUser *caller = NULL;
     _cleanup_close_ int fd = -EBADF;
     int r;
 
@@ -224,7 +249,10 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
         return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
                                 "Option \"boot\" is 0 (this boot, or the last one), -1 (the one before)...");
     log.boot = (unsigned)-boot;
-    r = log_stream_new(server->event, vm->state_dir, &log, &fd);
+    r = take_stream(server, message, &caller, error);
+    if (r < 0)
+        return r;
+    r = log_stream_new(server->event, vm->state_dir, &log, caller, &fd);
     if (r == -ENOENT && boot == 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_FILE_NOT_FOUND, "%s has no console log yet.", vm->name);
     if (r == -ENOENT)
@@ -233,7 +261,10 @@ static int method_open_log(BusServer *server, sd_bus_message *message, MicroVM *
             "There is no console log of boot %d of %s; those of %u boots are kept, the present "
             "one included.",
             boot, vm->name, CONSOLE_LOG_BOOTS);
-    return r < 0 ? r : sd_bus_reply_method_return(message, "h", fd);
+    if (r < 0)
+        return r;
+    TAKE_PTR(caller);
+    return sd_bus_reply_method_return(message, "h", fd);
 }
 
 /* The files that make the definition up, as they are now; an error, if there is none any more. */

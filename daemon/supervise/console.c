@@ -24,6 +24,7 @@ struct Attached {
     int fd;
     sd_event_source *source;
     LogFollow *follow;
+    QuotaUser *caller;
     char text[CHUNK]; /* of the guest, not yet taken by this one */
     size_t used, sent;
     Attached *next;
@@ -55,6 +56,7 @@ static Attached *attached_free(Attached *attached)
     log_follow_free(attached->follow);
     sd_event_source_disable_unref(attached->source);
     safe_close(attached->fd);
+    quota_give_back(attached->caller);
     free(attached);
     return NULL;
 }
@@ -260,7 +262,7 @@ int console_new(sd_event *event, const char *state_dir, void (*idle)(void *userd
     return 0;
 }
 
-int console_attach(Console *console, bool writes, uint64_t lines, int *ret_fd)
+int console_attach(Console *console, bool writes, uint64_t lines, QuotaUser *caller, int *ret_fd)
 {
     _cleanup_(attached_freep)
     Attached *attached = calloc(1, sizeof(*attached));
@@ -289,6 +291,7 @@ int console_attach(Console *console, bool writes, uint64_t lines, int *ret_fd)
         stop_writing(console->writer, TAKEN_OVER);
     if (writes)
         console->writer = attached;
+    attached->caller = caller;
     attached->next = console->attached;
     console->attached = TAKE_PTR(attached);
     *ret_fd = TAKE_FD(theirs);

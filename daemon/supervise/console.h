@@ -11,7 +11,7 @@
 #ifndef SUPERVISE_CONSOLE_H
 #define SUPERVISE_CONSOLE_H
 
-#include "base/macro.h"
+#include "base/quota.h"
 
 #include <systemd/sd-event.h>
 
@@ -34,8 +34,8 @@ int console_connect(Console *console, int fd);
  * *ret_fd is one end of a new stream socket pair, the caller's; the last `lines` lines of the log come first.
  * With `writes` it becomes the writer, and who was it before a reader, which is told so in its text. The
  * socket of who does not write, or no longer, is shut for writing: even an empty send(2) fails with EPIPE.
- * -ENOENT: there is no log.
+ * `caller` is taken in case of success, and given back when it detaches. -ENOENT: there is no log.
  */
-int console_attach(Console *console, bool writes, uint64_t lines, int *ret_fd);
+int console_attach(Console *console, bool writes, uint64_t lines, QuotaUser *caller, int *ret_fd);
 
 #endif

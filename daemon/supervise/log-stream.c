@@ -15,6 +15,7 @@ enum {
 
 struct LogStream {
     LogFollow *follow;
+    QuotaUser *caller;
     int pipe; /* writing end */
     char *buffer;
     size_t used, sent; /* of the buffer */
@@ -30,6 +31,7 @@ static LogStream *log_stream_free(LogStream *stream)
     log_follow_free(stream->follow);
     safe_close(stream->pipe);
     free(stream->buffer);
+    quota_give_back(stream->caller);
     free(stream);
     return NULL;
 }
@@ -93,7 +95,8 @@ static int on_exit_loop(sd_event_source *source, void *userdata)
     return 0;
 }
 
-int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOptions *options, int *ret_fd)
+int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOptions *options, QuotaUser *caller,
+                   int *ret_fd)
 {
     _cleanup_(log_stream_freep)
     LogStream *stream = calloc(1, sizeof(*stream));
@@ -120,6 +123,7 @@ int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOption
         r = sd_event_add_exit(event, &stream->unfinished, on_exit_loop, stream);
     if (r < 0)
         return r;
+    stream->caller = caller;
     *ret_fd = TAKE_FD(read_end);
     TAKE_PTR(stream);
     return 0;

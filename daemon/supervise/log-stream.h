@@ -3,14 +3,17 @@
 #ifndef SUPERVISE_LOG_STREAM_H
 #define SUPERVISE_LOG_STREAM_H
 
+#include "base/quota.h"
 #include "supervise/log-follow.h"
 
 typedef struct LogStream LogStream;
 
 /*
  * Begins to send; *ret_fd is the reading end, the caller's. The stream frees itself at its end or when the
- * reader leaves. -ENOENT: there is no log of that boot.
+ * reader leaves; then it gives `caller` back, which is taken in case of success. -ENOENT: there is no log of
+ * that boot.
  */
-int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOptions *options, int *ret_fd);
+int log_stream_new(sd_event *event, const char *state_dir, const LogFollowOptions *options, QuotaUser *caller,
+                   int *ret_fd);
 
 #endif

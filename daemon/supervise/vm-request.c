@@ -451,7 +451,8 @@ static void on_console_idle(void *userdata)
     vm->console = console_free(vm->console);
 }
 
-int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, char **ret_error)
+int vm_open_console(MicroVM *vm, const ConsoleOptions *options, QuotaUser *caller, int *ret_fd,
+                    char **ret_error)
 {
     const VmSpec *spec = vm_current_spec(vm);
     bool writes;
@@ -475,7 +476,7 @@ int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, cha
             r = console_connect(vm->console, fd);
     }
     if (r >= 0)
-        r = console_attach(vm->console, writes, options->lines, ret_fd);
+        r = console_attach(vm->console, writes, options->lines, caller, ret_fd);
     if (r < 0 && console_is_idle(vm->console))
         vm->console = console_free(vm->console);
     return r < 0 ? say_why(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r)) : 0;

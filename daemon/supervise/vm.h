@@ -104,8 +104,8 @@ struct MicroVM {
     char *readiness_reason; /* one sentence for people; NULL or empty: nothing is claimed */
     char *status_text;      /* what the guest says of itself, or NULL */
     bool had_kvm;
-    RunUser user;          /* of the start that was prepared last */
-    bool settling;         /* the run is over; its console may have more to say */
+    RunUser user;  /* of the start that was prepared last */
+    bool settling; /* the run is over; its console may have more to say */
     ProcessSeen seen;
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;
@@ -299,7 +299,8 @@ typedef struct ConsoleOptions {
 } ConsoleOptions;
 
 /* See console_attach(). */
-int vm_open_console(MicroVM *vm, const ConsoleOptions *options, int *ret_fd, char **ret_error);
+int vm_open_console(MicroVM *vm, const ConsoleOptions *options, QuotaUser *caller, int *ret_fd,
+                    char **ret_error);
 
 /* vm-volumes.c: its volumes, and what else is in its state directory. */
 typedef void (*vm_forget_fn)(int error, const char *text, void *userdata);

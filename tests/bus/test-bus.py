@@ -947,6 +947,40 @@ def test_reaching_further_takes_another_right(host):
     asked(authority)
 
 
+OPEN_LOGS = """
+import sys, dbus
+bus = dbus.bus.BusConnection(sys.argv[1])
+vm = dbus.Interface(bus.get_object("org.microvm1", "/org/microvm1/vm/a", introspect=False), "org.microvm1.MicroVM")
+logs, end = [], "no end"
+try:
+    while len(logs) < 300:
+        logs.append(vm.OpenLog(dbus.Dictionary({"follow": True}, signature="sv")).take())
+except dbus.DBusException as error:
+    end = error.get_dbus_name()
+print(len(logs), end, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_consoles_and_logs_of_one_user(host):
+    """Nobody takes what microvmd has of descriptors and memory for others, also not by many connections."""
+    path = "/org/microvm1/vm/a"
+    os.makedirs(host.path("state/vm/a"), exist_ok=True)
+    host.write("state/vm/a/console.log", "a line\n")
+    authority = polkit(host, "org.microvm1.console")
+    with subprocess.Popen([*NOBODY, "/usr/bin/python3", "-c", OPEN_LOGS, host.address], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        told = reader.stdout.readline()
+        assert told == "256 org.freedesktop.DBus.Error.LimitsExceeded\n", told
+        for method in ("OpenLog", "OpenConsole"):
+            refusal = host.error(path, VM, method, "a{sv}", "0", prefix=NOBODY)
+            assert "The user 65534 has 256 consoles and console logs open" in refusal, refusal
+        assert host.busctl("call", NAME, path, VM, "OpenLog", "a{sv}", "0").returncode == 0, "another user"
+    wait_for("the end of a log", lambda: host.busctl("call", NAME, path, VM, "OpenLog", "a{sv}", "0", prefix=NOBODY,
+                                                     check=False).returncode == 0)
+    asked(authority)
+
+
 def test_mighty_commands_for_qemu_take_another_right(host):
     """libvirt's QEMU is not asked in the end, but that is told only to who might."""
     path, read_only, mighty = "/org/microvm1/vm/a", '{"execute": "query-status"}', '{"execute": "stop"}'

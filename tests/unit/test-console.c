@@ -78,7 +78,7 @@ static int attach(World *world, bool writes, uint64_t lines)
         world->guest = pair[1];
         assert_true(console_connect(world->console, pair[0]) >= 0);
     }
-    assert_int_equal(console_attach(world->console, writes, lines, &fd), 0);
+    assert_int_equal(console_attach(world->console, writes, lines, NULL, &fd), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     return fd;
 }
@@ -426,7 +426,7 @@ static void test_log_in_bursts(void **state)
     text[sizeof(text) - 1] = '\0';
     append(world, text, 256);
     assert_int_equal(log_stream_new(world->event, world->scratch->path,
-                                    &(LogFollowOptions){.lines = UINT64_MAX, .follow = true}, &fd),
+                                    &(LogFollowOptions){.lines = UINT64_MAX, .follow = true}, NULL, &fd),
                      0);
     assert_true(fcntl(fd, F_SETPIPE_SZ, 1024 * 1024) >= 1024 * 1024);
     do {
@@ -439,6 +439,34 @@ static void test_log_in_bursts(void **state)
     assert_true(turns >= 4);
     close(fd);
     turn(world, 100); /* the stream sees that nobody reads */
+    world_end(world);
+}
+
+/* Its place is somebody else's when it has detached, or reads its log no more. */
+static void test_callers_places(void **state)
+{
+    World *world = world_new(state);
+    Quota quota = {.most = 2};
+    QuotaUser *callers[2], *more;
+    int console, log;
+
+    for (size_t i = 0; i < ELEMENTSOF(callers); i++)
+        assert_int_equal(quota_take(&quota, 1000, &callers[i]), 0);
+    assert_int_equal(console_attach(world->console, false, 0, callers[0], &console), 0);
+    assert_int_equal(log_stream_new(world->event, world->scratch->path, &(LogFollowOptions){.follow = true},
+                                    callers[1], &log),
+                     0);
+    turn(world, 50);
+    assert_int_equal(quota_take(&quota, 1000, &more), -EDQUOT);
+    close(log);
+    turn(world, 50);
+    assert_int_equal(quota_take(&quota, 1000, &more), 0);
+    close(console);
+    turn(world, 50);
+    assert_int_equal(quota_take(&quota, 1000, &callers[0]), 0);
+    quota_give_back(callers[0]);
+    quota_give_back(more);
+    assert_null(quota.users);
     world_end(world);
 }
 
@@ -460,6 +488,7 @@ int main(void)
         TEST(test_last_words),
         TEST(test_silence_wakes_nobody),
         TEST(test_log_in_bursts),
+        TEST(test_callers_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
