@@ -29,12 +29,16 @@ int direct_run_signal(Run *run, int number)
     return syscall(SYS_pidfd_send_signal, run->pidfd, number, NULL, 0) < 0 ? -errno : 0;
 }
 
+/* waitid(2) alone would wait for as long as a debugger holds it, or it hangs in the kernel; and not at all
+ * for one that is no child, but a unit's. */
 void direct_run_kill(Run *run)
 {
     siginfo_t info;
 
-    if (run->pidfd >= 0 && direct_run_signal(run, SIGKILL) >= 0)
-        (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED);
+    if (run->pidfd < 0)
+        return;
+    process_kill(run->pidfd);
+    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
 }
 
 static int on_force_due(sd_event_source *source, uint64_t usec, void *userdata)
