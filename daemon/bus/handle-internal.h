@@ -59,6 +59,14 @@ Handle *handle_get(Handles *handles, MicroVM *vm);
 /* Does what is to be done now: tells systemd, and the process. */
 void handle_look(Handle *handle);
 
+/* systemd's answer that there are no handles: who masks the template wants none, and an installation may be
+ * without. */
+static inline bool handles_are_unavailable(const sd_bus_error *error)
+{
+    return sd_bus_error_has_names(error, "org.freedesktop.systemd1.UnitMasked",
+                                  "org.freedesktop.systemd1.NoSuchUnit");
+}
+
 /* Something asked of systemd is under way. */
 static inline bool handle_is_under_way(const Handle *handle)
 {

@@ -4,7 +4,7 @@
  * ordered after a handle waits for it only if a job of it is in systemd's queue by then. See
  * docs/adr/0016.
  */
-#include "bus/server.h"
+#include "bus/handle-internal.h"
 
 #include "base/log.h"
 #include "microvm/names.h"
@@ -28,8 +28,7 @@ static int on_queued(sd_bus_message *reply, void *userdata, sd_bus_error *ret_er
     entry->queue->pending--;
     if (!error)
         return 0;
-    if (sd_bus_error_has_names(error, "org.freedesktop.systemd1.UnitMasked",
-                               "org.freedesktop.systemd1.NoSuchUnit"))
+    if (handles_are_unavailable(error))
         entry->queue->unavailable = true;
     else if (!entry->queue->unavailable)
         log_vm_notice(entry->name, "What is ordered after %s%s.service will not wait for it: %s",

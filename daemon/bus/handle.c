@@ -52,12 +52,10 @@ static void let_go(Handle *handle)
     handle_talk(handle);
 }
 
-/* Who masks the template wants no handles; and an installation may be without. */
 static void refused(Handle *handle, const sd_bus_error *error)
 {
     Handles *handles = handle->handles;
-    bool for_all = sd_bus_error_has_names(error, "org.freedesktop.systemd1.UnitMasked",
-                                          "org.freedesktop.systemd1.NoSuchUnit");
+    bool for_all = handles_are_unavailable(error);
 
     if (handle->asks_start && for_all && !handles->unavailable_said)
         log_info("There is no unit %s%s.service: %s. microVMs run without it.", MICROVM_HANDLE_PREFIX,
