@@ -51,17 +51,9 @@ const Definition *definitions_find(const Definitions *definitions, const char *n
 
 /* --- what is refused --- */
 
-/* What microvmd itself does, whoever runs the hypervisor. */
-#define OWN_CAPABILITIES CAPABILITY(CAP_ORDER)
-
-static CapabilitySet capabilities_of(DriverKind kind, const VmSpec *spec)
-{
-    return driver_ops(kind)->capabilities(spec) | OWN_CAPABILITIES;
-}
-
 CapabilitySet definition_capabilities(const VmSpec *spec)
 {
-    return capabilities_of(spec->driver, spec);
+    return driver_ops(spec->driver)->capabilities(spec);
 }
 
 /* What `runner` can't do of it. */
@@ -85,7 +77,7 @@ static const char *find_other(const VmSpec *spec, const TableReader *reader)
     for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++) {
         _cleanup_problems_ ProblemList problems = {0};
         TableReader quiet = *reader;
-        Runner runner = {.can = capabilities_of(kind, spec),
+        Runner runner = {.can = driver_ops(kind)->capabilities(spec),
                          .hypervisor = hypervisor_to_string(spec->hypervisor),
                          .what = ""};
         quiet.problems = &problems;

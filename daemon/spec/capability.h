@@ -81,7 +81,6 @@
     X(CAP_TASKS_MAX, "a limit of tasks", WITH_UNITS)                                                         \
     X(CAP_SANDBOX, "loosening the sandbox", "libvirt's is its own: see security_driver in its qemu.conf")    \
     X(CAP_CONSOLE_JOURNAL, "a console log in the journal", WITH_NOBODY)                                      \
-    X(CAP_ORDER, "starting in an order", WITH_NOBODY)                                                        \
     X(CAP_NOTIFY, "hearing the guest's own words", WITH_QEMU_SO_FAR)                                         \
     X(CAP_WATCHDOG, "a watchdog device", WITH_PCI " or \"type\": \"notify\"")                                \
     X(CAP_STOP_AGENT, "a stop by an agent in the guest", "QEMU can")                                         \

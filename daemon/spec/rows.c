@@ -250,17 +250,17 @@ static const KeyRow vm_rows[] = {
     {.key = "autostart", .type = KEY_BOOL, AT(VmSpec, autostart), .fallback = "true", LIVE,
      .doc = "Start it once when the host boots."},
     {.key = "priority", .type = KEY_NUMBER, AT(VmSpec, priority), .fallback = "100", .maximum = 1000,
-     NEXT_START, .needs = CAP_ORDER,
+     NEXT_START,
      .doc = "Of those that could start, the one with the highest priority does so first; of those that could "
             "stop, the one with the lowest."},
     {.key = "requires", .type = KEY_STRINGS, LIST(VmSpec, requires), .maximum = 64, .take = take_vm_name,
-     NEXT_START, .needs = CAP_ORDER,
+     NEXT_START,
      .doc = "microVMs that are started with it, and without which it does not. A stop of one of these is refused while it "
             "runs, unless it is to be stopped as well."},
     {.key = "wants", .type = KEY_STRINGS, LIST(VmSpec, wants), .maximum = 64, .take = take_vm_name,
-     NEXT_START, .needs = CAP_ORDER, .doc = "microVMs that are started with it, if they can be."},
+     NEXT_START, .doc = "microVMs that are started with it, if they can be."},
     {.key = "after", .type = KEY_STRINGS, LIST(VmSpec, after), .maximum = 64, .take = take_dependency,
-     NEXT_START, .needs = CAP_ORDER,
+     NEXT_START,
      .doc = "Where these are starting, too, it waits until they run, or with NAME:ready until they are "
             "ready. Where these are to stop, too, they wait until it has stopped."},
     {.key = "restart.policy", .type = KEY_ENUM, AT(VmSpec, restart_policy), .fallback = "on-failure",
