@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/say.h"
 #include "spec/reach.h"
 
 void define_check_clear(DefineCheck *check)
@@ -236,6 +237,6 @@ int manager_check_definition(Manager *manager, const char *name, const char *con
     if (r >= 0)
         r = check_staged(manager, &stage, name, content, options, ret_check);
     if (r == -ENOENT)
-        return define_refuse(r, ret_error, "No microVM is called \"%s\".", name);
+        return say_why(ret_error, r, "No microVM is called \"%s\".", name);
     return r;
 }

@@ -3,27 +3,16 @@
 #include "manager-leaks.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "resource/definition-writer.h"
 #include "resource/files.h"
 
 #include <limits.h>
-#include <stdarg.h>
 
 enum {
     ETC, /* of the definition directories: what people write */
     RUN, /* what goes with a reboot */
 };
-
-int define_refuse(int error, char **ret_error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_error, format, arguments) < 0)
-        *ret_error = NULL;
-    va_end(arguments);
-    return error;
-}
 
 /* --- what there is --- */
 
@@ -55,19 +44,17 @@ int define_check_target(Manager *manager, const char *name, const DefineOptions 
     size_t index = options->transient || (options->drop_in && is_transient(manager, name)) ? RUN : ETC;
 
     if (!definition_name_valid(name))
-        return define_refuse(
-            -EINVAL, ret_error,
+        return say_why(
+            ret_error, -EINVAL,
             "This can't be the name of a microVM: letters, digits, '.', '_' and '-', the first and last a "
             "letter or digit, at most 64 bytes");
     if (options->transient && is_template(name))
-        return define_refuse(-EOPNOTSUPP, ret_error, "%s is a template: there is nothing of it to start",
-                             name);
+        return say_why(ret_error, -EOPNOTSUPP, "%s is a template: there is nothing of it to start", name);
     if (options->drop_in && !drop_in_valid(options->drop_in))
-        return define_refuse(-EINVAL, ret_error, "This can't be a drop-in: NAME.json, without a slash");
+        return say_why(ret_error, -EINVAL, "This can't be a drop-in: NAME.json, without a slash");
     if (manager->settings.n_directories <= index)
-        return define_refuse(-EOPNOTSUPP, ret_error,
-                             "microvmd was started without a directory for %s definitions",
-                             options->transient ? "transient" : "");
+        return say_why(ret_error, -EOPNOTSUPP, "microvmd was started without a directory for %s definitions",
+                       options->transient ? "transient" : "");
     *ret_directory = manager->settings.directories[index];
     return 0;
 }
@@ -166,8 +153,8 @@ static int purge(Change *change)
     const MicroVM *vm = manager_find(change->manager, change->name);
 
     if (vm && (!is_idle(vm) || !vm_is_undeclared(vm)))
-        return define_refuse(-EBUSY, &change->error, "It is there still, or again; its files stay in %s",
-                             vm->state_dir);
+        return say_why(&change->error, -EBUSY, "It is there still, or again; its files stay in %s",
+                       vm->state_dir);
     change->make = make_purge;
     change->dry_run = true;
     change->reread = false;
@@ -366,10 +353,10 @@ int manager_undefine(Manager *manager, const char *name, const UndefineOptions *
     int r;
 
     if (!vm && !vm_name_valid(name))
-        return define_refuse(-ENOENT, ret_error, "No microVM is called \"%s\".", name);
+        return say_why(ret_error, -ENOENT, "No microVM is called \"%s\".", name);
     if (vm && !is_idle(vm) && !options->dry_run)
-        return define_refuse(-EBUSY, ret_error, "%s is %s; stop it first", name,
-                             microvm_state_to_string(vm->record.state));
+        return say_why(ret_error, -EBUSY, "%s is %s; stop it first", name,
+                       microvm_state_to_string(vm->record.state));
     r = change_new(manager, make_undefine, done, userdata, &change);
     if (r >= 0)
         r = add_roots(change, name, &found);
@@ -377,12 +364,12 @@ int manager_undefine(Manager *manager, const char *name, const UndefineOptions *
         return r;
     /* One that is masked is known by its files only. */
     if (!found && !vm)
-        return define_refuse(-ENOENT, ret_error, "No microVM is called \"%s\".", name);
+        return say_why(ret_error, -ENOENT, "No microVM is called \"%s\".", name);
     if (!found)
-        return define_refuse(-EOPNOTSUPP, ret_error, "Its definition, %s, is not in %s; mask it instead",
-                             vm->definition_path ? vm->definition_path : "which is gone",
-                             manager->settings.n_directories > 0 ? manager->settings.directories[ETC]
-                                                                 : "any directory");
+        return say_why(ret_error, -EOPNOTSUPP, "Its definition, %s, is not in %s; mask it instead",
+                       vm->definition_path ? vm->definition_path : "which is gone",
+                       manager->settings.n_directories > 0 ? manager->settings.directories[ETC]
+                                                           : "any directory");
     if (free_and_strdup(&change->name, name) < 0 ||
         (options->purge && asprintf(&change->state_dir, "%s/vm/%s", manager->settings.state_dir, name) < 0))
         return -ENOMEM;

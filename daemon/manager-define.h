@@ -63,8 +63,6 @@ const char *manager_definition_state(Manager *manager, const char *name);
 
 /* --- inside --- */
 
-/* Sets *ret_error, and returns `error`. */
-int define_refuse(int error, char **ret_error, const char *format, ...) _printf_(3, 4);
 /* "DIRECTORY/NAME.json", or a drop-in of it; NULL: out of memory. */
 char *define_file_path(const char *directory, const char *name, const char *drop_in);
 /* The directory that a definition goes into. -EINVAL, -EOPNOTSUPP. */

@@ -261,11 +261,8 @@ int manager_plan(Manager *manager, const Selection *selection, HostPlan *ret_pla
     HostPlan plan = {0};
 
     for (char **name = selection->names; name && *name; name++)
-        if (!manager_find(manager, *name)) {
-            if (asprintf(ret_error, "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, *name) < 0)
-                *ret_error = NULL;
-            return -ENOENT;
-        }
+        if (!manager_find(manager, *name))
+            return say_why(ret_error, -ENOENT, "No microVM is called \"%.*s\".", MICROVM_NAME_MAX, *name);
     plan.items = calloc(manager->n_vms + 1, sizeof(*plan.items));
     if (!plan.items)
         return -ENOMEM;

@@ -161,10 +161,9 @@ static int run_step(const Plan *plan, const Step *step, VmMemory *memory, PlanRe
     default:
         r = -EINVAL;
     }
-    if (r < 0 &&
-        asprintf(ret_error, "%s %s: %s", step->what, step->from ? step->from : step->to, strerror(-r)) < 0)
-        *ret_error = NULL;
-    return r;
+    return r < 0 ? say_why(ret_error, r, "%s %s: %s", step->what, step->from ? step->from : step->to,
+                           strerror(-r))
+                 : r;
 }
 
 static bool same_volumes(const VmMemory *memory, size_t before)
@@ -244,11 +243,9 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     /* Also after a failure: a volume that was made before it has been there from now on. */
     if (!same_volumes(&memory, remembered)) {
         int written = vm_memory_write(plan->state_dir, &memory);
-        if (written < 0 && r >= 0) {
-            r = written;
-            if (asprintf(ret_error, "%s/state.json can't be written: %s", plan->state_dir, strerror(-r)) < 0)
-                *ret_error = NULL;
-        }
+        if (written < 0 && r >= 0)
+            r = say_why(ret_error, written, "%s/state.json can't be written: %s", plan->state_dir,
+                        strerror(-written));
     }
     if (r < 0) {
         plan_undo(plan);

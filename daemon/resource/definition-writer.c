@@ -2,23 +2,11 @@
 #include "resource/definition-writer.h"
 
 #include "base/file.h"
+#include "base/say.h"
 #include "spec/loader.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <sys/stat.h>
-
-static int wrong(int error, char **ret_error, const char *format, ...) _printf_(3, 4);
-static int wrong(int error, char **ret_error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(ret_error, format, arguments) < 0)
-        *ret_error = NULL;
-    va_end(arguments);
-    return error;
-}
 
 static char *directory_of(const char *path)
 {
@@ -73,15 +61,15 @@ static int check_expected(const char *path, const char *expected, char **ret_err
     if (!*expected)
         return (lstat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode) && st.st_size == 0)
                    ? 0
-                   : wrong(-EBUSY, ret_error, "%s is there already", path);
+                   : say_why(ret_error, -EBUSY, "%s is there already", path);
     r = read_file(path, SPEC_FILE_MAX, &now, &size);
     if (r == -ENOENT)
-        return wrong(-EBUSY, ret_error, "%s has been removed meanwhile", path);
+        return say_why(ret_error, -EBUSY, "%s has been removed meanwhile", path);
     if (r < 0)
-        return wrong(r, ret_error, "%s can't be read: %s", path, read_file_problem(r));
+        return say_why(ret_error, r, "%s can't be read: %s", path, read_file_problem(r));
     if (size != strlen(expected) || memcmp(now, expected, size) != 0)
-        return wrong(-EBUSY, ret_error, "%s has been changed by somebody else meanwhile; look at it anew",
-                     path);
+        return say_why(ret_error, -EBUSY, "%s has been changed by somebody else meanwhile; look at it anew",
+                       path);
     return 0;
 }
 
@@ -94,12 +82,13 @@ static int check_writable(const char *path, mode_t *ret_mode, char **ret_error)
         return 0;
     /* An empty drop-in hides at most another one, and whoever writes it means that one. */
     if (is_null_link(path) || (definition_file_is_mask(path) && !is_drop_in(path)))
-        return wrong(-EOPNOTSUPP, ret_error, "%s masks it; unmask it first", path);
+        return say_why(ret_error, -EOPNOTSUPP, "%s masks it; unmask it first", path);
     if (!S_ISREG(st.st_mode))
-        return wrong(-EOPNOTSUPP, ret_error,
-                     "%s is no regular file but a link, say, and whoever made it would not know of a change; "
-                     "use a drop-in",
-                     path);
+        return say_why(
+            ret_error, -EOPNOTSUPP,
+            "%s is no regular file but a link, say, and whoever made it would not know of a change; "
+            "use a drop-in",
+            path);
     *ret_mode = st.st_mode & 0777;
     return 0;
 }
@@ -120,7 +109,7 @@ int definition_file_write(const char *path, const char *content, const char *exp
         r = write_file_durable(path, content, strlen(content), mode);
     if (r >= 0)
         r = sync_directory_of(path);
-    return r < 0 ? wrong(r, ret_error, "%s can't be written: %s", path, strerror(-r)) : 0;
+    return r < 0 ? say_why(ret_error, r, "%s can't be written: %s", path, strerror(-r)) : 0;
 }
 
 int definition_file_remove(const char *path, const char *expected, char **ret_error)
@@ -133,11 +122,11 @@ int definition_file_remove(const char *path, const char *expected, char **ret_er
         return r;
     if (unlink(path) < 0)
         return errno == ENOENT ? 0
-                               : wrong(-errno, ret_error, "%s can't be removed: %s", path, strerror(errno));
+                               : say_why(ret_error, -errno, "%s can't be removed: %s", path, strerror(errno));
     r = sync_directory_of(path);
     if (directory && is_drop_in(path))
         (void)rmdir(directory); /* with others in it, it stays */
-    return r < 0 ? wrong(r, ret_error, "%s is removed, but not from the disk: %s", path, strerror(-r)) : 0;
+    return r < 0 ? say_why(ret_error, r, "%s is removed, but not from the disk: %s", path, strerror(-r)) : 0;
 }
 
 int definition_file_mask(const char *path, char **ret_error)
@@ -151,11 +140,11 @@ int definition_file_mask(const char *path, char **ret_error)
     if (r >= 0 && symlink("/dev/null", path) < 0)
         r = -errno;
     if (r == -EEXIST)
-        return wrong(-EBUSY, ret_error, "%s is a definition itself; remove it, or set \"autostart\": false",
-                     path);
+        return say_why(ret_error, -EBUSY, "%s is a definition itself; remove it, or set \"autostart\": false",
+                       path);
     if (r >= 0)
         r = sync_directory_of(path);
-    return r < 0 ? wrong(r, ret_error, "%s can't be made: %s", path, strerror(-r)) : 0;
+    return r < 0 ? say_why(ret_error, r, "%s can't be made: %s", path, strerror(-r)) : 0;
 }
 
 int definition_file_unmask(const char *path, char **ret_error)
@@ -165,6 +154,6 @@ int definition_file_unmask(const char *path, char **ret_error)
     if (lstat(path, &st) < 0 && errno == ENOENT)
         return 0;
     if (!definition_file_is_mask(path))
-        return wrong(-EBUSY, ret_error, "%s is a definition and no mask", path);
+        return say_why(ret_error, -EBUSY, "%s is a definition and no mask", path);
     return definition_file_remove(path, NULL, ret_error);
 }

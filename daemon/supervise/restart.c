@@ -2,6 +2,7 @@
 #include "supervise/restart.h"
 
 #include "base/parse.h"
+#include "base/say.h"
 
 uint64_t restart_delay(const RestartRules *rules, unsigned failures)
 {
@@ -39,12 +40,10 @@ static bool history_admit(RestartHistory *history, const RestartRules *rules, ui
 static RestartVerdict verdict(RestartKind kind, MicrovmResult result, const char *text,
                               const char *what_follows)
 {
-    RestartVerdict made = {.kind = kind, .result = result};
-
-    if (asprintf(&made.text, "%s%s%s", text ? text : "ended", what_follows ? "; " : "",
-                 what_follows ? what_follows : "") < 0)
-        made.text = NULL;
-    return made;
+    return (RestartVerdict){.kind = kind,
+                            .result = result,
+                            .text = say("%s%s%s", text ? text : "ended", what_follows ? "; " : "",
+                                        what_follows ? what_follows : "")};
 }
 
 static RestartVerdict give_up(const Ending *ending, const RestartRules *rules)

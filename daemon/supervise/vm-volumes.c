@@ -3,6 +3,7 @@
 #include "supervise/vm.h"
 
 #include "base/log.h"
+#include "base/say.h"
 #include "base/strv.h"
 #include "resource/files.h"
 #include "resource/memory.h"
@@ -49,19 +50,17 @@ static void forgetting_run(void *argument)
     r = vm_memory_read(forgetting->state_dir, &memory);
     if (r >= 0 && !vm_memory_forget_volume(&memory, forgetting->image)) {
         known = list_volumes(&memory);
-        forgetting->error = -ENODATA;
-        if (asprintf(&forgetting->text, "no volume %s is remembered; %s%s", forgetting->image,
-                     memory.n_volumes > 0 ? "these are: " : "none is", known ? known : "") < 0)
-            forgetting->text = NULL;
+        forgetting->error =
+            say_why(&forgetting->text, -ENODATA, "no volume %s is remembered; %s%s", forgetting->image,
+                    memory.n_volumes > 0 ? "these are: " : "none is", known ? known : "");
         return;
     }
     if (r >= 0)
         r = vm_memory_write(forgetting->state_dir, &memory);
     forgetting->error = r;
-    if (r < 0 &&
-        asprintf(&forgetting->text, "%s/state.json, which remembers its volumes, can't be changed: %s",
-                 forgetting->state_dir, strerror(-r)) < 0)
-        forgetting->text = NULL;
+    if (r < 0)
+        forgetting->text = say("%s/state.json, which remembers its volumes, can't be changed: %s",
+                               forgetting->state_dir, strerror(-r));
 }
 
 static void forgetting_done(void *argument)
@@ -93,19 +92,13 @@ int vm_forget_volume(MicroVM *vm, const char *image, vm_forget_fn done, void *us
     Forgetting *forgetting;
     int r = -ENOMEM;
 
-    if (state_is_alive(vm->record.state)) {
-        if (asprintf(ret_error, "%s is %s, maybe with that volume; stop it first", vm->name,
-                     microvm_state_to_string(vm->record.state)) < 0)
-            *ret_error = NULL;
-        return -EBUSY;
-    }
+    if (state_is_alive(vm->record.state))
+        return say_why(ret_error, -EBUSY, "%s is %s, maybe with that volume; stop it first", vm->name,
+                       microvm_state_to_string(vm->record.state));
     /* What prepares a start, or cleans up after one, has the memory in its hands. */
-    if (vm->record.state == MICROVM_PREPARING || vm->chores > 0) {
-        if (asprintf(ret_error, "%s is %s; try again in a moment", vm->name,
-                     vm->chores > 0 ? "being cleaned up" : "starting") < 0)
-            *ret_error = NULL;
-        return -EBUSY;
-    }
+    if (vm->record.state == MICROVM_PREPARING || vm->chores > 0)
+        return say_why(ret_error, -EBUSY, "%s is %s; try again in a moment", vm->name,
+                       vm->chores > 0 ? "being cleaned up" : "starting");
     forgetting = calloc(1, sizeof(*forgetting));
     if (!forgetting)
         return -ENOMEM;

@@ -4,6 +4,7 @@
 #include "driver/libvirt/internal.h"
 
 #include "base/log.h"
+#include "base/say.h"
 
 #define USEC_PER_SEC    UINT64_C(1000000)
 #define RECHECK_USEC    UINT64_C(20000)
@@ -59,10 +60,8 @@ static void call_free(void *argument)
 
 static void say_failed(LibvirtDriver *driver, const Call *call, int error, const char *why)
 {
-    _cleanup_free_ char *text = NULL;
+    _cleanup_free_ char *text = say("could not %s: %s", kinds[call->kind].what, why ? why : strerror(-error));
 
-    if (asprintf(&text, "could not %s: %s", kinds[call->kind].what, why ? why : strerror(-error)) < 0)
-        text = NULL;
     driver_say(driver, &(DriverEvent){.type = call->refused ? DRIVER_STOP_REFUSED : DRIVER_CALL_FAILED,
                                       .action = STOP_ACTION_AGENT,
                                       .name = call->name,

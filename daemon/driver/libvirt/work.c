@@ -3,6 +3,7 @@
 #include "driver/libvirt/internal.h"
 
 #include "base/clock.h"
+#include "base/say.h"
 
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
@@ -99,16 +100,14 @@ static int fail(Call *call, int error, const char *what)
 {
     _cleanup_free_ char *message = libvirt_error_text();
 
-    if (!call->text && asprintf(&call->text, "%s: %s", what, message ? message : "out of memory") < 0)
-        call->text = NULL;
+    if (!call->text)
+        call->text = say("%s: %s", what, message ? message : "out of memory");
     return error;
 }
 
 static int say_busy(Call *call, const char *before, const char *after)
 {
-    if (asprintf(&call->text, "%s \"%s\" %s", before, call->name, after) < 0)
-        call->text = NULL;
-    return -EBUSY;
+    return say_why(&call->text, -EBUSY, "%s \"%s\" %s", before, call->name, after);
 }
 
 /* Nothing of that name may be there: a foreign domain is never touched, and an old run must be gone first. */
