@@ -37,8 +37,12 @@ echo "both run"
 while :; do sleep 0.1; done
 END
 chmod 755 "$HOST_ROOT/opt/stubborn"
-define stubborn '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/stubborn"] },
-    "stop": { "timeout": 1 }'
+define_stubborn()
+{
+    define stubborn '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/stubborn"] },
+        "stop": { "timeout": '"$1"' }'
+}
+define_stubborn 1
 # One who may look, and no more.
 mkdir -p "$HOST_ROOT/etc/polkit-1/rules.d"
 cat >"$HOST_ROOT/etc/polkit-1/rules.d/40-carol.rules" <<'END'
@@ -292,6 +296,29 @@ test_whole_unit()
     wait_for 5 no_units
 }
 tap "SIGKILL is for the whole unit" test_whole_unit
+
+# What microvmd does takes the new one at once; the unit keeps its own, since systemd changes no such thing of one that runs.
+test_stop_timeout_is_live()
+{
+    ctl start stubborn
+    wait_for 30 guest_said stubborn 'both run'
+    define_stubborn 3
+    ctl reload
+    is stubborn OutdatedReasons 'as 1 "definition'
+    ctl apply
+    is stubborn Outdated false
+    [ "$(unit TimeoutStopUSec microvmd-vm@stubborn.service)" = 1s ]
+    fails_with 'TimeoutStopUSec' host busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+        org.freedesktop.systemd1.Manager SetUnitProperties 'sba(sv)' microvmd-vm@stubborn.service true 1 TimeoutStopUSec t 3000000
+    ctl stop stubborn
+    prop stubborn StateReason | grep 'SIGTERM had not for 3'
+    wait_for 5 no_units
+    ctl start stubborn
+    [ "$(unit TimeoutStopUSec microvmd-vm@stubborn.service)" = 3s ]
+    ctl stop --force stubborn
+    wait_for 5 no_units
+}
+tap "a new stop.timeout counts at once for microvmd, and from the next start for the unit" test_stop_timeout_is_live
 
 test_taken()
 {
