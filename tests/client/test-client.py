@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -19,7 +20,9 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
 CTL = os.environ.get("MICROVMCTL") or os.path.join(os.environ.get("MICROVMD_BUILD", "build"), "microvmctl")
+COMPLETION = os.path.join(os.path.dirname(CTL), "docs", "microvmctl.bash")
 # A net under a client that hangs, not a measure.
 LIMIT = 60
 CONFIG = """<busconfig><type>session</type><listen>unix:dir={}</listen><auth>EXTERNAL</auth>
@@ -216,9 +219,34 @@ def test_usage(it):
     assert it.calls() == [], "a bad command line asks for nothing"
 
 
+def read_source(*path):
+    with open(os.path.join(SOURCE, *path)) as file:
+        return file.read()
+
+
+def options_of_verbs():
+    """What microvmctl takes: the names of all options, and of each verb those that only some verbs take."""
+    source = read_source("client", "options.c")
+    every = re.findall(r'^    {"([a-z-]+)", \w+_argument', source, re.M)
+    bits = {}
+    for bit, option in re.findall(r'^    {(?:OPT_\w+|\'.\'), (OPTION_\w+), "(--[a-z-]+)"}', source, re.M):
+        bits.setdefault(bit, set()).add(option)
+    rows = re.findall(r'^    {"([a-z-]+)", verb_\w+,\s+([^}]*)}', read_source("client", "main.c"), re.M)
+    verbs = {verb: set().union(*(bits.get(bit, set()) for bit in re.findall(r"OPTION_\w+", flags))) for verb, flags in rows}
+    assert len(every) > 40 and len(verbs) > 35 and "--canary" in verbs["apply"], (every, verbs)
+    return [f"--{name}" for name in every], verbs
+
+
 def test_help(it):
+    every, verbs = options_of_verbs()
+    manual = read_source("docs", "man", "microvmctl.1").replace("\\-", "-")
     for words in (["--help"], ["-h"], ["help"], ["start", "--help"]):
         expect(it, 0, *words, out=["reset-failed", "--host-shutdown", "Exit codes"])
+    summary = expect(it, 0, "--help").stdout
+    assert [line for line in summary.splitlines() if len(line) > 80] == []
+    for text, where in ((summary, "--help"), (manual, "microvmctl.1")):
+        missing = [word for word in [*every, *verbs] if not re.search(rf"(?<![\w-]){word}(?![\w-])", text)]
+        assert missing == [], f"{missing} not in {where}"
     expect(it, 0, "--version", out="microvmctl ")
     expect(it, 0, "version", out=["microvmctl ", "microvmd 9.8.7"])
     assert json.loads(expect(it, 0, "version", "--json").stdout)["Daemon"] == "9.8.7"
@@ -1155,6 +1183,33 @@ def test_is_enabled(it):
     assert expect(it, 4, "is-enabled", "web", "nobody").stdout == "enabled\nnot-found\n"
     assert expect(it, 1, "-q", "is-enabled", "slow").stdout == ""
     assert json.loads(expect(it, 0, "is-enabled", "web", "--json").stdout) == [{"Name": "web", "State": "enabled"}]
+
+
+def complete(it, *words):
+    """What bash offers for the last word. It divides words at "=" and "@"."""
+    parts = [part for word in words for part in (re.split("([=@])", word) if word else [""]) if part or not word]
+    script = ". \"$1\"; COMP_LINE=$2; COMP_POINT=${#2}; shift 2; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n" \
+        "COMP_WORDBREAKS='@='; _microvmctl; printf '%s\\n' \"${COMPREPLY[@]}\""
+    done = subprocess.run(["bash", "--norc", "-c", script, "bash", COMPLETION, " ".join(words), *parts], capture_output=True, text=True,
+                          env={**it.env, "PATH": f"{os.path.dirname(os.path.abspath(CTL))}:{os.environ['PATH']}"}, timeout=LIMIT)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return done.stdout.split()
+
+
+def test_completion(it):
+    every, verbs = options_of_verbs()
+    common = {"--bus", "--host", "--json", "--no-pager", "--no-legend", "--no-block", "--quiet", "--no-ask-password", "--help", "--version"}
+    assert sorted(complete(it, "microvmctl", "")) == sorted(verbs)
+    for verb, options in verbs.items():
+        assert set(complete(it, "microvmctl", verb, "--")) == common | options, verb
+    assert complete(it, "microvmctl", "start", "we") == ["web"]
+    assert complete(it, "microvmctl", "wait", "--for", "re") == ["ready"]
+    assert complete(it, "microvmctl", "wait", "--for=re") == ["ready"]
+    assert "restart.policy=" in complete(it, "microvmctl", "create", "new", "--set", "restart.p")
+    assert complete(it, "microvmctl", "status", "t@1") == ["1.x-y"], "what is behind the @"
+    assert complete(it, "microvmctl", "console", "t@") == ["1.x-y"]
+    assert complete(it, "microvmctl", "console", "web", "") == [], "it takes one name"
+    assert complete(it, "microvmctl", "create", "") == [], "a new one has a new name"
 
 
 def test_remote(it):
