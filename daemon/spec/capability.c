@@ -3,7 +3,6 @@
 #include "spec/capability.h"
 
 #include "spec/table.h"
-#include "spec/words.h"
 
 #define CAPABILITY_WHAT(constant, what, who) [constant] = what,
 #define CAPABILITY_WHO(constant, what, who)  [constant] = who,
@@ -22,15 +21,35 @@ const char *capability_hint(Capability capability)
     return texts[capability];
 }
 
+/* A driver that can do this, though not all of what is asked for; NULL: none, or the hint has better advice.
+ */
+static const char *who_can(Capability capability, const Runner *runner)
+{
+    const char *hint = capability_hint(capability);
+
+    if (!streq(hint, WITH_NOBODY) && !streq(hint, WITH_PCI))
+        return NULL;
+    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++)
+        if (runner->of_drivers[kind] & CAPABILITY(capability))
+            return driver_kind_to_string(kind);
+    return NULL;
+}
+
 void table_refuse(const TableReader *reader, const char *pointer, Capability capability, const Runner *runner)
 {
+    const char *who = who_can(capability, runner), *what = capability_what(capability);
+
     if (runner->other)
         table_problem(reader, PROBLEM_ERROR, pointer, false,
-                      "not possible with %s: %s; set \"driver\": \"%s\", which can", runner->what,
-                      capability_what(capability), runner->other);
+                      "not possible with %s: %s; set \"driver\": \"%s\", which can", runner->what, what,
+                      runner->other);
+    else if (who)
+        table_problem(reader, PROBLEM_ERROR, pointer, false,
+                      "not possible with %s: %s; the driver \"%s\" can, but not all else that is asked for",
+                      runner->what, what, who);
     else
         table_problem(reader, PROBLEM_ERROR, pointer, false, "not possible with %s: %s; %s", runner->what,
-                      capability_what(capability), capability_hint(capability));
+                      what, capability_hint(capability));
 }
 
 /* Whose options a key is among, if it is another hypervisor's: "firecracker.cpu". */

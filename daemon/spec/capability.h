@@ -10,7 +10,7 @@
 #include "base/macro.h"
 
 #define WITH_PCI             "set \"qemu\": { \"machine\": \"q35\" }"
-#define WITH_NOBODY          "no driver of this version can; remove the key"
+#define WITH_NOBODY          "no driver of this version can with this hypervisor; remove the key"
 #define WITH_QEMU_SO_FAR     "a later version of microvmd will; until then there is \"qemu\""
 #define WITH_A_LATER_VERSION "a later version of microvmd will; remove the key until then"
 

@@ -9,6 +9,7 @@
 #include "base/json-scan.h"
 #include "microvm/string-table.h"
 #include "spec/capability.h"
+#include "spec/words.h"
 
 typedef enum KeyType {
     KEY_BOOL,     /* bool */
@@ -181,9 +182,10 @@ char *table_key_pointer(const char *pointer, const char *key);
 /* Who is to run a microVM. */
 typedef struct Runner {
     CapabilitySet can;
-    const char *other;      /* the driver that could do all of it instead; NULL: none */
-    const char *hypervisor; /* keys in the group of another one have no effect */
-    const char *what;       /* for people: "driver \"libvirt\" (qemu, machine \"microvm\")" */
+    CapabilitySet of_drivers[DRIVER_KIND_MAX]; /* what each could do in its place */
+    const char *other;                         /* the driver that could do all of it instead; NULL: none */
+    const char *hypervisor;                    /* keys in the group of another one have no effect */
+    const char *what; /* for people: "driver \"libvirt\" (qemu, machine \"microvm\")" */
 } Runner;
 
 /* Refuses what `source`, which is at `pointer`, asks for and the runner can't do. */

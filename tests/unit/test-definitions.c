@@ -196,6 +196,22 @@ static void test_capabilities(void **context)
     assert_true(is_said(&other_problems, PROBLEM_ERROR, "/hypervisor", "macOS"));
 }
 
+/* Each of the two could do what the other can't: no driver can do both, but nobody is told that no driver
+ * could. */
+static void test_each_can_a_part(void **context)
+{
+    static const char text[] =
+        "{ \"kernel\": \"/k\", \"driver\": \"direct\", \"interfaces\": [\"bridge:br0\"],\n"
+        "  \"sandbox\": { \"network\": false } }";
+    _cleanup_problems_ ProblemList problems = {0};
+    VmSpec *spec = NULL;
+
+    assert_int_equal(definition_load_text("web", text, &plain, &problems, &spec), -EBADMSG);
+    assert_int_equal(problem_count(&problems, PROBLEM_ERROR), 1);
+    assert_true(is_said(&problems, PROBLEM_ERROR, "/interfaces/0",
+                        "the driver \"libvirt\" can, but not all else that is asked for"));
+}
+
 static void expect_load(const char *text, int expected, const char *pointer, const char *words)
 {
     _cleanup_problems_ ProblemList problems = {0};
@@ -318,6 +334,7 @@ int main(void)
         IN_SCRATCH(test_broken_above_good),
         IN_SCRATCH(test_names),
         cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_each_can_a_part),
         cmocka_unit_test(test_what_units_can),
         cmocka_unit_test(test_a_thousand_volumes),
         IN_SCRATCH(test_one_good_among_the_broken),
