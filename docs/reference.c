@@ -9,6 +9,7 @@
 #include "spec/spec-table.h"
 
 #include "driver/driver.h"
+#include "launch/launch.h"
 
 #include <inttypes.h>
 
@@ -84,41 +85,87 @@ static void print_type(const KeyRow *row)
 
 /* --- who can --- */
 
-/* The drivers, and QEMU's machines under them, that have a capability. */
-static bool print_who(Capability capability)
-{
-    static const QemuMachine machines[] = {QEMU_MACHINE_MICROVM, QEMU_MACHINE_Q35};
-    bool any = false;
+enum {
+    WHO_MICROVM = 1 << 0,
+    WHO_Q35 = 1 << 1,
+    WHO_COMMAND = 1 << 2,
+    WHO_QEMU = WHO_MICROVM | WHO_Q35,
+};
 
-    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++) {
-        bool named = false;
-        for (size_t i = 0; i < ELEMENTSOF(machines); i++) {
-            VmSpec spec = {.driver = kind, .hypervisor = HYPERVISOR_QEMU, .qemu_machine = machines[i]};
-            if (!(definition_capabilities(&spec) & CAPABILITY(capability)))
-                continue;
-            if (!named)
-                printf("%sdriver %s (machine ", any ? ", " : "", driver_kind_to_string(kind));
-            printf("%s%s", named ? ", " : "", qemu_machine_to_string(machines[i]));
-            named = any = true;
-        }
-        fputs(named ? ")" : "", stdout);
+/* Who under this driver has the capability: machines of QEMU, and, where it runs them, commands. */
+static unsigned who_of(DriverKind driver, Capability capability)
+{
+    const VmSpec specs[] = {
+        {.driver = driver, .hypervisor = HYPERVISOR_QEMU, .qemu_machine = QEMU_MACHINE_MICROVM},
+        {.driver = driver, .hypervisor = HYPERVISOR_QEMU, .qemu_machine = QEMU_MACHINE_Q35},
+        {.driver = driver, .hypervisor = HYPERVISOR_COMMAND},
+    };
+    unsigned who = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(specs); i++)
+        if (definition_capabilities(&specs[i]) & CAPABILITY(capability))
+            who |= 1U << i;
+    return definition_capabilities(&specs[2]) & CAPABILITY(CAP_COMMAND) ? who : who & WHO_QEMU;
+}
+
+/* Which hypervisor it is: of that, only the drivers are told. */
+static bool is_hypervisor(Capability capability)
+{
+    return capability >= CAP_QEMU && capability <= CAP_COMMAND;
+}
+
+/* "QEMU", "QEMU's machine q35", "the hypervisor "command"", "QEMU and …" */
+static void print_hypervisors(unsigned who)
+{
+    if ((who & WHO_QEMU) == WHO_QEMU)
+        fputs("QEMU", stdout);
+    else if (who & WHO_QEMU)
+        printf("QEMU\\(cqs machine %s", who & WHO_Q35 ? "q35" : "microvm");
+    if (who & WHO_COMMAND)
+        printf("%sthe hypervisor \\(dqcommand\\(dq", who & WHO_QEMU ? " and " : "");
+}
+
+static void print_who(const unsigned who[static DRIVER_KIND_MAX], bool is_name)
+{
+    const char *separator = "";
+
+    if (who[DRIVER_KIND_LIBVIRT] == who[DRIVER_KIND_DIRECT]) {
+        print_hypervisors(who[DRIVER_KIND_DIRECT]);
+        return;
     }
-    return any;
+    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++) {
+        if (who[kind] == 0)
+            continue;
+        fputs(separator, stdout);
+        if (!is_name)
+            print_hypervisors(who[kind]);
+        printf("%swith the driver %s", is_name ? "" : " ", driver_kind_to_string(kind));
+        separator = "; ";
+    }
 }
 
 static void print_need(const char *word, Capability capability)
 {
-    if (capability == CAP_NONE)
-        return;
+    bool is_name = word && is_hypervisor(capability);
+    unsigned who[DRIVER_KIND_MAX], any = 0;
+
+    for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++)
+        any |= who[kind] = who_of(kind, capability);
+    if (capability == CAP_NONE ||
+        (who[DRIVER_KIND_LIBVIRT] == WHO_QEMU && who[DRIVER_KIND_DIRECT] == (WHO_QEMU | WHO_COMMAND)) ||
+        (is_name && who[DRIVER_KIND_LIBVIRT] && who[DRIVER_KIND_DIRECT]))
+        return; /* everybody can */
     fputs(".br\n", stdout);
     if (word) {
         putchar('"');
         roff(word);
         fputs("\": ", stdout);
     }
-    fputs("Who can: ", stdout);
-    if (!print_who(capability)) {
-        fputs("nobody yet; ", stdout);
+    if (any) {
+        fputs("Only ", stdout);
+        print_who(who, is_name);
+    } else {
+        fputs("Nobody can yet; ", stdout);
         roff(capability_hint(capability));
     }
     fputs(".\n", stdout);
@@ -221,6 +268,7 @@ int main(int argc, char *argv[])
     FILE *template = argc == 3 ? fopen(argv[2], "re") : NULL;
     bool man = argc == 3 && streq(argv[1], "man");
 
+    launcher_use(LAUNCHER_SYSTEMD); /* with which a driver can the most */
     if (!template) {
         fputs("usage: reference man|keys TEMPLATE\n", stderr);
         return 2;
