@@ -51,6 +51,7 @@ test_gone()
     not host test -e /etc/microvmd
     not host test -e /var/lib/microvmd
     not host test -e /usr/lib/systemd/system/microvmd.service
+    not host test -e /usr/share/doc/microvmd
     [ -z "$(host virsh -c qemu:///system list --name | tr -d '\n')" ]
     not host pgrep -x microvmd
 }
