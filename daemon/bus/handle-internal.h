@@ -22,6 +22,7 @@ struct Handle {
     MicroVM *vm;
     bool told;          /* see HandleLook; so is due */
     bool due, late;     /* the start that is to be told waits, has waited */
+    bool failed;        /* so it was shown, last */
     bool known;         /* something of it has been told before, in this life of the daemon */
     bool gates;         /* handles_pending() for the sake of it */
     bool end_asked;     /* systemd asks for its end, and was asked back whether the host goes down */

@@ -136,6 +136,24 @@ static void tell_systemd(Handle *handle, bool start)
     set_gate(handle, start && !handles->server->manager->ready && handle_phase_of(handle) == HANDLE_COMING);
 }
 
+/* Its failure is forgotten, or the microVM is gone: systemctl --failed shows it no longer. Nothing depends on
+ * the answer. */
+static void clear_failure(Handle *handle)
+{
+    sd_bus *bus = handle->handles->systemd ? bus_systemd(handle->handles->server) : NULL;
+    _cleanup_(sd_bus_message_unrefp)
+    sd_bus_message *call = NULL;
+    _cleanup_free_ char *unit = NULL;
+
+    handle->failed = false;
+    if (!bus || asprintf(&unit, MICROVM_HANDLE_PREFIX "%s.service", handle->vm->name) < 0)
+        return;
+    if (sd_bus_message_new_method_call(bus, &call, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+                                       "org.freedesktop.systemd1.Manager", "ResetFailedUnit") >= 0 &&
+        sd_bus_message_append(call, "s", unit) >= 0 && sd_bus_message_set_expect_reply(call, 0) >= 0)
+        (void)sd_bus_send(bus, call, NULL);
+}
+
 /* What we have asked for is over, or somebody has asked for the contrary meanwhile, whose wish is the later
  * one. */
 static void job_over(Handle *handle, const char *result)
@@ -232,6 +250,9 @@ void handle_look(Handle *handle)
 
     if (handle->stop_waits)
         handle_end_asked(handle);
+    if (handle->failed && phase == HANDLE_OFF)
+        clear_failure(handle);
+    handle->failed = phase == HANDLE_FAILED;
     if (handle->handles->server->manager->host_stopping &&
         (order == HANDLE_ORDER_START || order == HANDLE_ORDER_LATER)) {
         handle_talk(handle); /* systemd starts nothing any more */
@@ -317,6 +338,8 @@ void handles_forget(Handles *handles, MicroVM *vm)
             *at = handle->next;
             break;
         }
+    if (handle->failed)
+        clear_failure(handle);
     handle_detach(handle);
     vm->handle = NULL;
     set_gate(handle, false);

@@ -146,6 +146,17 @@ test_systemctl()
     host systemctl reset-failed microvmd@broken
     not ctl start broken
     wait_for 20 both broken failed failed
+    # A failure that is forgotten, or was one of a microVM that is gone, is none of the host's.
+    ctl reset-failed broken
+    wait_for 20 both broken inactive inactive
+    define brief count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
+    ctl reload
+    not ctl start brief
+    wait_for 20 handle_is brief failed
+    ctl remove brief
+    wait_for 20 handle_is brief inactive
+    not ctl start broken
+    wait_for 20 both broken failed failed
 }
 tap "systemctl start, restart and stop" test_systemctl
 
