@@ -75,6 +75,17 @@ static char *say(const char *text, const char *detail)
     return sentence;
 }
 
+/* What a driver says, in brackets behind a sentence that has its subject already. */
+static char *say_of_driver(const char *text, const char *detail)
+{
+    static const char *const subjects[] = {"the hypervisor was ", "the hypervisor "};
+
+    for (size_t i = 0; detail && i < ELEMENTSOF(subjects); i++)
+        if (strncmp(detail, subjects[i], strlen(subjects[i])) == 0)
+            return say(text, detail + strlen(subjects[i]));
+    return say(text, detail);
+}
+
 static Ending classify_asked(const EndingFacts *facts)
 {
     bool timed_out = facts->asked == STOP_ASKED_TIMEOUT;
@@ -106,16 +117,17 @@ static Ending classify_asked(const EndingFacts *facts)
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
                         say("stopped: its unit was stopped before the guest had shut down", NULL)};
     case END_OOM:
-        return (Ending){ENDING_STOPPED, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_FORCED,
-                        say("stopped: the hypervisor ran out of memory before the guest had shut down",
-                            facts->driver_text)};
+        return (Ending){
+            ENDING_STOPPED, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_FORCED,
+            say_of_driver("stopped: the hypervisor ran out of memory before the guest had shut down",
+                          facts->driver_text)};
     case END_LOST:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
                         say("stopped: it was gone when microvmd looked again", NULL)};
     default:
-        return (Ending){
-            ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
-            say("stopped: the hypervisor ended before the guest had shut down", facts->driver_text)};
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
+                        say_of_driver("stopped: the hypervisor ended before the guest had shut down",
+                                      facts->driver_text)};
     }
 }
 
@@ -192,18 +204,20 @@ Ending ending_classify(const EndingFacts *facts)
         return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
                         say("stopped through systemd (systemctl stop of its unit)", NULL)};
     case END_OOM:
-        return (Ending){ENDING_FAILURE, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_LOST,
-                        say("the hypervisor ran out of memory: the kernel ended it", facts->driver_text)};
+        return (Ending){
+            ENDING_FAILURE, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_LOST,
+            say_of_driver("the hypervisor ran out of memory: the kernel ended it", facts->driver_text)};
     case END_TERMINATED:
-        return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
-                        say("the hypervisor was ended by a signal from the host", facts->driver_text)};
+        return (Ending){
+            ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
+            say_of_driver("the hypervisor was ended by a signal from the host", facts->driver_text)};
     case END_EXITED:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_EXIT_CODE, MICROVM_LAST_STOP_LOST,
-                        say("the hypervisor gave up", facts->driver_text)};
+                        say_of_driver("the hypervisor gave up", facts->driver_text)};
     case END_LOST:
         return classify_lost(facts);
     default:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_LOST,
-                        say("the hypervisor died", facts->driver_text)};
+                        say_of_driver("the hypervisor died", facts->driver_text)};
     }
 }

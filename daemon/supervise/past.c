@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+#define CUT "…"
+
 void past_copy_text(char *to, size_t size, const char *text)
 {
     size_t used = 0, left = strlen(text), length;
@@ -14,6 +16,12 @@ void past_copy_text(char *to, size_t size, const char *text)
         memcpy(to + used, text + used, length);
         used += length;
         left -= length;
+    }
+    if (left > 0 && size > strlen(CUT)) {
+        while (used + strlen(CUT) >= size || (used > 0 && (text[used] & 0xC0) == 0x80))
+            used--; /* to where a character begins */
+        memcpy(to + used, CUT, strlen(CUT));
+        used += strlen(CUT);
     }
     to[used] = '\0';
 }

@@ -180,6 +180,10 @@ static void test_reasons_name_the_cause(void **context)
     assert_string_equal(ending.text, "stopped by somebody else (QMP's quit)");
     assert_int_equal(ending.kind, ENDING_MANUAL);
     free(ending.text);
+    destroyed = (EndingFacts){.cause = END_CRASHED, .driver_text = "the hypervisor was killed by SIGKILL"};
+    ending = ending_classify(&destroyed);
+    assert_string_equal(ending.text, "the hypervisor died (killed by SIGKILL)");
+    free(ending.text);
 }
 
 int main(void)

@@ -36,10 +36,14 @@ static void test_text_is_cut_between_characters(void **context)
 {
     char text[6];
 
-    past_copy_text(text, sizeof(text), "abc→d");
-    assert_string_equal(text, "abc"); /* "→" has three bytes */
-    past_copy_text(text, sizeof(text), "ab→d");
+    past_copy_text(text, sizeof(text), "abcde");
+    assert_string_equal(text, "abcde");
+    past_copy_text(text, sizeof(text), "abcdef");
+    assert_string_equal(text, "ab…"); /* "…" has three bytes, as "→" */
+    past_copy_text(text, sizeof(text), "ab→");
     assert_string_equal(text, "ab→");
+    past_copy_text(text, sizeof(text), "a→bc");
+    assert_string_equal(text, "a…");
     past_copy_text(text, sizeof(text), "");
     assert_string_equal(text, "");
 }
