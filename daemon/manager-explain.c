@@ -68,6 +68,8 @@ static void advise_failed(Adviser *adviser, const MicroVM *vm)
     if (vm->record.past.end.crash_usec > 0)
         add(adviser, vm->name, "microvmctl crashes %s 1", "what its last run ended with, in full");
     if (vm->record.result == MICROVM_RESULT_CONFIG) {
+        if (vm->definition_path)
+            add(adviser, vm->definition_path, "microvmctl validate %s", "all that is wrong with it");
         add(adviser, vm->name, "microvmctl edit %s",
             "mend its definition; it is read when you leave the editor");
         return;

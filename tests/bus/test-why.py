@@ -211,7 +211,7 @@ def test_each_state(host):
     assert host.ctl("stop", "--force", "web").returncode == 0
     host.write("vms/web.json", "{ broken")
     host.reload()
-    assert commands(why(host)) == ["microvmctl edit web"], why(host)
+    assert commands(why(host)) == [f"microvmctl validate {host.path('vms/web.json')}", "microvmctl edit web"], why(host)
 
 
 def test_backoff(host):
