@@ -97,13 +97,14 @@ int verb_forget_volume(Ctl *ctl)
 
 /* --- reload --- */
 
-static const char *change_hint(const char *change)
+static void print_change(const char *change, const char *name)
 {
+    printf("%-10s  %s", change, name);
     if (strcmp(change, "invalid") == 0)
-        return "  (why: microvmctl why NAME)";
-    if (strcmp(change, "undeclared") == 0)
-        return "  (its file is gone; it goes on until it is stopped)";
-    return "";
+        printf("  (why: microvmctl why %s)", name);
+    else if (strcmp(change, "undeclared") == 0)
+        fputs("  (its file is gone; it goes on until it is stopped)", stdout);
+    putchar('\n');
 }
 
 int verb_reload(Ctl *ctl)
@@ -131,8 +132,7 @@ int verb_reload(Ctl *ctl)
     cJSON_ArrayForEach (change, changes) {
         _cleanup_free_ char *name = escape(json_text(change, "Name"), ESCAPE_LINE);
         if (!ctl->quiet)
-            printf("%-10s  %s%s\n", json_text(change, "Change"), name ? name : "?",
-                   change_hint(json_text(change, "Change")));
+            print_change(json_text(change, "Change"), name ? name : "?");
     }
     return MICROVM_EXIT_OK;
 }

@@ -10,6 +10,7 @@
 #define UNIT_PATH    "/org/freedesktop/systemd1/unit/microvmd_2eservice"
 
 enum {
+    GUARD_WIDTH = 78,        /* columns of the guard's words */
     PATIENCE_USEC = 5000000, /* with systemd, when we only want to know why */
 };
 
@@ -29,13 +30,33 @@ static cJSON *unit_properties(sd_bus *bus, const char *interface)
     return json_from_message(reply, &properties) < 0 ? NULL : properties;
 }
 
+/* A line of systemd's can be long. Several spaces in it were the beginning of a line with something to write.
+ */
+static void tell_wrapped(const char *text)
+{
+    size_t column = 0;
+
+    while (*text) {
+        size_t spaces = strspn(text, " "), length = strcspn(text + spaces, " ");
+        bool quoted = spaces > 2;
+        if (quoted)
+            length = strlen(text + spaces); /* as it stands */
+        if (column == 0 || quoted || column + 1 + length > GUARD_WIDTH)
+            column = (size_t)fprintf(stderr, "%s  %s", column > 0 ? "\n" : "", quoted ? "    " : "");
+        else
+            column += (size_t)fprintf(stderr, " ");
+        column += (size_t)fprintf(stderr, "%.*s", (int)length, text + spaces);
+        text += spaces + length;
+    }
+    fputs("\n\n", stderr);
+}
+
 static void tell_guard(const char *words)
 {
     _cleanup_free_ char *shown = escape(words, ESCAPE_TEXT);
 
     fputs("It refuses to run on this host (exit status 78):\n\n", stderr);
-    fprintf(stderr, "  %s\n\n",
-            shown && *shown ? shown : "Its words are in the journal: journalctl -u microvmd");
+    tell_wrapped(shown && *shown ? shown : "Its words are in the journal: journalctl -u microvmd");
     fputs("Mend the host configuration, see that it is good with: microvmd --check\n"
           "then: systemctl start microvmd\n",
           stderr);

@@ -261,7 +261,7 @@ static void tell_failure(const Jobs *jobs, const Job *job)
     } else {
         fail(job->code, "The %s of %s %s: %s", verb, name,
              strcmp(job->result, "canceled") == 0 ? "was canceled" : "failed", reason ? reason : "");
-        fprintf(stderr, "See: microvmctl why %s; all that it said: microvmctl logs %s\n", name, name);
+        fprintf(stderr, "See: microvmctl why %s\n", name);
     }
 }
 

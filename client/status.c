@@ -99,7 +99,7 @@ static void print_driver(const cJSON *p)
     if (*hypervisor)
         print_line("Hypervisor", "%s", hypervisor);
     if (*accel)
-        print_line("Accel", "%s%s%s%s", accel, *why ? " (" : "", why, *why ? ")" : "");
+        print_line("Accel", "%s%s%s", accel, *why ? ": " : "", why);
     join_words(cJSON_GetObjectItemCaseSensitive(p, "Loosened"), loosened, sizeof(loosened));
     if (*loosened)
         print_line("Sandbox", "loosened: %s", loosened);

@@ -255,7 +255,7 @@ def test_help(it):
 def test_status(it):
     expect(it, 0, "status", out=["microvmd", "9.8.7", "Host role: host", "libvirt: online (qemu:///system)", "3 running"])
     expect(it, 0, "status", "web", out=["● web - running since Tue 2023-11-14 22:13:20 UTC", "ago", "its guest runs",
-                                        "Outdated", "tcg (no /dev/kvm here)", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
+                                        "Outdated", "tcg: no /dev/kvm here", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
                                         "line two"])
     assert [call[1] for call in it.calls()] == ["GetAll", "Plan", "OpenLog"], "what is outdated is asked for, nothing else"
     expect(it, 3, "status", "stuck", out=["failed", "guest-panic"])
@@ -311,7 +311,7 @@ def test_jobs(it):
     expect(it, 0, "--no-block", "start", "stuck")
     result = expect(it, 0, "start", "web", "--json")
     assert json.loads(result.stdout)[0]["Result"] == "done"
-    result = expect(it, 1, "stop", "bad", "web", err=["The stop of bad failed", "the \\x1b[2Jguest", "microvmctl logs bad"])
+    result = expect(it, 1, "stop", "bad", "web", err=["The stop of bad failed", "the \\x1b[2Jguest", "microvmctl why bad"])
     assert "\x1b" not in result.stderr
 
 
@@ -556,7 +556,7 @@ def test_logs(it):
 
 
 def test_reload(it):
-    expect(it, 0, "reload", out=["changed     web", "invalid     new", "microvmctl why"])
+    expect(it, 0, "reload", out=["changed     web", "invalid     new  (why: microvmctl why new)"])
     assert json.loads(expect(it, 0, "reload", "--json").stdout)[0] == {"Name": "web", "Change": "changed"}
     expect(it, 2, "reload", "web")
 
@@ -908,6 +908,10 @@ def test_why_no_daemon(it):
             StatusText="/etc/microvmd/host.json: /guest/enable is true\x1b[2J")
     result = expect(it, 69, "list", err=["exit status 78", "/guest/enable is true", "microvmd --check"])
     assert "\x1b" not in result.stderr
+    restart(active="failed", Result="exit-code", ExecMainStatus=78, StatusText=f"{'Its words are long. ' * 12}Write there:"
+            '     "guest": { "enable": false }')
+    result = expect(it, 69, "list", err='\n      "guest": { "enable": false }\n')
+    assert all(len(line) <= 80 for line in result.stderr.splitlines()), result.stderr
     restart(active="failed", Result="core-dump", ExecMainCode=3, ExecMainStatus=11)
     expect(it, 69, "list", err=["core-dump", "signal 11", "journalctl -u microvmd"])
     restart(active="inactive", Result="success", ExecMainStatus=0)
