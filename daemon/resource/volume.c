@@ -49,6 +49,8 @@ static int run_program(char *const argv[], char *output, size_t output_size)
     output[used] = '\0';
     while (used > 0 && output[used - 1] == '\n')
         output[--used] = '\0';
+    for (char *at = output; (at = strpbrk(at, "\n\t"));)
+        *at = ' '; /* a reason is one line */
     if (waitpid(pid, &status, 0) < 0)
         return -errno;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
