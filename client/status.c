@@ -197,9 +197,13 @@ static void print_drivers(const cJSON *drivers)
     cJSON_ArrayForEach (driver, drivers) {
         const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(driver, 0));
         const char *detail = cJSON_GetStringValue(cJSON_GetArrayItem(driver, 2));
-        print_line("Driver", "%s: %s%s%s%s", name ? name : "?",
-                   cJSON_IsTrue(cJSON_GetArrayItem(driver, 1)) ? "online" : "away",
-                   detail && *detail ? " (" : "", detail ? detail : "", detail && *detail ? ")" : "");
+        bool online = cJSON_IsTrue(cJSON_GetArrayItem(driver, 1));
+        if (!detail || !*detail)
+            print_line("Driver", "%s: %s", name ? name : "?", online ? "online" : "away");
+        else if (online)
+            print_line("Driver", "%s: online (%s)", name ? name : "?", detail);
+        else
+            print_line("Driver", "%s: away: %s", name ? name : "?", detail);
     }
 }
 

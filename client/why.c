@@ -122,7 +122,9 @@ static void print_chain(const cJSON *facts)
                    json_text(item, "Reason"));
         label = "";
     }
-    if (*json_text(facts, "DriverReason"))
+    /* Mostly it is the reason of the state. */
+    if (*json_text(facts, "DriverReason") &&
+        !strstr(json_text(facts, "StateReason"), json_text(facts, "DriverReason")))
         print_line("Driver", "away: %s", json_text(facts, "DriverReason"));
 }
 

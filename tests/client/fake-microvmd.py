@@ -391,7 +391,10 @@ class Manager(dbus.service.Object):
             facts["LastEnd"] = dbus.Dictionary({"Timestamp": dbus.UInt64(1700000060000000), "Result": "exit-code",
                                                 "StartTimestamp": dbus.UInt64(1700000000000000), "Reason": "it \x1b[2J fell",
                                                 "ExitCode": "exited", "ExitStatus": dbus.Int32(3)}, signature="sv")
+        if name == "locked":
+            facts["DriverReason"] = vm.properties["StateReason"]
         if name == "bad":
+            facts["DriverReason"] = "libvirt sleeps"
             facts.update({"RestartPolicy": "on-failure", "NRestarts": dbus.UInt64(3),
                           "NextRestartTimestamp": vm.properties["NextRestartTimestamp"]})
         return dbus.Dictionary(facts, signature="sv")
@@ -579,7 +582,7 @@ class Manager(dbus.service.Object):
         return dbus.Dictionary({
             "Version": "9.8.7", "HostRole": "host", "Draining": arguments.drained,
             "DefinitionDirectories": dbus.Array(self.directories, signature="s"),
-            "Drivers": dbus.Array([("libvirt", True, "qemu:///system")], signature="(sbs)"),
+            "Drivers": dbus.Array([("libvirt", True, "qemu:///system"), ("direct", False, "no bus (is it there?)")], signature="(sbs)"),
             "Counts": dbus.Dictionary({"total": dbus.UInt32(len(self.vms)), "running": dbus.UInt32(3)}, signature="su"),
         }, signature="sv")
 

@@ -253,7 +253,7 @@ def test_help(it):
 
 
 def test_status(it):
-    expect(it, 0, "status", out=["microvmd", "9.8.7", "Host role: host", "libvirt: online (qemu:///system)", "3 running"])
+    expect(it, 0, "status", out=["microvmd", "9.8.7", "Host role: host", "libvirt: online (qemu:///system)\n", "direct: away: no bus (is it there?)\n", "3 running"])
     expect(it, 0, "status", "web", out=["● web - running since Tue 2023-11-14 22:13:20 UTC", "ago", "its guest runs",
                                         "Outdated", "tcg: no /dev/kvm here", "4242", "2 vCPUs, 512 MiB", "Restarts: 3",
                                         "line two"])
@@ -482,6 +482,8 @@ def test_why(it):
         "the hypervisor says SHUTDOWN \\x1b[2J", "microvmctl stop evil  \\x1b[2J it is evil"])
     assert "\x1b" not in result.stdout, result.stdout
     # Who may not read its console is told so, and all the rest.
+    expect(it, 0, "why", "bad", out="Driver: away: libvirt sleeps\n")
+    assert "Driver:" not in expect(it, 0, "why", "locked").stdout, "its reason says so"
     expect(it, 0, "why", "locked", out=["locked - running", "Console: not shown: it needs the polkit action org.microvm1.console"])
     facts = json.loads(expect(it, 0, "why", "--json=short", "locked", "web", "evil").stdout)
     assert "Console" not in facts[0] and "org.microvm1.console" in facts[0]["ConsoleLeftOut"]
