@@ -112,7 +112,7 @@ static void check_runner(const VmSpec *spec, const TableReader *reader)
     if (problem_count(&problems, PROBLEM_ERROR) > 0)
         runner.other = find_other(spec, reader);
     for (DriverKind kind = 0; kind < DRIVER_KIND_MAX; kind++)
-        runner.of_drivers[kind] = capabilities_of(kind, spec);
+        runner.of_drivers[kind] = driver_ops(kind)->capabilities(spec);
     check_with(spec, driver_ops(spec->driver), &runner, reader);
 }
 
