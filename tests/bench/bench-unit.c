@@ -267,7 +267,7 @@ int main(int argc, char *argv[])
     bool kvm = streq(getenv("MICROVMD_BENCH_ACCEL"), "kvm");
     VmSpec *spec = NULL;
     Bench bench = {0};
-    SandboxHost host = {0};
+    SandboxHost host = {.kvm_group = NO_GROUP};
     struct stat st;
     char *text;
     size_t size;

@@ -199,6 +199,7 @@ test_score()
 tap "systemd-analyze security: at most 1.0" test_score plain
 tap "the same with user networking" test_score user
 tap "the same under KVM" test_score plain kvm
+tap "the same with user networking under KVM" test_score user kvm
 
 # qemu DEFINITION [ARG...]: boots the guest
 qemu()

@@ -194,6 +194,50 @@ static void test_keys(void **state)
     assert_int_equal(n, ELEMENTSOF(parts));
 }
 
+/* --- groups --- */
+
+static void assert_groups(const SandboxRequest *request, const char *group, const char *more)
+{
+    _cleanup_free_ char *text = text_of(request), *first = say("\nGroup s %s\n", group),
+                        *second = say("\nSupplementaryGroups as %s\n", more ? more : "");
+
+    assert_non_null(strstr(text, first));
+    if (more)
+        assert_non_null(strstr(text, second));
+    else
+        assert_null(strstr(text, "SupplementaryGroups"));
+}
+
+/* The group of /dev/kvm is its only one, unless it needs one of its own; and it has it only where it helps.
+ */
+static void test_groups(void **state)
+{
+    ShareSpec share = {.proto = SHARE_9P, .source = (char *)"/srv/share", .tag = (char *)"a"};
+    SandboxHost open = host;
+    SandboxRequest request;
+    Case c;
+
+    case_load(&c, CASES "/plain.json");
+    request = request_of(c.spec);
+    assert_groups(&request, "1900000007", NULL);
+    request.accel = ACCEL_KVM;
+    assert_groups(&request, "104", NULL);
+    c.spec->hypervisor = HYPERVISOR_COMMAND;
+    assert_groups(&request, "1900000007", "104");
+    c.spec->hypervisor = HYPERVISOR_QEMU;
+    c.spec->shares = &share;
+    c.spec->n_shares = 1;
+    assert_groups(&request, "1900000007", "104");
+    share.read_only = true;
+    assert_groups(&request, "104", NULL);
+    open.kvm_group = NO_GROUP;
+    request.host = &open;
+    assert_groups(&request, "1900000007", NULL);
+    c.spec->shares = NULL;
+    c.spec->n_shares = 0;
+    case_clear(&c);
+}
+
 /* --- limits --- */
 
 static uint64_t number_of(const VmSpec *spec, Accel accel, const char *name)
@@ -300,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_loosened),
         cmocka_unit_test(test_needless),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_groups),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_program),
         cmocka_unit_test_setup_teardown(test_root, scratch_setup, scratch_teardown),

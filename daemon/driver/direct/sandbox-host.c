@@ -74,13 +74,13 @@ int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy)
 int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text)
 {
     _cleanup_(sandbox_host_clear)
-    SandboxHost host = {0};
+    SandboxHost host = {.kvm_group = NO_GROUP};
     struct stat st;
     int r = helper_find(&host.helper, ret_text);
 
     if (r < 0)
         return r;
-    if (stat("/dev/kvm", &st) == 0)
+    if (stat("/dev/kvm", &st) == 0 && (st.st_mode & 0066) == 0060)
         host.kvm_group = st.st_gid;
     if (root && !(host.root = strdup(root)))
         return -ENOMEM;

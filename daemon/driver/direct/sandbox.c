@@ -68,6 +68,15 @@ static bool is_apart(const VmSpec *spec)
 
 /* --- whom it runs as --- */
 
+/* Of what it makes, as files in a share, or is let to read; else the group of /dev/kvm will do as its own. */
+static bool needs_own_group(const VmSpec *spec)
+{
+    for (size_t i = 0; i < spec->n_shares; i++)
+        if (spec->shares[i].proto == SHARE_9P && !spec->shares[i].read_only)
+            return true;
+    return spec->hypervisor == HYPERVISOR_COMMAND;
+}
+
 /*
  * systemd takes a user that is in no database only as a "dynamic" one; its number is ours all the same. That
  * implies NoNewPrivileges=, RestrictSUIDSGID=, RemoveIPC=, PrivateTmp= and a read-only file system.
@@ -75,18 +84,20 @@ static bool is_apart(const VmSpec *spec)
 static void put_user(const SandboxRequest *request, UnitSettings *settings)
 {
     _cleanup_free_ char *user = say("%" PRIu32, (uint32_t)request->uid);
-    _cleanup_free_ char *group = say("%" PRIu32, (uint32_t)request->host->kvm_group);
+    _cleanup_free_ char *kvm_group = say("%" PRIu32, (uint32_t)request->host->kvm_group);
+    bool needs_kvm = request->accel == ACCEL_KVM && request->host->kvm_group != NO_GROUP;
+    bool own = !needs_kvm || needs_own_group(request->spec);
 
-    if (!user || !group) {
+    if (!user || !kvm_group) {
         settings->oom = true;
         return;
     }
     settings->group = "user";
     flag(settings, "DynamicUser");
     word(settings, "User", user);
-    word(settings, "Group", user);
-    if (request->accel == ACCEL_KVM)
-        words(settings, "SupplementaryGroups", group);
+    word(settings, "Group", own ? user : kvm_group);
+    if (needs_kvm && own)
+        words(settings, "SupplementaryGroups", kvm_group);
     unit_settings_add(settings, "CapabilityBoundingSet", "t", 0, NULL);
     unit_settings_add(settings, "AmbientCapabilities", "t", 0, NULL);
     flag(settings, "NoNewPrivileges");

@@ -8,12 +8,14 @@
 
 #include <sys/types.h>
 
+#define NO_GROUP ((gid_t)-1)
+
 /* What is the same for all of them on this host. */
 typedef struct SandboxHost {
     char *helper;    /* microvmd-exec, which executes hypervisors */
     char *root;      /* see sandbox_root_make(); NULL: there are no sandboxes */
     char **system;   /* likewise */
-    gid_t kvm_group; /* which may open /dev/kvm */
+    gid_t kvm_group; /* which may open /dev/kvm; NO_GROUP: everybody, or nobody */
 } SandboxHost;
 
 /*

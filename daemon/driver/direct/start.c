@@ -223,6 +223,11 @@ static int set_up_unit(const Start *start, uid_t uid, UnitSettings *settings)
                             settings);
 }
 
+static bool needs_kvm_group(const Start *start)
+{
+    return start->accel == ACCEL_KVM && start->host.kvm_group != NO_GROUP;
+}
+
 static int launch(Start *start, const int *fds, uid_t uid)
 {
     const Recipe *recipe = recipe_find(start->spec->hypervisor);
@@ -258,7 +263,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .output = recipe->prints_console ? console : output,
                               .uid = uid,
                               .gid = uid,
-                              .extra_gid = start->accel == ACCEL_KVM ? start->host.kvm_group : uid,
+                              .extra_gid = needs_kvm_group(start) ? start->host.kvm_group : uid,
                               .settings = &settings};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
     fault_point("after the launch");
