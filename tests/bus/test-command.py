@@ -134,5 +134,44 @@ def with_clean_end(test):
     return run
 
 
+def test_gives_no_file_of_others_away(host):
+    """Its images become its user's: what a link leads to is somebody else's."""
+    os.makedirs(host.path("state/vm/web/sub"))
+    os.makedirs(host.path("precious"))
+    path = host.path("precious/disk")
+    host.write("precious/disk", "a" * 4096)
+    before = os.stat(path)
+    os.symlink(path, host.path("state/vm/web/a.img"))
+    os.symlink(host.path("precious"), host.path("state/vm/web/sub/deep"))
+    os.link(path, host.path("state/vm/web/b.img"))
+    for image, why in (("a.img", "link"), ("sub/deep/disk", "link"), ("b.img", "another name")):
+        define(host, volumes=[{"image": image, "readOnly": image == "b.img"}])
+        run = host.ctl("start", "web")
+        assert run.returncode == 1 and image in run.stderr and why in run.stderr, (image, run.stderr)
+        after = os.stat(path)
+        assert (before.st_uid, before.st_gid, before.st_mode) == (after.st_uid, after.st_gid, after.st_mode), image
+    assert host.vm("web", "Result") == "resources"
+
+
+def test_reads_a_read_only_image(host):
+    """It may open it by its name, and has no way to write to it."""
+    script = r"""
+trap 'exit 0' TERM
+echo "read $(cat "$MICROVM_VOLUME_0")"
+(: >>"$MICROVM_VOLUME_0") 2>/dev/null && echo "written to it" || echo "not written to it"
+chmod 666 "$MICROVM_VOLUME_0" 2>/dev/null && echo "opened it up" || echo "not opened up"
+while :; do sleep 0.05; done
+"""
+    os.makedirs(host.path("state/vm/web"))
+    host.write("state/vm/web/a.img", "an image")
+    define(host, script, volumes=[{"image": "a.img", "readOnly": True}])
+    run = host.ctl("start", "web")
+    assert run.returncode == 0, run.stderr
+    said(host, "read an image")
+    if os.geteuid() == 0:
+        said(host, "not written to it")
+        said(host, "not opened up")
+
+
 if __name__ == "__main__":
     sys.exit(run_tests([with_clean_end(test) for test in tests_of(sys.modules[__name__])], make_host))

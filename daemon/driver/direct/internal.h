@@ -122,6 +122,14 @@ void direct_start_free(void *start);
 /* Looks in a worker for what earlier daemons have left running; ONLINE, FOUND and SYNCED follow. */
 int direct_adopt(DirectDriver *driver);
 
+/* --- images.c: of volumes; in a worker; one sentence in *ret_text with an error --- */
+/* Opens it as the definition says. A descriptor, or a negative errno. */
+int image_open(const VolumeSpec *volume, const char *state_dir, char **ret_text);
+/* The same of one that will be given away: in the state directory, and nobody else's. */
+int image_open_own(const VolumeSpec *volume, const char *state_dir, char **ret_text);
+/* Lets the user, and the group of that number, read it, and write to it unless the definition says no. */
+int image_give(const VolumeSpec *volume, int fd, uid_t uid, char **ret_text);
+
 /* --- files.c: which process a run has, for the next daemon; blocks --- */
 typedef struct ProcessRecord {
     Hypervisor hypervisor;

@@ -63,16 +63,8 @@ void direct_start_free(void *argument)
 
 static int open_volume(Start *start, size_t index)
 {
-    const VolumeSpec *volume = &start->spec->volumes[index];
-    _cleanup_free_ char *path = volume_path(volume, start->state_dir);
-    int fd;
-
-    if (!path)
-        return -ENOMEM;
-    fd = open(path, (volume->read_only ? O_RDONLY : O_RDWR) | (volume->direct ? O_DIRECT : 0) | O_CLOEXEC |
-                        O_NOCTTY);
-    return fd < 0 ? say_why(&start->text, -errno, "the image %s can't be opened: %s", path, strerror(errno))
-                  : fd;
+    return (recipe_find(start->spec->hypervisor)->opens_images ? image_open_own : image_open)(
+        &start->spec->volumes[index], start->state_dir, &start->text);
 }
 
 static int open_boot_file(Start *start, const char *path)
@@ -172,14 +164,16 @@ static int give_away(Start *start, uid_t uid)
     return 0;
 }
 
-/* The same of its images, which are all in its state directory. */
 static int give_images(Start *start, const int *fds, uid_t uid)
 {
-    for (size_t i = 0; i < start->command.n_descriptors && uid != 0; i++)
-        if (start->command.descriptors[i].kind == DESCRIPTOR_VOLUME && fchown(fds[i], uid, uid) < 0)
-            return say_why(&start->text, -errno, "its image %zu can't be given to the hypervisor: %s",
-                           start->command.descriptors[i].index, strerror(errno));
-    return 0;
+    int r = 0;
+
+    for (size_t i = 0; i < start->command.n_descriptors && uid != 0 && r >= 0; i++) {
+        const Descriptor *descriptor = &start->command.descriptors[i];
+        if (descriptor->kind == DESCRIPTOR_VOLUME)
+            r = image_give(&start->spec->volumes[descriptor->index], fds[i], uid, &start->text);
+    }
+    return r;
 }
 
 static int put_on_record(const Launched *launched, void *userdata)
