@@ -77,12 +77,6 @@ static void test_comes_and_goes(void **state)
     path = install(world.second, "qemu", 0755);
     settle(&world);
     assert_found(&world, path);
-    assert_int_equal(chmod(path, 0644), 0); /* not to be executed */
-    settle(&world);
-    assert_found(&world, NULL);
-    assert_int_equal(chmod(path, 0755), 0);
-    settle(&world);
-    assert_found(&world, path);
     assert_int_equal(unlink(path), 0);
     settle(&world);
     assert_found(&world, NULL);
@@ -133,6 +127,46 @@ static void test_earlier_directory(void **state)
     world_down(&world);
 }
 
+/* One that is not to be executed is only better than none. */
+static void test_not_executable(void **state)
+{
+    _cleanup_free_ char *earlier = NULL, *later = NULL;
+    World world;
+
+    world_up(&world, *state);
+    assert_found(&world, NULL);
+    assert_int_equal(mkdir(scratch_path(world.scratch, "opt"), 0755), 0);
+    assert_int_equal(mkdir(scratch_path(world.scratch, "opt/tools"), 0755), 0);
+    assert_int_equal(mkdir(world.first, 0755), 0);
+    earlier = install(world.first, "qemu", 0644);
+    settle(&world);
+    assert_found(&world, earlier);
+    later = install(world.second, "qemu", 0755);
+    settle(&world);
+    assert_found(&world, later);
+    assert_int_equal(chmod(earlier, 0755), 0);
+    settle(&world);
+    assert_found(&world, earlier);
+    world_down(&world);
+}
+
+/* Who finds that it is not there any more says so. */
+static void test_told_to_look(void **state)
+{
+    _cleanup_free_ char *path = NULL;
+    World world;
+
+    world_up(&world, *state);
+    path = install(world.second, "qemu", 0755);
+    assert_found(&world, path);
+    assert_int_equal(unlink(path), 0);
+    programs_look_again(world.programs);
+    assert_found(&world, NULL);
+    free(install(world.second, "qemu", 0755));
+    assert_found(&world, path); /* of what is nowhere nothing is known */
+    world_down(&world);
+}
+
 /* What else is installed there does not make it look again, and wakes nobody twice. */
 static void test_others(void **state)
 {
@@ -171,6 +205,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_comes_and_goes, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_ahead, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_earlier_directory, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_not_executable, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_told_to_look, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_others, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_nowhere, scratch_setup, scratch_teardown),
     };

@@ -295,6 +295,10 @@ static void test_cpu(void **state)
     spec.cpu = (char *)"Nehalem";
     assert_true(has_argument(&spec, ACCEL_TCG, false, "Nehalem"));
     assert_true(has_argument(&spec, ACCEL_KVM, true, "Nehalem"));
+    /* An ARM processor has no such feature. */
+    spec.cpu = NULL;
+    spec.qemu_machine = QEMU_MACHINE_VIRT;
+    assert_true(has_argument(&spec, ACCEL_KVM, true, "host"));
 }
 
 /* --- what it can do --- */

@@ -51,17 +51,22 @@ Programs *programs_free(Programs *programs)
     return NULL;
 }
 
+/* One that nobody may execute counts if there is no other, as to execvp(3): trying it tells what is wrong. */
 static char *look(const Programs *programs, const char *name)
 {
+    _cleanup_free_ char *useless = NULL;
+
     for (size_t i = 0; programs->directories[i]; i++) {
         _cleanup_free_ char *path = say("%s/%s", programs->directories[i], name);
         if (path && access(path, X_OK) == 0)
             return TAKE_PTR(path);
+        if (path && !useless && access(path, F_OK) == 0)
+            useless = TAKE_PTR(path);
     }
-    return NULL;
+    return TAKE_PTR(useless);
 }
 
-static void look_again(Programs *programs)
+void programs_look_again(Programs *programs)
 {
     unwatch(programs);
     watch(programs); /* first: what changes from now on is told */
@@ -83,13 +88,13 @@ static bool is_known(const Programs *programs, const char *name)
 static int on_change(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
     if (event->len == 0 || is_known(userdata, event->name))
-        look_again(userdata);
+        programs_look_again(userdata);
     return 0;
 }
 
 static int on_appearance(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
-    look_again(userdata);
+    programs_look_again(userdata);
     return 0;
 }
 
@@ -173,7 +178,7 @@ const char *programs_find(Programs *programs, const char *name)
         known->next = programs->known;
         programs->known = known;
         known->path = look(programs, name);
-    } else if (!programs->watched) {
+    } else if (!programs->watched || !known->path) { /* a file system may have been mounted there */
         free(known->path);
         known->path = look(programs, name);
     }

@@ -20,5 +20,7 @@ DEFINE_CLEANUP(Programs *, programs_free)
  * again when something of that name comes, goes or changes in one of the directories.
  */
 const char *programs_find(Programs *programs, const char *name);
+/* Looks for all of them now: one was not where it is said to be. */
+void programs_look_again(Programs *programs);
 
 #endif

@@ -89,7 +89,9 @@ static void put_cpu(Rendering *r)
     command_add(r->command, "-smp");
     command_add(r->command, "%" PRIu64, spec->vcpu);
     if (!model && r->request->accel == ACCEL_KVM)
-        model = r->request->no_arch_capabilities ? "host,-arch-capabilities" : "host";
+        model = r->request->no_arch_capabilities && spec->qemu_machine != QEMU_MACHINE_VIRT
+                    ? "host,-arch-capabilities"
+                    : "host";
     else if (!model && spec->qemu_machine == QEMU_MACHINE_VIRT)
         model = "max"; /* QEMU's own choice has 32 bits */
     if (!model)

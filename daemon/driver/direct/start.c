@@ -352,6 +352,8 @@ static void start_done(void *argument)
                              .error = r,
                              .argv = run->argv,
                              .text = start->text ? start->text : strerror(-r)};
+        if (r == -ENOENT)
+            programs_look_again(start->driver->programs);
         direct_run_kill(run);
         direct_say(start->driver, &event);
         direct_run_free(run);
@@ -436,15 +438,22 @@ int direct_start(Run *run, const StartRequest *request)
     Start *start;
     int r;
 
+    r = start_new(run, request, &start);
+    if (r < 0)
+        return r;
     /* There are hosts whose KVM refuses what "-cpu host" asks for (MSR 0x10a); QEMU then aborts at once. */
     second.no_arch_capabilities = true;
-    if (request->accel == ACCEL_KVM && !request->spec->cpu) {
-        r = start_new(run, &second, &run->retry);
-        if (r < 0)
-            return r;
+    r = request->accel == ACCEL_KVM ? start_new(run, &second, &run->retry) : 0;
+    if (r < 0) {
+        direct_start_free(start);
+        return r;
     }
-    r = start_new(run, request, &start);
-    return r < 0 ? r : submit(run, start);
+    /* Nothing else would come of the same command. */
+    if (run->retry && strv_equal(run->retry->command.argv, start->command.argv)) {
+        direct_start_free(run->retry);
+        run->retry = NULL;
+    }
+    return submit(run, start);
 }
 
 int direct_start_again(Run *run)
