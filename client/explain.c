@@ -168,7 +168,6 @@ static const struct {
     {MICROVM_ERROR_INVALID_DEFINITION, "Its definition is at fault. See: microvmctl why %s"},
     {MICROVM_ERROR_NOT_RUNNING, "See: microvmctl why %s"},
     {MICROVM_ERROR_DRIVER_UNAVAILABLE, "Which drivers are there: microvmctl status"},
-    {MICROVM_ERROR_RESOURCE_BUSY, "See: microvmctl why %s"},
     {MICROVM_ERROR_PRUNE_REFUSED, "What there is: microvmctl plan"},
     {MICROVM_ERROR_START_LIMIT,
      "See: microvmctl why %s; then let it start again: microvmctl reset-failed %s"},

@@ -139,10 +139,13 @@ static int tell_nothing(sd_journal *journal, const char *name)
 {
     _cleanup_free_ char *shown = escape(name, ESCAPE_LINE);
 
-    if (sd_journal_has_runtime_files(journal) <= 0 && sd_journal_has_persistent_files(journal) <= 0)
-        return fail(MICROVM_EXIT_FAILURE, "There is no journal here%s.",
-                    geteuid() == 0 ? ""
-                                   : " that you may read; as root, or in the group systemd-journal, you may");
+    if (sd_journal_has_runtime_files(journal) <= 0 && sd_journal_has_persistent_files(journal) <= 0) {
+        bool hidden = access("/run/log/journal", F_OK) == 0 || access("/var/log/journal", F_OK) == 0;
+        if (geteuid() != 0 && hidden)
+            return fail(MICROVM_EXIT_NOT_ALLOWED, "You may not read the journal. Run it as root (sudo), or "
+                                                  "have yourself added to the group \"systemd-journal\".");
+        return fail(MICROVM_EXIT_FAILURE, "There is no journal here.");
+    }
     return fail(MICROVM_EXIT_FAILURE, "The journal has nothing about %s.%s", shown ? shown : "it",
                 geteuid() == 0
                     ? ""

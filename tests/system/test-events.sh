@@ -97,6 +97,8 @@ test_history()
     grep -E 'backoff +the hypervisor died .*it starts again in 1h' "$HOST_TOP/history"
     grep 'start by its "autostart"' "$HOST_TOP/history"
     [ "$(ctl --no-legend history -n 2 web | wc -l)" = 2 ]
+    # Who may not read the journal is told so.
+    exits 77 host_user nobody microvmctl history web
     ctl --json=short history bad | python3 -c '
 import json, sys
 entries = json.load(sys.stdin)
