@@ -93,6 +93,13 @@ void direct_run_free(Run *run)
     free(run);
 }
 
+void direct_run_say(Run *run, DriverEvent event)
+{
+    event.name = run->name;
+    event.generation = run->generation;
+    direct_say(run->driver, &event);
+}
+
 DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE])
 {
     bool has_unit = !sd_id128_is_null(run->invocation);

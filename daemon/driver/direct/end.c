@@ -18,13 +18,6 @@ enum {
     LAST_WORDS_MAX = 200, /* bytes of it that a reason quotes */
 };
 
-static void tell(Run *run, DriverEvent event)
-{
-    event.name = run->name;
-    event.generation = run->generation;
-    direct_say(run->driver, &event);
-}
-
 /* The last line that it wrote, NULL: none. What it says is shown to people, so only what can be. */
 static char *last_words(const Run *run)
 {
@@ -112,8 +105,9 @@ static void tell_end(Run *run, EndCause cause, const ProcessEnd *end, const char
         text = "QMP's system_powerdown";
     else if (cause == END_DESTROYED && !run->forced)
         text = "QMP's quit";
-    tell(run, (DriverEvent){
-                  .type = DRIVER_ENDED, .cause = cause, .text = text, .details = direct_end_details(end)});
+    direct_run_say(
+        run, (DriverEvent){
+                 .type = DRIVER_ENDED, .cause = cause, .text = text, .details = direct_end_details(end)});
 }
 
 static void finish(Run *run, const ProcessEnd *end)
@@ -132,11 +126,11 @@ static void finish(Run *run, const ProcessEnd *end)
     if (run->announced)
         tell_end(run, find_cause(run, end), end, text);
     else
-        tell(run, (DriverEvent){.type = DRIVER_START_FAILED,
-                                .error = -EIO,
-                                .details = direct_end_details(end),
-                                .argv = run->argv,
-                                .text = was_given_up(run, end) ? run->trouble : text});
+        direct_run_say(run, (DriverEvent){.type = DRIVER_START_FAILED,
+                                          .error = -EIO,
+                                          .details = direct_end_details(end),
+                                          .argv = run->argv,
+                                          .text = was_given_up(run, end) ? run->trouble : text});
     direct_run_free(run);
 }
 

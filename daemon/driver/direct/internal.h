@@ -80,6 +80,8 @@ void direct_say(DirectDriver *driver, const DriverEvent *event);
 Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generation);
 Run *direct_run_find(DirectDriver *driver, const char *name, sd_id128_t generation);
 void direct_run_free(Run *run);
+/* Says something of it; name and generation are its own. */
+void direct_run_say(Run *run, DriverEvent event);
 /* As it is told. */
 DriverRun direct_run_tell(const Run *run, char unit[static UNIT_NAME_SIZE]);
 

@@ -16,13 +16,6 @@ static const uint64_t CALL_USEC = UINT64_C(10) * 1000000;
 static const uint64_t START_USEC = UINT64_C(60) * 1000000; /* a hypervisor that loads from a slow disk */
 static const uint64_t FORCE_USEC = UINT64_C(3) * 1000000;  /* for QEMU to write its images back */
 
-static void tell(Run *run, DriverEvent event)
-{
-    event.name = run->name;
-    event.generation = run->generation;
-    direct_say(run->driver, &event);
-}
-
 int direct_run_signal(Run *run, int number)
 {
     if (run->pidfd < 0)
@@ -134,9 +127,9 @@ static void hear(Run *run, const char *name, const cJSON *data)
     uint64_t memory = qemu_event_memory(name, data);
 
     if (text)
-        tell(run, (DriverEvent){.type = DRIVER_HEARD, .text = text});
+        direct_run_say(run, (DriverEvent){.type = DRIVER_HEARD, .text = text});
     if (memory > 0)
-        tell(run, (DriverEvent){.type = DRIVER_MEMORY_IS, .memory = memory});
+        direct_run_say(run, (DriverEvent){.type = DRIVER_MEMORY_IS, .memory = memory});
 }
 
 static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *line, void *userdata)
@@ -157,7 +150,7 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *
     } else if (streq(name, "STOP") || streq(name, "RESUME")) {
         bool paused = streq(name, "STOP");
         if (paused != run->paused && run->announced && !run->has_cause)
-            tell(run, (DriverEvent){.type = paused ? DRIVER_PAUSED : DRIVER_RESUMED});
+            direct_run_say(run, (DriverEvent){.type = paused ? DRIVER_PAUSED : DRIVER_RESUMED});
         run->paused = paused;
     }
 }
@@ -238,9 +231,9 @@ static void announce(Run *run)
     run->argv = strv_free(run->argv);
     set_first_balloon(run);
     told = direct_run_tell(run, unit);
-    tell(run, (DriverEvent){.type = DRIVER_STARTED,
-                            .run = told,
-                            .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
+    direct_run_say(run, (DriverEvent){.type = DRIVER_STARTED,
+                                      .run = told,
+                                      .call_usec = now_usec(CLOCK_MONOTONIC) - run->asked_usec});
 }
 
 /* It answers: QEMU has made its machine, and runs it. */
@@ -263,7 +256,7 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
     if (!was_announced)
         announce(run);
     else
-        tell(run, (DriverEvent){.type = run->paused ? DRIVER_PAUSED : DRIVER_RESUMED});
+        direct_run_say(run, (DriverEvent){.type = run->paused ? DRIVER_PAUSED : DRIVER_RESUMED});
     share(run);
     if (run->forced && !was_announced)
         end_at_once(run);
@@ -317,7 +310,8 @@ int direct_run_watch(Run *run, int control)
 static void on_answer(Qmp *qmp, const QmpReply *reply, void *userdata)
 {
     if (reply->error < 0)
-        tell(userdata, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = reply->error, .text = reply->text});
+        direct_run_say(userdata,
+                       (DriverEvent){.type = DRIVER_CALL_FAILED, .error = reply->error, .text = reply->text});
 }
 
 static int command(Run *run, const char *name)
@@ -337,7 +331,7 @@ static void on_memory_set(Qmp *qmp, const QmpReply *reply, void *userdata)
     if (reply->error < 0)
         on_answer(qmp, reply, userdata);
     else
-        tell(userdata, (DriverEvent){.type = DRIVER_MEMORY_SET});
+        direct_run_say(userdata, (DriverEvent){.type = DRIVER_MEMORY_SET});
 }
 
 int direct_run_set_memory(Run *run, uint64_t bytes)
@@ -350,7 +344,7 @@ int direct_run_set_memory(Run *run, uint64_t bytes)
 static void on_stop_ended(Run *run, int error, const char *text)
 {
     if (error < 0)
-        tell(run, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
+        direct_run_say(run, (DriverEvent){.type = DRIVER_CALL_FAILED, .error = error, .text = text});
 }
 
 static cJSON *make_key(const char *code)
@@ -385,7 +379,8 @@ static void on_agent_refusal(Agent *agent, const char *text, void *userdata)
     Run *run = userdata;
 
     run->agent = agent_free(agent);
-    tell(run, (DriverEvent){.type = DRIVER_STOP_REFUSED, .action = STOP_ACTION_AGENT, .text = text});
+    direct_run_say(run,
+                   (DriverEvent){.type = DRIVER_STOP_REFUSED, .action = STOP_ACTION_AGENT, .text = text});
 }
 
 /* Anew each time: one that was asked before may have ended since, with the question. */
