@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("MICROVMD_BUILD", os.path.join(SOURCE, "build", "dev"))
 DAEMON = os.path.join(BUILD, "microvmd")
 CTL = os.path.join(BUILD, "microvmctl")
 NAME, MANAGER, VM = "org.microvm1", "org.microvm1.Manager", "org.microvm1.MicroVM"
+ROOT = "/org/microvm1"  # of its objects
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")  # a prefix
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -227,25 +230,40 @@ class QmpClient:
         return not self.lines.readline()
 
 
-def run_tests(tests, make_host=None):
-    """Runs each function; prints TAP. With make_host each has a host of its own, whose daemon must end well after it."""
+def only(driver):
+    """Of a suite that is run by several drivers: this test is about one of them."""
+    def mark(test):
+        test.drivers = (driver,)
+        return test
+    return mark
+
+
+def run_tests(tests, make_host=None, end=None):
+    """Runs each function; prints TAP. With make_host each has a host of its own, whose daemon must end well after it; if that is
+    a dictionary of drivers, each is run by each of them. `end` gets the host after the test, however that went."""
+    makers = make_host if isinstance(make_host, dict) else {"": make_host}
+    runs = [(test, driver) for test in tests for driver in getattr(test, "drivers", makers)]
     failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        host, name = None, test.__name__[5:].replace("_", " ")
+    print(f"1..{len(runs)}")
+    for number, (test, driver) in enumerate(runs, 1):
+        host, name = None, test.__name__[5:].replace("_", " ") + (f", {driver}" if driver else "")
         try:
             if make_host:
-                host = make_host()
-                test(host)
+                host = makers[driver]()
+                try:
+                    test(host)
+                finally:
+                    if end:
+                        end(host)
                 code = host.stop()
-                assert code == 0, f"the daemon ended with {code}: {host.read_log()[-3000:]}"
+                assert not code, f"the daemon ended with {code}: {host.read_log()[-3000:]}"
             else:
                 test()
             print(f"ok {number} - {name}")
-        except (AssertionError, subprocess.TimeoutExpired, ValueError, KeyError, OSError) as error:
+        except Exception:
             failed += 1
             print(f"not ok {number} - {name}")
-            print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "))
+            print("# " + traceback.format_exc().rstrip().replace("\n", "\n# "))
             if host:
                 print("# --- the daemon's log:\n# " + host.read_log()[-2000:].replace("\n", "\n# "))
         finally:
@@ -256,4 +274,6 @@ def run_tests(tests, make_host=None):
 
 
 def tests_of(module):
-    return [value for name, value in vars(module).items() if name.startswith("test_") and callable(value)]
+    """All of them, or those whose name has the word that the suite was given."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    return [value for name, value in vars(module).items() if name.startswith("test_") and word in name and callable(value)]
