@@ -35,7 +35,7 @@ LONG = {
     "vm/test-vm": 285, "vm/test-vm-direct": 165, "bus/test-direct": 150, "system/test-host": 115,
     "bus/test-order": 110, "system/test-handle": 90, "system/test-upgrade": 90, "system/test-units": 85,
     "vm/test-embed-driver": 85, "system/test-deaths": 80, "vm/test-apply": 65, "fuzz/fuzz-loader": 61,
-    "fuzz/fuzz-xml": 61, "bus/test-bus": 60, "system/test-sandbox": 57, "system/test-shutdown": 47,
+    "fuzz/fuzz-xml": 61, "bus/test-bus": 50, "system/test-sandbox": 57, "system/test-shutdown": 47,
     "system/test-events": 45, "bus/test-faults": 40, "bus/test-readiness": 40, "client/test-console": 30,
     "libvirt/test-libvirt-driver": 33, "system/test-first-microvm": 30, "bus/test-why": 25, "chaos/test-chaos": 25,
     "bus/test-notify": 20, "bus/test-plan": 15, "unit/test-json-schema": 15, "bus/test-remote": 12,
