@@ -13,7 +13,7 @@ typedef struct Scratch {
 } Scratch;
 
 /* cmocka's setup and teardown. */
-static int scratch_setup(void **context)
+static _unused_ int scratch_setup(void **context)
 {
     Scratch *scratch = calloc(1, sizeof(*scratch));
 
@@ -23,7 +23,7 @@ static int scratch_setup(void **context)
     return 0;
 }
 
-static int scratch_teardown(void **context)
+static _unused_ int scratch_teardown(void **context)
 {
     Scratch *scratch = *context;
     int r = remove_tree(scratch->path);
@@ -33,14 +33,13 @@ static int scratch_teardown(void **context)
 }
 
 /* "DIR/NAME", good until the next call. */
-static const char *scratch_path(Scratch *scratch, const char *name)
+static _unused_ const char *scratch_path(Scratch *scratch, const char *name)
 {
     snprintf(scratch->file, sizeof(scratch->file), "%s/%s", scratch->path, name);
     return scratch->file;
 }
 
-static const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size) _unused_;
-static const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size)
+static _unused_ const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size)
 {
     const char *path = scratch_path(scratch, name);
 
@@ -48,8 +47,7 @@ static const char *scratch_write(Scratch *scratch, const char *name, const void 
     return path;
 }
 
-static const char *scratch_text(Scratch *scratch, const char *name, const char *text) _unused_;
-static const char *scratch_text(Scratch *scratch, const char *name, const char *text)
+static _unused_ const char *scratch_text(Scratch *scratch, const char *name, const char *text)
 {
     return scratch_write(scratch, name, text, strlen(text));
 }

@@ -1,124 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What two microVMs of a host can't both have, whom they name, and orders that go round in a circle. */
-#include "definitions-across.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "scratch.h"
-
-typedef struct Host {
-    Scratch *scratch;
-    Definitions definitions, before;
-    Run runs[4];
-    Surroundings around;
-    ProblemList problems;
-} Host;
-
-static int setup(void **context)
-{
-    Host *host = calloc(1, sizeof(*host));
-
-    scratch_setup((void **)&host->scratch);
-    host->around = (Surroundings){.state_dir = host->scratch->path, .runs = host->runs};
-    *context = host;
-    return 0;
-}
-
-static int teardown(void **context)
-{
-    Host *host = *context;
-    int r = scratch_teardown((void **)&host->scratch);
-
-    definitions_clear(&host->definitions);
-    definitions_clear(&host->before);
-    for (size_t i = 0; i < host->around.n_runs; i++)
-        vm_spec_unref(host->runs[i].spec);
-    problem_list_clear(&host->problems);
-    free(host);
-    return r;
-}
-
-static VmSpec *parse(const char *name, const char *path, const char *keys)
-{
-    _cleanup_problems_ ProblemList problems = {0};
-    _cleanup_free_ char *text = NULL;
-    VmSpec *spec = NULL;
-
-    assert_true(asprintf(&text, "{ \"kernel\": \"/k\",\n  %s\n}\n", keys) > 0);
-    if (vm_spec_parse(name, path, text, strlen(text), &(SpecContext){0}, &problems, &spec) < 0)
-        fail_msg("%s: %s", text, problems.items[0].text);
-    return spec;
-}
-
-/* In the order of their names. `keys` go behind a kernel; NULL: it can't be read. */
-static void add(Host *host, const char *name, const char *keys)
-{
-    Definitions *definitions = &host->definitions;
-    _cleanup_free_ char *text = NULL, *file = NULL;
-    Definition *definition;
-
-    assert_true(asprintf(&text, "{ \"kernel\": \"/k\",\n  %s\n}\n", keys ? keys : "{") > 0);
-    assert_true(asprintf(&file, "%s.json", name) > 0);
-    (void)unlink(
-        scratch_path(host->scratch, file)); /* to replace one makes some file systems write at once */
-    definitions->items =
-        reallocarray(definitions->items, definitions->count + 1, sizeof(*definitions->items));
-    assert_non_null(definitions->items);
-    definition = &definitions->items[definitions->count++];
-    *definition = (Definition){.name = strdup(name), .path = strdup(scratch_text(host->scratch, file, text))};
-    assert_int_equal(layer_files_add(&definition->files, definition->path, false), 0);
-    if (keys)
-        definition->read = parse(name, definition->path, keys);
-    else
-        definition->error = strdup("broken");
-}
-
-/* It runs, with this. */
-static void run(Host *host, const char *name, const char *keys, const char *path)
-{
-    assert_true(host->around.n_runs < ELEMENTSOF(host->runs));
-    host->runs[host->around.n_runs++] = (Run){name, parse(name, NULL, keys), path};
-}
-
-static void check(Host *host)
-{
-    problem_list_clear(&host->problems);
-    assert_int_equal(
-        definitions_check_across(&host->definitions, &host->before, NULL, &host->around, &host->problems), 0);
-}
-
-/* What there is now is what there was before; add() begins anew. */
-static void next(Host *host)
-{
-    check(host);
-    definitions_clear(&host->before);
-    host->before = host->definitions;
-    host->definitions = (Definitions){0};
-}
-
-static void refused(Host *host, const char *name, const char *said)
-{
-    const Definition *definition = definitions_find(&host->definitions, name);
-
-    if (definition->spec)
-        fail_msg("%s is good, not %s", name, said);
-    if (!strstr(definition->error, said) || !strstr(definition->error, definition->path))
-        fail_msg("%s, not %s", definition->error, said);
-}
-
-static void kept(Host *host, const char *name)
-{
-    const Definition *definition = definitions_find(&host->definitions, name);
-
-    if (!definition->spec)
-        fail_msg("%s is refused: %s", name, definition->error);
-    assert_null(definition->error);
-}
+#include "across-host.h"
 
 /* What each of two says, and what is said of the later one, with the file of the earlier one. */
 static void test_clashes(void **context)
@@ -147,7 +29,7 @@ static void test_clashes(void **context)
 
     for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
         Host *host;
-        setup((void **)&host);
+        host_setup((void **)&host);
         add(host, "a", cases[i].first);
         add(host, "b", cases[i].second);
         check(host);
@@ -160,7 +42,7 @@ static void test_clashes(void **context)
             kept(host, "b");
             assert_int_equal(host->problems.count, 0);
         }
-        teardown((void **)&host);
+        host_teardown((void **)&host);
     }
 }
 
@@ -332,232 +214,6 @@ static void test_circle_of_old_and_new(void **context)
     kept(host, "a");
 }
 
-/* --- who goes before whom --- */
-
-#define MAC(number) "\"interfaces\": [{\"type\": \"user\", \"mac\": \"02:00:00:00:00:0" number "\"}]"
-#define CID(number) "\"vsock\": {\"cid\": " number "}"
-
-static void test_incumbent_wins(void **context)
-{
-    Host *host = *context;
-
-    add(host, "b", CID("5"));
-    add(host, "c", CID("6") "," MAC("1"));
-    next(host);
-    add(host, "a", CID("5"));                             /* new */
-    add(host, "b", CID("5") ",\"vcpu\": 2");              /* changed, but not in this */
-    add(host, "c", CID("7") "," MAC("1"));                /* gives up its own */
-    add(host, "d", "\"vcpu\": 2," CID("6") "," MAC("2")); /* new, to what is free */
-    check(host);
-    refused(host, "a", "vsock CID 5 is that of the microVM b already, in ");
-    kept(host, "b");
-    kept(host, "c");
-    kept(host, "d");
-}
-
-/* What is new in a definition that was there before is as new as a newcomer's. */
-static void test_incumbent_of_what_it_had(void **context)
-{
-    Host *host = *context;
-
-    add(host, "a", CID("5"));
-    add(host, "b", CID("6"));
-    next(host);
-    add(host, "a", CID("6"));
-    add(host, "b", CID("6") ",\"vcpu\": 2");
-    check(host);
-    refused(host, "a", "the microVM b already");
-    kept(host, "b");
-    next(host);
-    add(host, "a", CID("6")); /* was refused, and did not get older by that */
-    add(host, "b", CID("6"));
-    check(host);
-    refused(host, "a", "the microVM b already");
-    next(host);
-    add(host, "a", CID("6")); /* both swap */
-    add(host, "b", CID("5"));
-    check(host);
-    kept(host, "a");
-    kept(host, "b");
-}
-
-/* Who is refused keeps nothing from others, be it for an error of its own or for what others have. */
-static void test_refused_hold_nothing(void **context)
-{
-    Host *host = *context;
-
-    add(host, "a", CID("5"));
-    add(host, "b", CID("5") "," MAC("1"));
-    add(host, "c", MAC("1") ", \"volumes\": [\"/x\"]");
-    add(host, "d", "\"volumes\": [\"/x\", \"/y\"]");
-    add(host, "e", "\"volumes\": [\"/y\"]");
-    add(host, "f", CID("7") ", \"requires\": [\"nobody\"]");
-    add(host, "g", CID("7") ", \"after\": [\"h\"]");
-    add(host, "h", CID("8") ", \"after\": [\"g\"]");
-    add(host, "i", CID("8"));
-    check(host);
-    kept(host, "a");
-    refused(host, "b", "the microVM a already"); /* and then, that c has got the other one meanwhile */
-    refused(host, "b", "and 1 more");
-    kept(host, "c");
-    refused(host, "d", "image /x is that of the microVM c already");
-    kept(host, "e");
-    refused(host, "f", "nobody");
-    kept(host, "g");
-    refused(host, "h", "wait for each other");
-    kept(host, "i");
-    assert_int_equal(host->problems.count, 8); /* what each would still lack, too */
-}
-
-/* Each had what the other asks for: one of them is good, and always the same. */
-static void test_incumbents_cross(void **context)
-{
-    Host *host = *context;
-
-    add(host, "a", CID("5"));
-    add(host, "b", MAC("1"));
-    next(host);
-    add(host, "a", CID("5") "," MAC("1"));
-    add(host, "b", CID("5") "," MAC("1"));
-    check(host);
-    refused(host, "a", "the microVM b already");
-    kept(host, "b");
-}
-
-static void test_runs_go_first(void **context)
-{
-    Host *host = *context;
-
-    add(host, "c", CID("5"));
-    next(host);
-    run(host, "c", CID("5"), NULL);
-    run(host, "d", MAC("1"), "/there/d.json");
-    run(host, "gone", CID("6"), "/there/gone.json");
-    run(host, "lost", CID("9"), NULL);
-    add(host, "a", MAC("1"));
-    add(host, "b", CID("6"));
-    add(host, "c", CID("5"));
-    add(host, "d", MAC("2")); /* it runs with another one */
-    add(host, "e", CID("5"));
-    add(host, "f", CID("9"));
-    add(host, "g", MAC("2"));
-    check(host);
-    refused(host, "a",
-            "MAC address 02:00:00:00:00:01 is that of the running microVM d, which was started with it "
-            "(its definition, ");
-    refused(host, "a", "d.json, says something else by now)");
-    assert_ptr_equal(host->definitions.items[0].rival, host->runs[1].spec);
-    refused(host, "b",
-            "running microVM gone, which was started with it (its definition, /there/gone.json, is gone); "
-            "it is free when that is stopped");
-    kept(host, "c");
-    kept(host, "d");
-    refused(host, "e", "vsock CID 5 is that of the running microVM c already, in ");
-    assert_null(host->definitions.items[4].rival);
-    refused(host, "f", "running microVM lost, which was started with it (its definition is gone)");
-    refused(host, "g", "is that of the microVM d already");
-    /* With the run its claim is over. */
-    vm_spec_unref(host->runs[3].spec);
-    host->around.n_runs = 3;
-    check(host);
-    kept(host, "f");
-    refused(host, "b", "running microVM gone");
-}
-
-/* What runs keeps what it has, even if its definition can't be used. */
-/* To what neither of them had. */
-static void test_known_before_new(void **context)
-{
-    Host *host = *context;
-
-    add(host, "c", CID("5"));
-    add(host, "d", CID("6"));
-    add(host, "e", CID("7"));
-    next(host);
-    run(host, "d", CID("6"), NULL);
-    add(host, "a", MAC("1"));
-    add(host, "b", MAC("2"));
-    add(host, "c", CID("5") "," MAC("2"));
-    add(host, "d", CID("6") "," MAC("2"));
-    add(host, "e", CID("7") "," MAC("1"));
-    check(host);
-    refused(host, "a", "that of the microVM e already");
-    refused(host, "b", "that of the microVM d already");
-    refused(host, "c", "that of the microVM d already");
-    kept(host, "d");
-    kept(host, "e");
-}
-
-static void test_run_of_a_broken_one(void **context)
-{
-    Host *host = *context;
-
-    run(host, "b", CID("5"), NULL);
-    add(host, "a", CID("5"));
-    add(host, "b", NULL);
-    check(host);
-    refused(host, "a", "running microVM b, which was started with it (its definition, ");
-    refused(host, "a", "b.json, can't be used)");
-}
-
-static bool share(const VmSpec *a, const VmSpec *b)
-{
-    return a->vsock_cid == b->vsock_cid || streq(a->interfaces[0].mac, b->interfaces[0].mac);
-}
-
-/* Of whatever came before: no two that are good want the same, and who is refused wants what a good one has.
- */
-static void test_any_order(void **context)
-{
-    enum {
-        COUNT = 12,
-        ROUNDS = 30
-    };
-    Host *host = *context;
-
-    srandom(1);
-    for (int round = 0; round < ROUNDS; round++) {
-        const Definition *items;
-        for (int i = 0; i < COUNT; i++) {
-            char name[8], keys[128];
-            snprintf(name, sizeof(name), "vm%02d", i);
-            snprintf(keys, sizeof(keys),
-                     "\"vsock\": {\"cid\": %ld}, \"interfaces\": [{\"type\": \"user\", \"mac\": "
-                     "\"02:00:00:00:00:0%ld\"}]",
-                     3 + random() % 8, random() % 8);
-            add(host, name, keys);
-        }
-        check(host);
-        items = host->definitions.items;
-        for (size_t i = 0; i < COUNT; i++) {
-            bool rival = false;
-            for (size_t k = 0; k < COUNT; k++)
-                rival |= i != k && items[k].spec && share(items[i].read, items[k].read);
-            assert_int_equal(!items[i].spec, rival);
-        }
-        next(host);
-    }
-}
-
-/* Each asks for something of the one before it: every second one is refused, and nothing recurs. */
-static void test_chain(void **context)
-{
-    enum {
-        COUNT = 300
-    };
-    Host *host = *context;
-
-    for (int i = 0; i < COUNT; i++) {
-        char name[16], keys[64];
-        snprintf(name, sizeof(name), "vm%03d", i);
-        snprintf(keys, sizeof(keys), "\"volumes\": [\"/chain/%d\", \"/chain/%d\"]", i, i + 1);
-        add(host, name, keys);
-    }
-    check(host);
-    for (int i = 0; i < COUNT; i++)
-        assert_int_equal(!host->definitions.items[i].spec, i % 2);
-}
-
 /* --- images --- */
 
 static void add_with_image(Host *host, const char *name, const char *image, bool absolute, const char *more)
@@ -594,7 +250,7 @@ static void test_images(void **context)
     for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
         Host *host;
         char image[512];
-        setup((void **)&host);
+        host_setup((void **)&host);
         assert_int_equal(mkdir_parents(scratch_path(host->scratch, "vm/a"), 0755), 0);
         assert_int_equal(mkdir_parents(scratch_path(host->scratch, "vm/b"), 0755), 0);
         strcpy(image, scratch_text(host->scratch, "vm/a/data.img", "x"));
@@ -611,7 +267,7 @@ static void test_images(void **context)
             refused(host, "b", "is that of the microVM a already, in");
         else
             kept(host, "b");
-        teardown((void **)&host);
+        host_teardown((void **)&host);
     }
 }
 
@@ -721,7 +377,6 @@ static void test_many(void **context)
 
 int main(void)
 {
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clashes),
         TEST(test_ports),
@@ -732,15 +387,6 @@ int main(void)
         TEST(test_circles),
         TEST(test_two_circles),
         TEST(test_circle_of_old_and_new),
-        TEST(test_incumbent_wins),
-        TEST(test_incumbent_of_what_it_had),
-        TEST(test_refused_hold_nothing),
-        TEST(test_incumbents_cross),
-        TEST(test_runs_go_first),
-        TEST(test_known_before_new),
-        TEST(test_any_order),
-        TEST(test_chain),
-        TEST(test_run_of_a_broken_one),
         cmocka_unit_test(test_images),
         TEST(test_image_by_two_names),
         TEST(test_memory),
