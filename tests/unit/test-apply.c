@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Apply and its canary: a manager with a driver that does what the test says. */
-#include "base/file.h"
 #include "base/log.h"
 #include "base/strv.h"
 #include "manager-apply.h"
+#include "manager-world.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
 typedef struct World {
-    char directory[64];
-    char *config, *definitions, *kernel;
-    sd_event *event;
-    Manager *manager;
+    ManagerWorld base;
     Driver driver;
     const char *refused; /* microVM whose start fails */
     char told[4096];     /* "NAME STEP HOW[: TEXT]\n" of each */
@@ -90,9 +82,9 @@ static void answer(const World *world, MicroVM *vm)
 static void pump(World *world, unsigned turns)
 {
     while (turns-- > 0) {
-        assert_true(sd_event_run(world->event, 2000) >= 0);
-        for (size_t i = 0; i < world->manager->n_vms; i++)
-            answer(world, world->manager->vms[i]);
+        assert_true(sd_event_run(world->base.event, 2000) >= 0);
+        for (size_t i = 0; i < world->base.manager->n_vms; i++)
+            answer(world, world->base.manager->vms[i]);
     }
 }
 
@@ -119,26 +111,12 @@ static void on_removed(uint64_t id, MicrovmJobResult result, const char *reason,
 static int setup(void **context)
 {
     World *world = calloc(1, sizeof(*world));
-    ManagerSettings settings = {.n_directories = 1};
-    HostConfig config = {.max_concurrent_starts = 100};
     ManagerObserver observer = {
         .apply_progress = on_progress, .apply_removed = on_removed, .userdata = world};
 
-    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
-    assert_non_null(mkdtemp(world->directory));
-    assert_true(asprintf(&world->config, "%s/host.json", world->directory) > 0);
-    assert_true(asprintf(&world->definitions, "%s/vms", world->directory) > 0);
-    assert_true(asprintf(&world->kernel, "%s/vmlinuz", world->directory) > 0);
-    assert_int_equal(mkdir(world->definitions, 0755), 0);
-    assert_int_equal(write_file_atomic(world->kernel, "kernel", 6, 0644), 0);
-    assert_int_equal(sd_event_new(&world->event), 0);
-    settings.config_path = world->config;
-    settings.directories[0] = world->definitions;
-    settings.state_dir = settings.runtime_dir = world->directory;
-    config.libvirt_uri = strdup("test:///default");
-    assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    manager_world_make(&world->base, 100, &observer);
     world->driver = (Driver){.ops = &fake_ops, .kind = DRIVER_KIND_LIBVIRT};
-    world->manager->drivers[DRIVER_KIND_LIBVIRT] = (DriverSlot){
+    world->base.manager->drivers[DRIVER_KIND_LIBVIRT] = (DriverSlot){
         .driver = &world->driver, .online = true, .ever_online = true, .synced = true, .answered = true};
     *context = world;
     return 0;
@@ -148,40 +126,22 @@ static int teardown(void **context)
 {
     World *world = *context;
 
-    manager_free(world->manager);
-    sd_event_unref(world->event);
-    remove_tree(world->directory);
-    free(world->config);
-    free(world->definitions);
-    free(world->kernel);
+    manager_world_clear(&world->base);
     free(world);
     return 0;
-}
-
-static void reload(World *world)
-{
-    _cleanup_(reload_changes_clear)
-    ReloadChanges changes = {0};
-    _cleanup_free_ char *error = NULL;
-
-    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
 }
 
 /* NULL: no definition any more. */
 static MicroVM *define(World *world, const char *name, const char *more)
 {
-    _cleanup_free_ char *path = NULL, *text = NULL;
+    _cleanup_free_ char *text = NULL;
 
-    assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
     assert_true(asprintf(&text,
                          "{\"kernel\": \"%s\", \"autostart\": false, \"restart\": {\"policy\": \"no\"}%s}",
-                         world->kernel, more ? more : "") > 0);
-    if (more)
-        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
-    else
-        assert_int_equal(unlink(path), 0);
-    reload(world);
-    return manager_find(world->manager, name);
+                         world->base.kernel, more ? more : "") > 0);
+    manager_world_define(&world->base, name, more ? text : NULL);
+    manager_world_reload(&world->base);
+    return manager_find(world->base.manager, name);
 }
 
 static void wait_for_state(World *world, const MicroVM *vm, MicrovmState wanted)
@@ -209,7 +169,7 @@ static void begin(World *world, ApplyOptions options)
     options.restart = true;
     options.canary_usec = options.canary_usec ? options.canary_usec : 1000;
     world->ended[0] = world->told[0] = '\0';
-    assert_int_equal(manager_apply(world->manager, &(Selection){0}, &options, &world->id, &error), 0);
+    assert_int_equal(manager_apply(world->base.manager, &(Selection){0}, &options, &world->id, &error), 0);
 }
 
 static void wait_until_told(World *world, const char *words)
@@ -294,8 +254,8 @@ static void test_canary_is_handed_on(void **context)
     assert_non_null(strstr(world->told, "a restart skipped: it does not run any more"));
     pump(world, 50);
     assert_not_told(world, "c restart"); /* the second is the canary now, and watched */
-    assert_int_equal(manager_find(world->manager, "b")->booted->mem_mib, 512);
-    say_of(manager_find(world->manager, "b"), DRIVER_ENDED, END_CRASHED);
+    assert_int_equal(manager_find(world->base.manager, "b")->booted->mem_mib, 512);
+    say_of(manager_find(world->base.manager, "b"), DRIVER_ENDED, END_CRASHED);
     wait_for_end(world, "failed", "restart of b failed");
     assert_non_null(strstr(world->told, "c restart skipped: the canary failed"));
     assert_int_equal(c->booted->mem_mib, 256);
@@ -327,7 +287,7 @@ static void test_canary_has_to_become_ready(void **context)
         pump(world, 50);
         assert_string_equal(world->ended, "");
         a->record.readiness.state = cases[i].then;
-        world->manager->host.changed(a, world->manager->host.userdata);
+        world->base.manager->host.changed(a, world->base.manager->host.userdata);
         wait_for_end(world, cases[i].result, cases[i].words);
         assert_int_equal(a->booted->mem_mib, cases[i].mem_mib);
         assert_int_equal(a->record.readiness.state,
@@ -345,11 +305,11 @@ static void test_cancel_during_the_check(void **context)
 
     define(world, "a", ", \"mem\": 512");
     begin(world, (ApplyOptions){0});
-    assert_int_equal(manager_cancel_apply(world->manager, world->id + 1, &error), -ESRCH);
+    assert_int_equal(manager_cancel_apply(world->base.manager, world->id + 1, &error), -ESRCH);
     while (!strstr(world->told, "begun"))
-        assert_true(sd_event_run(world->event, 0) >= 0);
-    assert_int_equal(manager_cancel_apply(world->manager, world->id, &error), 0);
-    assert_int_equal(manager_cancel_apply(world->manager, world->id, &error), 0); /* again */
+        assert_true(sd_event_run(world->base.event, 0) >= 0);
+    assert_int_equal(manager_cancel_apply(world->base.manager, world->id, &error), 0);
+    assert_int_equal(manager_cancel_apply(world->base.manager, world->id, &error), 0); /* again */
     wait_for_end(world, "canceled", "1 of 1 steps was not begun");
     assert_int_equal(a->booted->mem_mib, 256); /* nothing is stopped any more, where that can be helped */
     assert_int_equal(a->record.state, MICROVM_RUNNING);

@@ -1,41 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What apply would do, from what is in memory. */
-#include "base/file.h"
 #include "base/log.h"
 #include "manager-plan.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <sys/stat.h>
-
-#include <cmocka.h>
+#include "manager-world.h"
 
 typedef struct World {
-    char directory[64];
-    char *definitions;
-    sd_event *event;
-    Manager *manager;
+    ManagerWorld base;
     HostPlan plan;
 } World;
 
 static int setup(void **context)
 {
     World *world = calloc(1, sizeof(*world));
-    ManagerSettings settings = {.n_directories = 1};
-    HostConfig config = {0};
-    ManagerObserver observer = {0};
 
-    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
-    assert_non_null(mkdtemp(world->directory));
-    assert_true(asprintf(&world->definitions, "%s/vms", world->directory) > 0);
-    assert_int_equal(mkdir(world->definitions, 0755), 0);
-    assert_int_equal(sd_event_new(&world->event), 0);
-    settings.config_path = "/nonexistent/host.json";
-    settings.directories[0] = world->definitions;
-    settings.state_dir = settings.runtime_dir = world->directory;
-    config.libvirt_uri = strdup("test:///default");
-    assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    manager_world_make(&world->base, 0, &(ManagerObserver){0});
     *context = world;
     return 0;
 }
@@ -45,32 +23,20 @@ static int teardown(void **context)
     World *world = *context;
 
     host_plan_clear(&world->plan);
-    manager_free(world->manager);
-    sd_event_unref(world->event);
-    remove_tree(world->directory);
-    free(world->definitions);
+    manager_world_clear(&world->base);
     free(world);
     return 0;
 }
 
 static void define(World *world, const char *name, const char *text)
 {
-    _cleanup_free_ char *path = NULL;
-    ReloadChanges changes = {0};
-    char *error = NULL;
-
-    assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
-    if (text)
-        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
-    else
-        assert_int_equal(unlink(path), 0);
-    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
-    reload_changes_clear(&changes);
+    manager_world_define(&world->base, name, text);
+    manager_world_reload(&world->base);
 }
 
 static MicroVM *run(World *world, const char *name)
 {
-    MicroVM *vm = manager_find(world->manager, name);
+    MicroVM *vm = manager_find(world->base.manager, name);
 
     vm_spec_unref(vm->booted);
     vm->booted = vm_spec_ref(vm->spec);
@@ -84,7 +50,7 @@ static const HostPlanItem *plan(World *world, const char *name)
     _cleanup_free_ char *error = NULL;
 
     host_plan_clear(&world->plan);
-    assert_int_equal(manager_plan(world->manager, &(Selection){0}, &world->plan, &error), 0);
+    assert_int_equal(manager_plan(world->base.manager, &(Selection){0}, &world->plan, &error), 0);
     for (size_t i = 0; i < world->plan.count; i++)
         if (streq(world->plan.items[i].name, name))
             return &world->plan.items[i];
@@ -151,7 +117,7 @@ static void test_not_running(void **context)
     /* A mended one is still new. */
     define(world, "web", WEB "}");
     expect(world, MICROVM_PLAN_START, "would start", 0);
-    vm = manager_find(world->manager, "web");
+    vm = manager_find(world->base.manager, "web");
     vm->record.decided = true;
     expect(world, MICROVM_PLAN_NONE, NULL, 0);
     vm->record.state = MICROVM_FAILED;
@@ -178,7 +144,7 @@ static void test_failed(void **context)
     MicroVM *vm;
 
     define(world, "web", WEB "}");
-    vm = manager_find(world->manager, "web");
+    vm = manager_find(world->base.manager, "web");
     vm->record.state = MICROVM_FAILED;
     vm->record.result = MICROVM_RESULT_RESOURCES;
     vm->record.decided = vm->record.wanted = true;
@@ -219,14 +185,14 @@ static void test_selection(void **context)
     for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
         char **labels[] = {NULL, both, other, prefix};
         host_plan_clear(&world->plan);
-        assert_int_equal(manager_plan(world->manager,
+        assert_int_equal(manager_plan(world->base.manager,
                                       &(Selection){cases[i].named ? a : NULL, labels[cases[i].labels]},
                                       &world->plan, &error),
                          0);
         assert_int_equal(world->plan.count, cases[i].count);
     }
     host_plan_clear(&world->plan);
-    assert_int_equal(manager_plan(world->manager, &(Selection){.names = nobody}, &world->plan, &error),
+    assert_int_equal(manager_plan(world->base.manager, &(Selection){.names = nobody}, &world->plan, &error),
                      -ENOENT);
     assert_non_null(strstr(error, "nobody"));
     free(error);

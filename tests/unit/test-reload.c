@@ -1,91 +1,48 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Reload after reload of good and broken files: what is needed afterwards is what was needed after the first.
  */
-#include "base/file.h"
 #include "base/log.h"
-#include "manager.h"
+#include "manager-world.h"
 
 #include <fcntl.h>
 #include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
-typedef struct World {
-    char directory[64];
-    char *config, *definitions;
-    sd_event *event;
-    Manager *manager;
-} World;
-
-static char *definition_path(World *world, const char *name)
+/* Of any bytes. */
+static void write_definition(ManagerWorld *world, const char *name, const char *text, size_t size)
 {
-    char *path;
-
-    assert_true(asprintf(&path, "%s/%s.json", world->definitions, name) > 0);
-    return path;
-}
-
-static void write_definition(World *world, const char *name, const char *text, size_t size)
-{
-    _cleanup_free_ char *path = definition_path(world, name);
+    _cleanup_free_ char *path = manager_world_path(world, name);
 
     assert_int_equal(write_file_atomic(path, text, size, 0644), 0);
 }
 
 static int setup(void **context)
 {
-    World *world = calloc(1, sizeof(*world));
-    ManagerSettings settings = {.n_directories = 1};
-    HostConfig config = {0};
-    ManagerObserver observer = {0};
+    ManagerWorld *world = calloc(1, sizeof(*world));
 
-    strcpy(world->directory, "/tmp/microvmd-test.XXXXXX");
-    assert_non_null(mkdtemp(world->directory));
-    assert_true(asprintf(&world->config, "%s/host.json", world->directory) > 0);
-    assert_true(asprintf(&world->definitions, "%s/vms", world->directory) > 0);
-    assert_int_equal(mkdir(world->definitions, 0755), 0);
-    assert_int_equal(sd_event_new(&world->event), 0);
-    settings.config_path = world->config;
-    settings.directories[0] = world->definitions;
-    settings.state_dir = settings.runtime_dir = world->directory;
-    config.libvirt_uri = strdup("test:///default");
-    assert_int_equal(manager_new(world->event, &settings, &config, &observer, &world->manager), 0);
+    manager_world_make(world, 0, &(ManagerObserver){0});
     *context = world;
     return 0;
 }
 
 static int teardown(void **context)
 {
-    World *world = *context;
-
-    manager_free(world->manager);
-    sd_event_unref(world->event);
-    remove_tree(world->directory);
-    free(world->config);
-    free(world->definitions);
-    free(world);
+    manager_world_clear(*context);
+    free(*context);
     return 0;
 }
 
-static size_t reload(World *world)
+/* And whatever comes of it. */
+static size_t reload(ManagerWorld *world)
 {
-    ReloadChanges changes = {0};
-    char *error = NULL;
-    size_t n;
+    size_t n = manager_world_reload(world);
 
-    assert_int_equal(manager_reload(world->manager, &changes, &error), 0);
-    n = changes.count;
-    reload_changes_clear(&changes);
     while (sd_event_run(world->event, 0) > 0)
         ;
     return n;
 }
 
-static void write_files(World *world)
+static void write_files(ManagerWorld *world)
 {
     static const char *const broken[] = {
         "{",
@@ -101,9 +58,9 @@ static void write_files(World *world)
         "/* {",
     };
     static const char good[] = "{\"kernel\": \"/k\", \"volumes\": [\"/a.img\"], \"interfaces\": [\"user\"]}";
-    _cleanup_free_ char *fifo = definition_path(world, "fifo"),
-                        *directory = definition_path(world, "directory"),
-                        *dangling = definition_path(world, "dangling");
+    _cleanup_free_ char *fifo = manager_world_path(world, "fifo"),
+                        *directory = manager_world_path(world, "directory"),
+                        *dangling = manager_world_path(world, "dangling");
     char name[32], *deep = malloc(1 << 20);
 
     for (size_t i = 0; i < ELEMENTSOF(broken); i++) {
@@ -128,7 +85,7 @@ static void test_reloads_leave_nothing(void **context)
         RELOADS = 100,
         ROUNDING = 512
     };
-    World *world = *context;
+    ManagerWorld *world = *context;
     struct mallinfo2 first, last;
 
     write_files(world);
@@ -146,7 +103,7 @@ static void test_reloads_leave_nothing(void **context)
 
 static void test_order_and_lookup(void **context)
 {
-    World *world = *context;
+    ManagerWorld *world = *context;
 
     write_files(world);
     reload(world);
@@ -157,7 +114,7 @@ static void test_order_and_lookup(void **context)
 
 static void test_directories_and_masks(void **context)
 {
-    World *world = *context;
+    ManagerWorld *world = *context;
     _cleanup_(definitions_clear)
     Definitions found = {0};
     _cleanup_problems_ ProblemList problems = {0};
@@ -194,8 +151,8 @@ static void test_directories_and_masks(void **context)
 static void test_written_in_place(void **context)
 {
     static const char good[] = "{\"kernel\": \"/k\"}";
-    World *world = *context;
-    _cleanup_free_ char *path = definition_path(world, "web");
+    ManagerWorld *world = *context;
+    _cleanup_free_ char *path = manager_world_path(world, "web");
     struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
 
     write_definition(world, "web", good, strlen(good));
