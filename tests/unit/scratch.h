@@ -32,6 +32,8 @@ static _unused_ int scratch_teardown(void **context)
     return r;
 }
 
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
 /* "DIR/NAME", good until the next call. */
 static _unused_ const char *scratch_path(Scratch *scratch, const char *name)
 {
@@ -39,10 +41,14 @@ static _unused_ const char *scratch_path(Scratch *scratch, const char *name)
     return scratch->file;
 }
 
+/* The directories above it may be new. */
 static _unused_ const char *scratch_write(Scratch *scratch, const char *name, const void *data, size_t size)
 {
     const char *path = scratch_path(scratch, name);
+    _cleanup_free_ char *directory = strdup(path);
 
+    *strrchr(directory, '/') = '\0';
+    assert_int_equal(mkdir_parents(directory, 0755), 0);
     assert_int_equal(write_file_atomic(path, data, size, 0644), 0);
     return path;
 }

@@ -16,16 +16,6 @@
 
 /* --- which --- */
 
-static void make(Scratch *scratch, const char *name, const char *text)
-{
-    char path[sizeof(scratch->file)];
-
-    snprintf(path, sizeof(path), "%s/%s", scratch->path, name);
-    *strrchr(path, '/') = '\0';
-    assert_int_equal(mkdir_parents(path, 0755), 0);
-    scratch_text(scratch, name, text);
-}
-
 /* Their names, with a space before each. */
 static char *list(Scratch *scratch)
 {
@@ -62,19 +52,19 @@ static void test_list(void **context)
     Scratch *scratch = *context;
 
     expect(scratch, "");
-    make(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "vms/off.json", "{ \"kernel\": \"/boot/k\", \"autostart\": false }");
-    make(scratch, "vms/broken.json", "{ \"kernel\": 7 }");
-    make(scratch, "vms/torn.json", "{ \"kernel\": ");
+    scratch_text(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "vms/off.json", "{ \"kernel\": \"/boot/k\", \"autostart\": false }");
+    scratch_text(scratch, "vms/broken.json", "{ \"kernel\": 7 }");
+    scratch_text(scratch, "vms/torn.json", "{ \"kernel\": ");
     /* Layers, drop-ins, templates. */
-    make(scratch, "below/masked.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "vms/masked.json", "");
-    make(scratch, "below/low.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "vms/low.json.d/off.json", "{ \"autostart\": false }");
-    make(scratch, "below/lifted.json", "{ \"kernel\": \"/boot/k\", \"autostart\": false }");
-    make(scratch, "vms/lifted.json.d/on.json", "{ \"autostart\": true }");
-    make(scratch, "vms/web@.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "vms/web@1.json.d/mem.json", "{ \"mem\": 128 }");
+    scratch_text(scratch, "below/masked.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "vms/masked.json", "");
+    scratch_text(scratch, "below/low.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "vms/low.json.d/off.json", "{ \"autostart\": false }");
+    scratch_text(scratch, "below/lifted.json", "{ \"kernel\": \"/boot/k\", \"autostart\": false }");
+    scratch_text(scratch, "vms/lifted.json.d/on.json", "{ \"autostart\": true }");
+    scratch_text(scratch, "vms/web@.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "vms/web@1.json.d/mem.json", "{ \"mem\": 128 }");
     expect(scratch, " db lifted web@1");
 }
 
@@ -82,11 +72,11 @@ static void test_only_once(void **context)
 {
     Scratch *scratch = *context;
 
-    make(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "run/daemon/lock", "");
+    scratch_text(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "run/daemon/lock", "");
     expect(scratch, " db");
     /* As microvmd leaves it, once it has started them. */
-    make(scratch, "run/daemon/autostarted", "");
+    scratch_text(scratch, "run/daemon/autostarted", "");
     expect(scratch, "");
 }
 
@@ -94,12 +84,12 @@ static void test_guard(void **context)
 {
     Scratch *scratch = *context;
 
-    make(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
-    make(scratch, "host.json", "{ \"guest\": { \"enable\": true } }");
+    scratch_text(scratch, "vms/db.json", "{ \"kernel\": \"/boot/k\" }");
+    scratch_text(scratch, "host.json", "{ \"guest\": { \"enable\": true } }");
     expect(scratch, "");
-    make(scratch, "host.json", "{ torn");
+    scratch_text(scratch, "host.json", "{ torn");
     expect(scratch, "");
-    make(scratch, "host.json", "{ \"defaults\": { \"driver\": \"direct\" } }");
+    scratch_text(scratch, "host.json", "{ \"defaults\": { \"driver\": \"direct\" } }");
     expect(scratch, " db");
 }
 
@@ -197,11 +187,11 @@ static void test_systemd_gone(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_list, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_only_once, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_guard, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_queue, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_systemd_gone, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_list),
+        IN_SCRATCH(test_only_once),
+        IN_SCRATCH(test_guard),
+        IN_SCRATCH(test_queue),
+        IN_SCRATCH(test_systemd_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

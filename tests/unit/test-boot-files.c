@@ -97,14 +97,12 @@ static void test_program_of_a_process(void **context)
     assert_null(late.hypervisor.path);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_kernel_and_initrd),
-        TEST(test_a_write_makes_another_file),
-        TEST(test_program_of_a_process),
+        IN_SCRATCH(test_kernel_and_initrd),
+        IN_SCRATCH(test_a_write_makes_another_file),
+        IN_SCRATCH(test_program_of_a_process),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,19 +298,17 @@ static void test_silence_wakes_nobody(void **context)
     world_end(world);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_lines_as_they_come),
-        TEST(test_next_daemon_goes_on),
-        TEST(test_last_words),
-        TEST(test_busy_journal),
-        TEST(test_flood),
-        TEST(test_no_journal),
-        TEST(test_silence_wakes_nobody),
-        TEST(test_end_without_journal),
+        IN_SCRATCH(test_lines_as_they_come),
+        IN_SCRATCH(test_next_daemon_goes_on),
+        IN_SCRATCH(test_last_words),
+        IN_SCRATCH(test_busy_journal),
+        IN_SCRATCH(test_flood),
+        IN_SCRATCH(test_no_journal),
+        IN_SCRATCH(test_silence_wakes_nobody),
+        IN_SCRATCH(test_end_without_journal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

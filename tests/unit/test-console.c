@@ -470,25 +470,23 @@ static void test_callers_places(void **state)
     world_end(world);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_last_lines_come_first),
-        TEST(test_one_writes),
-        TEST(test_taking_over),
-        TEST(test_writer_leaves),
-        TEST(test_guest_that_reads_nothing),
-        TEST(test_hypervisor_closes_it),
-        TEST(test_slow_reader_keeps_its_place),
-        TEST(test_cut_log),
-        TEST(test_cut_whatever_comes),
-        TEST(test_rotated_log),
-        TEST(test_last_words),
-        TEST(test_silence_wakes_nobody),
-        TEST(test_log_in_bursts),
-        TEST(test_callers_places),
+        IN_SCRATCH(test_last_lines_come_first),
+        IN_SCRATCH(test_one_writes),
+        IN_SCRATCH(test_taking_over),
+        IN_SCRATCH(test_writer_leaves),
+        IN_SCRATCH(test_guest_that_reads_nothing),
+        IN_SCRATCH(test_hypervisor_closes_it),
+        IN_SCRATCH(test_slow_reader_keeps_its_place),
+        IN_SCRATCH(test_cut_log),
+        IN_SCRATCH(test_cut_whatever_comes),
+        IN_SCRATCH(test_rotated_log),
+        IN_SCRATCH(test_last_words),
+        IN_SCRATCH(test_silence_wakes_nobody),
+        IN_SCRATCH(test_log_in_bursts),
+        IN_SCRATCH(test_callers_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,15 +54,6 @@ static int setup(void **context)
     return r;
 }
 
-static void make(Scratch *scratch, const char *name, const char *text)
-{
-    _cleanup_free_ char *directory = strdup(scratch_path(scratch, name));
-
-    *strrchr(directory, '/') = '\0';
-    assert_int_equal(mkdir_parents(directory, 0755), 0);
-    scratch_text(scratch, name, text);
-}
-
 typedef struct Loaded {
     Definitions found;
     ProblemList problems;
@@ -123,21 +114,22 @@ static void test_order(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "defaults.json",
-         "{ \"vcpu\": 1, \"mem\": 1, \"description\": \"defaults\", \"kernel\": \"/d\" }");
-    make(scratch, "defaults.json.d/a.json", "{ \"description\": \"defaults.d\", \"vcpu\": 7 }");
-    make(scratch, "usr/web.json", "{ \"vcpu\": 99, \"kernelParams\": [\"never\"] }");
-    make(scratch, "etc/web.json", "{ \"vcpu\": 2, \"mem\": 2, \"kernelParams\": [\"web\"] }");
-    make(scratch, "etc/web.json.d/20.json", "{ \"mem\": 20, \"kernelParams+\": [\"20\"] }");
-    make(scratch, "usr/web.json.d/10.json", "{ \"mem\": 10, \"vcpu\": 10, \"kernelParams+\": [\"10\"] }");
-    make(scratch, "usr/web.json.d/20.json", "{ \"vcpu\": 20 }"); /* etc has one of that name */
-    make(scratch, "usr/web.json.d/30.json", "{ \"kernelParams+\": [\"30\"] }");
-    make(scratch, "usr/web.json.d/40.json", "{ \"vcpu\": 40 }");
-    make(scratch, "etc/web.json.d/40.json", ""); /* masked */
-    make(scratch, "usr/web.json.d/50.json", "{ \"vcpu\": 50 }");
+    scratch_text(scratch, "defaults.json",
+                 "{ \"vcpu\": 1, \"mem\": 1, \"description\": \"defaults\", \"kernel\": \"/d\" }");
+    scratch_text(scratch, "defaults.json.d/a.json", "{ \"description\": \"defaults.d\", \"vcpu\": 7 }");
+    scratch_text(scratch, "usr/web.json", "{ \"vcpu\": 99, \"kernelParams\": [\"never\"] }");
+    scratch_text(scratch, "etc/web.json", "{ \"vcpu\": 2, \"mem\": 2, \"kernelParams\": [\"web\"] }");
+    scratch_text(scratch, "etc/web.json.d/20.json", "{ \"mem\": 20, \"kernelParams+\": [\"20\"] }");
+    scratch_text(scratch, "usr/web.json.d/10.json",
+                 "{ \"mem\": 10, \"vcpu\": 10, \"kernelParams+\": [\"10\"] }");
+    scratch_text(scratch, "usr/web.json.d/20.json", "{ \"vcpu\": 20 }"); /* etc has one of that name */
+    scratch_text(scratch, "usr/web.json.d/30.json", "{ \"kernelParams+\": [\"30\"] }");
+    scratch_text(scratch, "usr/web.json.d/40.json", "{ \"vcpu\": 40 }");
+    scratch_text(scratch, "etc/web.json.d/40.json", ""); /* masked */
+    scratch_text(scratch, "usr/web.json.d/50.json", "{ \"vcpu\": 50 }");
     assert_int_equal(symlink("/dev/null", scratch_path(scratch, "etc/web.json.d/50.json")), 0);
-    make(scratch, "etc/web.json.d/README", "no drop-in");
-    make(scratch, "etc/web.json.d/.x.json", "no drop-in");
+    scratch_text(scratch, "etc/web.json.d/README", "no drop-in");
+    scratch_text(scratch, "etc/web.json.d/.x.json", "no drop-in");
     load(scratch, NULL, &loaded);
     assert_no_problems(&loaded);
     assert_int_equal(loaded.found.count, 1);
@@ -160,11 +152,11 @@ static void test_bad_drop_in(void **context)
     static const char *const bad[] = {"{", "[]", "{\n\"vcpu\": \"x\"}", "{\n\"kernel\": null}",
                                       "{\n\"a\": 1}"};
 
-    make(scratch, "etc/db.json", good);
-    make(scratch, "etc/web.json", good);
+    scratch_text(scratch, "etc/db.json", good);
+    scratch_text(scratch, "etc/web.json", good);
     for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
         _cleanup_loaded_ Loaded loaded = {0};
-        make(scratch, "usr/web.json.d/x.json", bad[i]);
+        scratch_text(scratch, "usr/web.json.d/x.json", bad[i]);
         load(scratch, NULL, &loaded);
         assert_null(get(&loaded, "web")->spec);
         assert_non_null(spec_of(&loaded, "db"));
@@ -182,11 +174,11 @@ static void test_bad_defaults(void **context)
     Scratch *scratch = *context;
     static const char *const bad[] = {"{", "{ \"vpcu\": 1 }", "[1]"};
 
-    make(scratch, "etc/a.json", good);
-    make(scratch, "etc/b.json", good);
+    scratch_text(scratch, "etc/a.json", good);
+    scratch_text(scratch, "etc/b.json", good);
     for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
         _cleanup_loaded_ Loaded loaded = {0};
-        make(scratch, "defaults.json", bad[i]);
+        scratch_text(scratch, "defaults.json", bad[i]);
         load(scratch, NULL, &loaded);
         assert_int_equal(loaded.problems.count, 1);
         assert_string_equal(loaded.problems.items[0].file, scratch_path(scratch, "defaults.json"));
@@ -200,10 +192,10 @@ static void test_drop_ins_without_definition(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "etc/web.json.d/x.json", good);
-    make(scratch, "usr/off.json", good);
-    make(scratch, "etc/off.json", "");
-    make(scratch, "etc/off.json.d/x.json", good);
+    scratch_text(scratch, "etc/web.json.d/x.json", good);
+    scratch_text(scratch, "usr/off.json", good);
+    scratch_text(scratch, "etc/off.json", "");
+    scratch_text(scratch, "etc/off.json.d/x.json", good);
     load(scratch, NULL, &loaded);
     assert_int_equal(loaded.found.count, 0);
     assert_int_equal(loaded.problems.count, 1);
@@ -216,11 +208,11 @@ static void test_drop_ins_that_are_none(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "etc/a.json", good);
-    make(scratch, "etc/a.json.d", "a file");
-    make(scratch, "etc/b.json", good);
+    scratch_text(scratch, "etc/a.json", good);
+    scratch_text(scratch, "etc/a.json.d", "a file");
+    scratch_text(scratch, "etc/b.json", good);
     assert_int_equal(symlink("nowhere", scratch_path(scratch, "etc/b.json.d")), 0);
-    make(scratch, "etc/c.json", good);
+    scratch_text(scratch, "etc/c.json", good);
     assert_int_equal(mkdir_parents(scratch_path(scratch, "etc/c.json.d/x.json"), 0755), 0);
     load(scratch, NULL, &loaded);
     assert_int_equal(problem_count(&loaded.problems, PROBLEM_ERROR), 3);
@@ -235,14 +227,15 @@ static void test_templates(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "usr/web@.json", "{ \"kernel\": \"/usr/%i\", \"description\": \"%n\", \"vcpu\": 1 }");
-    make(scratch, "usr/web@.json.d/x.json", "{ \"vcpu\": 2, \"mem\": 2 }");
+    scratch_text(scratch, "usr/web@.json",
+                 "{ \"kernel\": \"/usr/%i\", \"description\": \"%n\", \"vcpu\": 1 }");
+    scratch_text(scratch, "usr/web@.json.d/x.json", "{ \"vcpu\": 2, \"mem\": 2 }");
     assert_int_equal(symlink("../usr/web@.json", scratch_path(scratch, "etc/web@1.json")), 0);
-    make(scratch, "etc/web@1.json.d/a.json", "{ \"mem\": 3 }");
-    make(scratch, "etc/web@2.json.d/a.json", "{ \"mem\": 4 }");
-    make(scratch, "etc/web@3.json", "{ \"kernel\": \"/own/%i\" }");
+    scratch_text(scratch, "etc/web@1.json.d/a.json", "{ \"mem\": 3 }");
+    scratch_text(scratch, "etc/web@2.json.d/a.json", "{ \"mem\": 4 }");
+    scratch_text(scratch, "etc/web@3.json", "{ \"kernel\": \"/own/%i\" }");
     assert_int_equal(symlink("/dev/null", scratch_path(scratch, "etc/web@4.json")), 0);
-    make(scratch, "usr/web@4.json.d/a.json", "{}");
+    scratch_text(scratch, "usr/web@4.json.d/a.json", "{}");
     load(scratch, NULL, &loaded);
     assert_no_problems(&loaded);
     assert_int_equal(loaded.found.count, 3);
@@ -262,12 +255,12 @@ static void test_overridden_template(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0}, masked = {0};
 
-    make(scratch, "usr/web@.json", "{ \"kernel\": \"/usr\" }");
-    make(scratch, "etc/web@.json", "{ \"kernel\": \"/etc\" }");
+    scratch_text(scratch, "usr/web@.json", "{ \"kernel\": \"/usr\" }");
+    scratch_text(scratch, "etc/web@.json", "{ \"kernel\": \"/etc\" }");
     assert_int_equal(symlink("web@.json", scratch_path(scratch, "usr/web@1.json")), 0);
     load(scratch, NULL, &loaded);
     assert_string_equal(spec_of(&loaded, "web@1")->kernel, "/etc");
-    make(scratch, "etc/web@.json", "");
+    scratch_text(scratch, "etc/web@.json", "");
     load(scratch, NULL, &masked);
     assert_int_equal(masked.found.count, 0);
 }
@@ -278,8 +271,8 @@ static void test_instance_without_template(void **context)
     _cleanup_loaded_ Loaded loaded = {0};
 
     assert_int_equal(symlink("web@.json", scratch_path(scratch, "etc/web@1.json")), 0);
-    make(scratch, "etc/@.json", good);
-    make(scratch, "etc/a@b@.json", good);
+    scratch_text(scratch, "etc/@.json", good);
+    scratch_text(scratch, "etc/a@b@.json", good);
     load(scratch, NULL, &loaded);
     assert_int_equal(loaded.found.count, 1);
     assert_non_null(strstr(get(&loaded, "web@1")->error, "No such file"));
@@ -291,8 +284,8 @@ static void test_links_out_of_the_directory(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "elsewhere/real.json", "{ \"kernel\": \"/%n\" }");
-    make(scratch, "elsewhere/drop-ins/x.json", "{ \"vcpu\": 3 }");
+    scratch_text(scratch, "elsewhere/real.json", "{ \"kernel\": \"/%n\" }");
+    scratch_text(scratch, "elsewhere/drop-ins/x.json", "{ \"vcpu\": 3 }");
     assert_int_equal(symlink("../elsewhere/real.json", scratch_path(scratch, "etc/web.json")), 0);
     assert_int_equal(symlink("../elsewhere/drop-ins", scratch_path(scratch, "etc/web.json.d")), 0);
     load(scratch, NULL, &loaded);
@@ -313,9 +306,9 @@ static void test_reuse(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded first = {0}, second = {0}, third = {0}, fourth = {0};
 
-    make(scratch, "etc/a.json", good);
-    make(scratch, "etc/b.json", good);
-    make(scratch, "etc/bad.json", "{");
+    scratch_text(scratch, "etc/a.json", good);
+    scratch_text(scratch, "etc/b.json", good);
+    scratch_text(scratch, "etc/bad.json", "{");
     settle();
     load(scratch, NULL, &first);
     meanwhile.reads = 0;
@@ -325,13 +318,13 @@ static void test_reuse(void **context)
     assert_int_equal(second.problems.count, 1); /* what is broken is told each time */
     assert_int_equal(meanwhile.reads, 2);
 
-    make(scratch, "etc/b.json.d/x.json", "{ \"vcpu\": 2 }");
+    scratch_text(scratch, "etc/b.json.d/x.json", "{ \"vcpu\": 2 }");
     settle();
     load(scratch, &second.found, &third);
     assert_ptr_equal(spec_of(&second, "a"), spec_of(&third, "a"));
     assert_int_equal(spec_of(&third, "b")->vcpu, 2);
 
-    make(scratch, "defaults.json", "{ \"vcpu\": 5 }");
+    scratch_text(scratch, "defaults.json", "{ \"vcpu\": 5 }");
     load(scratch, &third.found, &fourth);
     assert_int_equal(spec_of(&fourth, "a")->vcpu, 5);
     assert_int_equal(spec_of(&fourth, "b")->vcpu, 2);
@@ -399,7 +392,7 @@ static void test_changed_while_read(void **context)
 
     for (size_t i = 0; i < ELEMENTSOF(writers); i++) {
         _cleanup_loaded_ Loaded loaded = {0};
-        make(scratch, "etc/a.json", "{ \"kernel\": \"/old\" }");
+        scratch_text(scratch, "etc/a.json", "{ \"kernel\": \"/old\" }");
         meanwhile.run = writers[i];
         load(scratch, NULL, &loaded);
         assert_null(meanwhile.run);
@@ -413,8 +406,8 @@ static void test_changed_all_the_time(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded loaded = {0};
 
-    make(scratch, "etc/a.json", good);
-    make(scratch, "usr/b.json", good);
+    scratch_text(scratch, "etc/a.json", good);
+    scratch_text(scratch, "usr/b.json", good);
     meanwhile.run = touch;
     meanwhile.always = true;
     load(scratch, NULL, &loaded);
@@ -429,21 +422,21 @@ static void test_removed_before_read(void **context)
     Scratch *scratch = *context;
     _cleanup_loaded_ Loaded gone = {0}, lower = {0}, drop_in = {0};
 
-    make(scratch, "defaults.json", "{}"); /* something to read before */
-    make(scratch, "etc/a.json", good);
+    scratch_text(scratch, "defaults.json", "{}"); /* something to read before */
+    scratch_text(scratch, "etc/a.json", good);
     meanwhile.run = take_away;
     load(scratch, NULL, &gone);
     assert_int_equal(gone.found.count, 0);
     assert_int_equal(gone.problems.count, 0);
 
-    make(scratch, "etc/a.json", good);
-    make(scratch, "usr/a.json", "{ \"kernel\": \"/usr\" }");
+    scratch_text(scratch, "etc/a.json", good);
+    scratch_text(scratch, "usr/a.json", "{ \"kernel\": \"/usr\" }");
     meanwhile.run = take_away;
     load(scratch, NULL, &lower);
     assert_string_equal(spec_of(&lower, "a")->kernel, "/usr");
 
-    make(scratch, "usr/a.json", good);
-    make(scratch, "etc/a.json.d/x.json", "{ \"vcpu\": 2 }");
+    scratch_text(scratch, "usr/a.json", good);
+    scratch_text(scratch, "etc/a.json.d/x.json", "{ \"vcpu\": 2 }");
     meanwhile.run = take_drop_in_away;
     load(scratch, NULL, &drop_in);
     assert_int_equal(spec_of(&drop_in, "a")->vcpu, 1);
@@ -463,9 +456,9 @@ static void test_origins(void **context)
     SpecContext context_here = {0};
     cJSON *answer, *origins;
 
-    make(scratch, "defaults.json", "{\n \"vcpu\": 4 }");
-    make(scratch, "etc/web.json", "{\n\n \"kernel\": \"/%n\", \"labels\": {},\n \"vcpu\": null }");
-    make(scratch, "etc/web.json.d/x.json", "{ \"mem\": 7 }");
+    scratch_text(scratch, "defaults.json", "{\n \"vcpu\": 4 }");
+    scratch_text(scratch, "etc/web.json", "{\n\n \"kernel\": \"/%n\", \"labels\": {},\n \"vcpu\": null }");
+    scratch_text(scratch, "etc/web.json.d/x.json", "{ \"mem\": 7 }");
     snprintf(etc, sizeof(etc), "%s/etc", scratch->path);
     context_here.defaults_path = defaults = strdup(scratch_path(scratch, "defaults.json"));
     assert_int_equal(definition_find(directories, 1, "none", &context_here, &problems, &files), -ENOENT);
@@ -490,23 +483,23 @@ static void test_origins(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_order),
-        IN_SCRATCH(test_bad_drop_in),
-        IN_SCRATCH(test_bad_defaults),
-        IN_SCRATCH(test_drop_ins_without_definition),
-        IN_SCRATCH(test_drop_ins_that_are_none),
-        IN_SCRATCH(test_templates),
-        IN_SCRATCH(test_overridden_template),
-        IN_SCRATCH(test_instance_without_template),
-        IN_SCRATCH(test_links_out_of_the_directory),
-        IN_SCRATCH(test_reuse),
-        IN_SCRATCH(test_fresh_files_are_read_again),
-        IN_SCRATCH(test_changed_while_read),
-        IN_SCRATCH(test_changed_all_the_time),
-        IN_SCRATCH(test_removed_before_read),
-        IN_SCRATCH(test_origins),
+        TEST(test_order),
+        TEST(test_bad_drop_in),
+        TEST(test_bad_defaults),
+        TEST(test_drop_ins_without_definition),
+        TEST(test_drop_ins_that_are_none),
+        TEST(test_templates),
+        TEST(test_overridden_template),
+        TEST(test_instance_without_template),
+        TEST(test_links_out_of_the_directory),
+        TEST(test_reuse),
+        TEST(test_fresh_files_are_read_again),
+        TEST(test_changed_while_read),
+        TEST(test_changed_all_the_time),
+        TEST(test_removed_before_read),
+        TEST(test_origins),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

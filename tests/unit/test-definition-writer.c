@@ -107,16 +107,14 @@ static void test_masks(void **context)
     assert_content(scratch, "real.json", "{}");
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_compare_and_swap),
-        TEST(test_places_and_modes),
-        TEST(test_links_are_not_followed),
-        TEST(test_removal),
-        TEST(test_masks),
+        IN_SCRATCH(test_compare_and_swap),
+        IN_SCRATCH(test_places_and_modes),
+        IN_SCRATCH(test_links_are_not_followed),
+        IN_SCRATCH(test_removal),
+        IN_SCRATCH(test_masks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

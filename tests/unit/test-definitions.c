@@ -328,18 +328,18 @@ static void test_a_thousand_volumes(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_precedence),
-        IN_SCRATCH(test_broken_above_good),
-        IN_SCRATCH(test_names),
+        TEST(test_precedence),
+        TEST(test_broken_above_good),
+        TEST(test_names),
         cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_each_can_a_part),
         cmocka_unit_test(test_what_units_can),
         cmocka_unit_test(test_a_thousand_volumes),
-        IN_SCRATCH(test_one_good_among_the_broken),
+        TEST(test_one_good_among_the_broken),
         cmocka_unit_test(test_good_files),
-        IN_SCRATCH(test_large_text),
+        TEST(test_large_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

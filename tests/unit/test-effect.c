@@ -184,7 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without),
         cmocka_unit_test(test_every_condition),
-        cmocka_unit_test_setup_teardown(test_defaults, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_defaults),
         cmocka_unit_test(test_nothing_is_needed),
     };
 

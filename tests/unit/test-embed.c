@@ -59,9 +59,8 @@ static void test_only_what_has_no_process_is_dropped(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_settings_are_written_once, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_only_what_has_no_process_is_dropped, scratch_setup,
-                                        scratch_teardown),
+        IN_SCRATCH(test_settings_are_written_once),
+        IN_SCRATCH(test_only_what_has_no_process_is_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,16 +188,14 @@ static void test_outlives_its_workers(void **context)
     world_end(world);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_ends),
-        TEST(test_is_nobody),
-        TEST(test_does_not_begin),
-        TEST(test_is_forgotten),
-        TEST(test_outlives_its_workers),
+        IN_SCRATCH(test_ends),
+        IN_SCRATCH(test_is_nobody),
+        IN_SCRATCH(test_does_not_begin),
+        IN_SCRATCH(test_is_forgotten),
+        IN_SCRATCH(test_outlives_its_workers),
     };
 
     setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);

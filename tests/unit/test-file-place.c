@@ -101,8 +101,8 @@ static void test_relative(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_places, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_relative, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_places),
+        IN_SCRATCH(test_relative),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

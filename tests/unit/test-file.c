@@ -200,7 +200,6 @@ static void test_unfinished_writes(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_read),
         IN_SCRATCH(test_read_refuses),

@@ -11,15 +11,6 @@
 
 #include "scratch.h"
 
-static void write_at(Scratch *scratch, const char *name)
-{
-    _cleanup_free_ char *directory = strdup(scratch_path(scratch, name));
-
-    *strrchr(directory, '/') = '\0';
-    assert_int_equal(mkdir_parents(directory, 0755), 0);
-    scratch_text(scratch, name, "x");
-}
-
 /* The files of `name`, as many as expected. */
 static char **list(Scratch *scratch, const char *name, size_t expected)
 {
@@ -54,9 +45,9 @@ static void test_all_of_it(void **context)
     _cleanup_strv_ char **files = NULL;
 
     assert_null(list(scratch, "none", 0));
-    write_at(scratch, "t/b/x");
-    write_at(scratch, "t/a");
-    write_at(scratch, "tb/x");
+    scratch_text(scratch, "t/b/x", "x");
+    scratch_text(scratch, "t/a", "x");
+    scratch_text(scratch, "tb/x", "x");
     assert_int_equal(symlink("/etc", scratch_path(scratch, "t/link")), 0);
     files = list(scratch, "t", 3); /* what a link leads to is not in it */
     assert_string_equal(files[0], scratch_path(scratch, "t/a"));
@@ -75,8 +66,8 @@ static void test_a_single_file(void **context)
     Scratch *scratch = *context;
     _cleanup_strv_ char **files = NULL;
 
-    write_at(scratch, "d/web.json");
-    write_at(scratch, "d/web.json.d/x.json");
+    scratch_text(scratch, "d/web.json", "x");
+    scratch_text(scratch, "d/web.json.d/x.json", "x");
     files = list(scratch, "d/web.json", 1);
     remove_all(scratch, "d/web.json", files, 0);
     assert_there(scratch, "d/web.json", false);
@@ -88,10 +79,10 @@ static void test_only_what_was_named(void **context)
     Scratch *scratch = *context;
     _cleanup_strv_ char **files = NULL;
 
-    write_at(scratch, "t/a");
-    write_at(scratch, "t/empty/x");
+    scratch_text(scratch, "t/a", "x");
+    scratch_text(scratch, "t/empty/x", "x");
     files = list(scratch, "t", 2);
-    write_at(scratch, "t/late");
+    scratch_text(scratch, "t/late", "x");
     remove_all(scratch, "t", files, 0);
     assert_there(scratch, "t/a", false);
     assert_there(scratch, "t/empty", false);
@@ -104,10 +95,10 @@ static void test_a_swapped_directory_leads_nowhere(void **context)
     _cleanup_strv_ char **files = NULL;
     _cleanup_free_ char *error = NULL, *elsewhere = NULL;
 
-    write_at(scratch, "t/a");
-    write_at(scratch, "t/b/c/x");
-    write_at(scratch, "t/z");
-    write_at(scratch, "elsewhere/c/x");
+    scratch_text(scratch, "t/a", "x");
+    scratch_text(scratch, "t/b/c/x", "x");
+    scratch_text(scratch, "t/z", "x");
+    scratch_text(scratch, "elsewhere/c/x", "x");
     files = list(scratch, "t", 3);
     assert_int_equal(remove_tree(scratch_path(scratch, "t/b")), 0);
     elsewhere = strdup(scratch_path(scratch, "elsewhere"));
@@ -125,8 +116,8 @@ static void test_several_failures_are_counted(void **context)
     _cleanup_strv_ char **files = NULL;
     _cleanup_free_ char *error = NULL;
 
-    write_at(scratch, "t/a");
-    write_at(scratch, "t/b");
+    scratch_text(scratch, "t/a", "x");
+    scratch_text(scratch, "t/b", "x");
     files = list(scratch, "t", 2);
     assert_int_equal(unlink(files[0]), 0);
     assert_int_equal(unlink(files[1]), 0);
@@ -139,13 +130,12 @@ static void test_several_failures_are_counted(void **context)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_all_of_it),
-        TEST(test_a_single_file),
-        TEST(test_only_what_was_named),
-        TEST(test_a_swapped_directory_leads_nowhere),
-        TEST(test_several_failures_are_counted),
+        IN_SCRATCH(test_all_of_it),
+        IN_SCRATCH(test_a_single_file),
+        IN_SCRATCH(test_only_what_was_named),
+        IN_SCRATCH(test_a_swapped_directory_leads_nowhere),
+        IN_SCRATCH(test_several_failures_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,7 +175,7 @@ int main(void)
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_again),
-        cmocka_unit_test_setup_teardown(test_enabled, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_enabled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -361,7 +361,6 @@ static void test_nixos(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_no_file),
         IN_SCRATCH(test_all_keys),

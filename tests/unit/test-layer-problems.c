@@ -206,14 +206,14 @@ static void test_broken_defaults(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_specifiers_before_merging),
-        IN_SCRATCH(test_place_of_null),
-        IN_SCRATCH(test_unknown_null),
-        IN_SCRATCH(test_many_keys),
-        IN_SCRATCH(test_all_files_are_told),
-        IN_SCRATCH(test_broken_defaults),
+        TEST(test_specifiers_before_merging),
+        TEST(test_place_of_null),
+        TEST(test_unknown_null),
+        TEST(test_many_keys),
+        TEST(test_all_files_are_told),
+        TEST(test_broken_defaults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

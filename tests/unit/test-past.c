@@ -288,9 +288,9 @@ int main(void)
         cmocka_unit_test(test_record_and_back),
         cmocka_unit_test(test_record_of_another_version),
         cmocka_unit_test(test_events_of_qemu),
-        cmocka_unit_test_setup_teardown(test_report, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_report_is_bounded, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_reports_are_few, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_report),
+        IN_SCRATCH(test_report_is_bounded),
+        IN_SCRATCH(test_reports_are_few),
         cmocka_unit_test(test_report_that_cant_be_written),
     };
 

@@ -156,10 +156,11 @@ static void test_command_line(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_credentials),        IN_SCRATCH(test_half_a_copy),
-        IN_SCRATCH(test_missing_credential), IN_SCRATCH(test_boot_from_disk),
+        IN_SCRATCH(test_credentials),
+        IN_SCRATCH(test_half_a_copy),
+        IN_SCRATCH(test_missing_credential),
+        IN_SCRATCH(test_boot_from_disk),
         cmocka_unit_test(test_command_line),
     };
 

@@ -306,8 +306,6 @@ static void test_console_without_a_pattern(void **context)
     sd_event_unref(world.event);
 }
 
-#define SCRATCH_TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,8 +314,8 @@ int main(void)
         cmocka_unit_test(test_http),
         cmocka_unit_test(test_http_that_is_refused),
         cmocka_unit_test(test_console),
-        SCRATCH_TEST(test_console_that_is_flooded),
-        SCRATCH_TEST(test_console_without_a_pattern),
+        IN_SCRATCH(test_console_that_is_flooded),
+        IN_SCRATCH(test_console_without_a_pattern),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,14 +129,12 @@ static void test_no_path_is_missed(void **context)
     check_paths(&vm_table);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_keys),
-        TEST(test_only_what_is_new),
-        TEST(test_links),
+        IN_SCRATCH(test_keys),
+        IN_SCRATCH(test_only_what_is_new),
+        IN_SCRATCH(test_links),
         cmocka_unit_test(test_no_path_is_missed),
     };
 

@@ -116,10 +116,10 @@ static void test_never_many(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_given_away_once, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_only_of_what_is_there_now, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_not_of_what_changed_just_now, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_never_many, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_given_away_once),
+        IN_SCRATCH(test_only_of_what_is_there_now),
+        IN_SCRATCH(test_not_of_what_changed_just_now),
+        IN_SCRATCH(test_never_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -413,7 +413,6 @@ static void test_rows(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_broken),
         IN_SCRATCH(test_not_files),

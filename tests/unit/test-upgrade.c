@@ -107,10 +107,10 @@ static void test_processes(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_earlier, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_later, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_earlier),
+        IN_SCRATCH(test_later),
         cmocka_unit_test(test_definition),
-        cmocka_unit_test_setup_teardown(test_processes, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_processes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

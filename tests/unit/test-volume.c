@@ -135,7 +135,6 @@ static void test_qcow2_stands_alone(void **context)
 
 int main(void)
 {
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_label_and_arguments),
         IN_SCRATCH(test_all_kinds),
