@@ -1,24 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Apply with real guests: restarts, a canary that panics and is rolled back, an upgrade, pruning. Prints TAP.
+"""Apply with real guests: restarts, a canary that panics and is rolled back, an upgrade, pruning. Prints TAP."""
 
-As test-vm.py, whose guests these are.
-"""
-
-import importlib.util
+import json
 import os
 import shutil
+import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-spec = importlib.util.spec_from_file_location("vm", os.path.join(HERE, "test-vm.py"))
-vm = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vm)
-wait_for = vm.wait_for
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import vm  # noqa: E402
+from harness import CTL, wait_for  # noqa: E402
 
 
 def apply(host, code, *words):
-    run = vm.subprocess.run([vm.CTL, "--bus", host.address, "apply", *words], capture_output=True, text=True, timeout=180)
+    run = subprocess.run([CTL, "--bus", host.address, "apply", *words], capture_output=True, text=True, timeout=180)
     assert run.returncode == code, f"apply {words}: {run.returncode}\n{run.stdout}{run.stderr}\n{host.ctl('logs', 'web').stdout[-2000:]}"
     return run
 
@@ -86,7 +82,7 @@ def test_other_files_survive_the_daemon(host):
     host.start(vm.HIDE)
     wait_for("the reason", lambda: host.vm("web", "OutdatedReasons") == ["kernel"])
     with open(host.path("run/vm/web/record.json")) as file:
-        hypervisor = vm.json.load(file)["hypervisor"]
+        hypervisor = json.load(file)["hypervisor"]
     assert hypervisor["path"] == os.readlink(f"/proc/{pid}/exe"), hypervisor
     assert int(hypervisor["inode"]) == os.stat(f"/proc/{pid}/exe").st_ino
     vm.said(host, "microvm-guest: ready")
@@ -112,4 +108,4 @@ def test_prune_stops_gracefully_and_purge_cleans_up(host):
 
 
 if __name__ == "__main__":
-    sys.exit(vm.main(sys.modules[__name__]))
+    sys.exit(vm.main(sys.modules[__name__], ["libvirt"]))
