@@ -7,6 +7,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from direct import stop_all  # noqa: E402
 from harness import Host, run_tests, tests_of, wait_for  # noqa: E402
 
 # A monitor of the simplest kind. The shell stays, so that it hears SIGTERM.
@@ -123,17 +124,6 @@ def test_outlives_the_daemon(host):
     assert state(host) == "inactive", host.vm("web", "StateReason")
 
 
-def with_clean_end(test):
-    """What still runs outlives the daemon, and would outlive the test."""
-    def run(host):
-        try:
-            test(host)
-        finally:
-            host.ctl("stop", "--force", "web")
-    run.__name__ = test.__name__
-    return run
-
-
 def test_gives_no_file_of_others_away(host):
     """Its images become its user's: what a link leads to is somebody else's."""
     os.makedirs(host.path("state/vm/web/sub"))
@@ -174,4 +164,4 @@ while :; do sleep 0.05; done
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests([with_clean_end(test) for test in tests_of(sys.modules[__name__])], make_host))
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), make_host, stop_all))

@@ -2,19 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon killed at every step of a start and of a stop, with the driver "direct" (fake-qemu.py). Prints TAP."""
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
 
 SETTLED = ("inactive", "failed", "running")
 POINTS = 60  # more than there are
@@ -75,11 +70,11 @@ def settle(host):
     assert reason, state
     if state == "running":
         pid = host.vm("web", "MainPID")
-        assert not test_direct.is_gone(pid), reason
+        assert not direct.is_gone(pid), reason
         wait_for("one process only", lambda: len(marked(host)) == 1)
         assert host.ctl("stop", "--force", "web").returncode == 0
     wait_for("no process", lambda: marked(host) == [])
-    wait_for("no file", lambda: test_direct.left(host) == [])
+    wait_for("no file", lambda: direct.left(host) == [])
     run = host.ctl("leaks")
     assert run.returncode == 0, run.stdout
     return state
@@ -127,7 +122,7 @@ def die_again(host, fault):
 
 
 def make_host():
-    host = test_direct.make_host()
+    host = direct.make_host()
     host.stop()
     return host
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """microvmd-handle, the process of microvmd@NAME.service, and what microvmd says to it; without systemd. Prints TAP."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,16 +10,12 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import BUILD, run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
-start_daemon = test_direct.start_daemon
 
 
 def make_host():
-    host = test_direct.make_host()
+    host = direct.make_host()
     host.define("web", accel="tcg", restart={"policy": "on-failure", "delay": "1h", "maxDelay": "1h"})
     host.define("frail", accel="tcg", restart={"policy": "no"})
     host.reload()
@@ -170,14 +165,14 @@ def test_daemon_away(host):
     for number in (signal.SIGTERM, signal.SIGKILL):
         host.stop(number)
         handle.says("microvmd is away")
-        start_daemon(host)
+        direct.start_daemon(host)
         handle.says("STATUS=running")
         assert host.vm("web", "MainPID") == pid
     # What happened to the microVM meanwhile is no wish to start it.
     host.stop()
     handle.says("microvmd is away")
     os.kill(pid, signal.SIGKILL)
-    start_daemon(host)
+    direct.start_daemon(host)
     handle.says("RELOADING=1")
     assert state(host) == "backoff"
     host.ctl("stop", "web")
@@ -191,7 +186,7 @@ def test_stop_while_daemon_is_away(host):
     host.stop()
     handle.says("microvmd is away")
     handle.stop()
-    start_daemon(host)
+    direct.start_daemon(host)
     handle.ends(0)
     assert state(host) == "inactive"
     # Nobody is there for long: it says so, and the microVM is what it was.
@@ -201,7 +196,7 @@ def test_stop_while_daemon_is_away(host):
     handle.says("microvmd is away")
     handle.stop()
     assert "microvmd is not running" in handle.ends(69)
-    start_daemon(host)
+    direct.start_daemon(host)
     assert state(host) == "running"
     host.ctl("stop", "--force", "web")
 
@@ -236,7 +231,7 @@ def test_killed_with_what_it_mirrors(host):
         handle.ends(-signal.SIGKILL)
         handle = Handle(host, "frail", left=True)
         if daemon_too:
-            start_daemon(host)
+            direct.start_daemon(host)
         assert "SIGKILL" in handle.ends(1) or daemon_too
         assert state(host, "frail") == "failed"
     # What systemd ends, or what ends by itself, leaves nothing: a start after it is a wish.

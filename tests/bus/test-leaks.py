@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is left over of microVMs is found, and removed by the next daemon: the driver "direct" with fake-qemu.py. Prints TAP."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,17 +9,13 @@ import signal
 import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
 
 
 def make_host():
-    host = test_direct.make_host()
+    host = direct.make_host()
     os.symlink(shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"), host.path("bin/mkfs.ext4"))
     return host
 
@@ -34,7 +29,7 @@ def leaks(host):
 
 def again(host):
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
 
 
 def make(host, name, text="x"):
@@ -48,7 +43,7 @@ def make(host, name, text="x"):
 def test_none(host):
     run = host.ctl("leaks")
     assert run.returncode == 0 and run.stdout == "Nothing is left over.\n", run
-    test_direct.start(host)
+    direct.start(host)
     assert leaks(host) == [], "what runs has a right to what it has"
     again(host)
     assert leaks(host) == []
@@ -57,7 +52,7 @@ def test_none(host):
 
 
 def test_files(host):
-    test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    direct.start(host, volumes=[{"image": "data.img", "size": 1}])
     assert host.ctl("stop", "web").returncode == 0
     paths = [make(host, "run/vm/web/credential-of-a-former-one"), make(host, "run/vm/nobody/initrd"), make(host, "state/vm/web/data.img.partial")]
     make(host, "run/vm/web/odd/deep")
@@ -76,9 +71,9 @@ def test_files(host):
 
 def test_helper(host):
     """A program that was run for a microVM does not end by itself, and its microvmd is killed."""
-    test_direct.start(host, readiness={"type": "command", "command": ["/bin/sh", "-c", "sleep 1000; true"]})
+    direct.start(host, readiness={"type": "command", "command": ["/bin/sh", "-c", "sleep 1000; true"]})
     helpers = lambda: set(subprocess.run(["pgrep", "-f", "sleep 1000"], capture_output=True, text=True).stdout.split())  # noqa: E731
-    mine = lambda: {pid for pid in helpers() if f"MICROVMD_RUN={host.path('run')}/" in test_direct.read(f"/proc/{pid}/environ")}  # noqa: E731
+    mine = lambda: {pid for pid in helpers() if f"MICROVMD_RUN={host.path('run')}/" in direct.read(f"/proc/{pid}/environ")}  # noqa: E731
     first = wait_for("the program and what it starts", lambda: len(mine()) == 2 and mine())
     again(host)
     wait_for("another one", lambda: len(mine()) == 2 and not mine() & first)
@@ -90,11 +85,11 @@ def test_helper(host):
 
 def test_process(host):
     """All that is known of it was lost, and another one of that name started: it is shown, not killed."""
-    pid = test_direct.start(host)
+    pid = direct.start(host)
     again(host)
     host.stop(signal.SIGKILL)
     shutil.rmtree(host.path("run/vm/web"))
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     found = leaks(host)
     assert [(leak[0], leak[1].split()[0], leak[2], leak[3]) for leak in found] == [("process", str(pid), "web", f"kill {pid}")], found
     os.kill(pid, signal.SIGKILL)
@@ -104,14 +99,14 @@ def test_process(host):
 def test_users(host):
     if os.geteuid() != 0:
         return
-    pid = test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    pid = direct.start(host, volumes=[{"image": "data.img", "size": 1}])
     uid = os.stat(f"/proc/{pid}").st_uid
     link = host.path(f"state/uids/{uid}")
     assert host.ctl("stop", "web").returncode == 0
     assert host.ctl("remove", "--yes", "web").returncode == 0
     assert os.readlink(link) == "web", "its files are its own still"
     assert leaks(host) == []
-    test_direct.start(host, volumes=[{"image": "data.img", "size": 1}])
+    direct.start(host, volumes=[{"image": "data.img", "size": 1}])
     assert host.ctl("stop", "web").returncode == 0
     run = host.ctl("remove", "--yes", "--purge", "web")
     assert run.returncode == 0, run.stderr
@@ -124,5 +119,4 @@ def test_users(host):
 
 
 if __name__ == "__main__":
-    chosen = [test for test in tests_of(sys.modules[__name__]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
-    sys.exit(run_tests([test_direct.with_clean_end(test) for test in chosen], make_host))
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), make_host, direct.stop_all))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What guests say of themselves, by the port of virtio-serial of a QEMU that is none (fake-qemu.py). Prints TAP."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,11 +9,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(direct)
 
 NOTIFY = {"readiness": {"type": "notify"}}
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stops in order, and hosts that are drained: the driver "direct" with fake-qemu.py. Prints TAP."""
 
-import importlib.util
 import json
 import os
 import re
@@ -10,14 +9,9 @@ import signal
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import MANAGER, VM, run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
-make_host = test_direct.make_host
 
 NAMES = ("app", "db", "web")
 
@@ -93,7 +87,7 @@ def test_prune(host):
     run = host.ctl("apply", "--prune=all", "--yes")
     assert run.returncode == 0, run
     assert order_of_ends(host) == ["web", "app", "db"], host.read_log()
-    assert all(map(test_direct.is_gone, pids.values()))
+    assert all(map(direct.is_gone, pids.values()))
 
 
 def test_a_stop_that_waits_outlives_the_daemon(host):
@@ -102,10 +96,10 @@ def test_a_stop_that_waits_outlives_the_daemon(host):
     assert host.vm("db", "State") == "running" and host.vm("db", "StateReason") == "running; its stop waits for app to stop"
     host.stop(signal.SIGKILL)
     os.kill(pids["app"], signal.SIGKILL)  # while nobody watches: what was to be stopped is not started again
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
     for pid in pids.values():
-        assert test_direct.is_gone(pid)
+        assert direct.is_gone(pid)
 
 
 def test_a_stop_that_waits_is_not_undone_by_a_hang(host):
@@ -156,7 +150,7 @@ def test_drain(host):
     assert "nothing starts until: microvmctl undrain" in host.ctl("list").stdout
     assert host.ctl("drain").returncode == 0, "twice is no harm"
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     assert drained(host)
     host.define("late", accel="tcg", mem=16, autostart=True)
     host.reload()
@@ -172,7 +166,7 @@ def test_a_drain_outlives_the_daemon(host):
     start_all(host, web="mute")
     assert host.ctl("--no-block", "drain").returncode == 0
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     assert drained(host)
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
     assert host.ctl("undrain", "--no-start").returncode == 0
@@ -193,12 +187,11 @@ def test_a_drain_in_time(host):
     assert host.ctl("restart", *NAMES).returncode == 0
     assert host.ctl("--no-block", "drain", "--timeout=5").returncode == 0
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     begun = time.monotonic()
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
     assert time.monotonic() - begun < 20, "db has 90 s of its own"
 
 
 if __name__ == "__main__":
-    chosen = [test for test in tests_of(sys.modules[__name__]) if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
-    sys.exit(run_tests([test_direct.with_clean_end(test) for test in chosen], make_host))
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), direct.make_host, direct.stop_all))

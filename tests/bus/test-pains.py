@@ -3,7 +3,6 @@
 """What users of such systems have reported, year after year, each as a test (fake-qemu.py; each has others of its own elsewhere).
 Prints TAP."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,11 +10,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(direct)
 
 
 def test_guests_killed_instead_of_shut_down(host):

@@ -4,7 +4,6 @@
 
 import contextlib
 import http.server
-import importlib.util
 import os
 import signal
 import socket
@@ -13,11 +12,8 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import CTL, VM, Host, run_tests, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
+import direct  # noqa: E402
+from harness import CTL, VM, Host, only, run_tests, tests_of, wait_for  # noqa: E402
 
 
 def make_libvirt_host():
@@ -184,7 +180,7 @@ def test_command_ends_with_the_run(host):
     with open(pid_file) as file:
         pid = int(file.read())
     host.ctl("stop", "--force", "web")
-    wait_for("its end", lambda: test_direct.is_gone(pid))
+    wait_for("its end", lambda: direct.is_gone(pid))
 
 
 def test_late_is_kept(host):
@@ -260,6 +256,7 @@ def test_after_one_that_is_ready(host):
     assert host.vm("web", "State") == "running"
 
 
+@only("direct")
 def test_what_is_refused(host):
     for readiness_keys, words in (
             ({"type": "tcp", "port": 80}, "nothing leads from the host to the guest's port 80"),
@@ -273,6 +270,7 @@ def test_what_is_refused(host):
         assert words in host.vm("web", "DefinitionError"), host.vm("web", "DefinitionError")
 
 
+@only("direct")  # to a canary, a driver is like another
 def test_canary_that_is_never_ready(host):
     define(host, readiness=CONSOLE)
     start(host)
@@ -284,6 +282,7 @@ def test_canary_that_is_never_ready(host):
     assert host.vm("web", "VCPUs") == 1 and host.vm("web", "State") == "running", "it is rolled back"
 
 
+@only("direct")  # likewise
 def test_canary_that_is_restarted_for_it(host):
     define(host, readiness=CONSOLE)
     start(host)
@@ -293,6 +292,7 @@ def test_canary_that_is_restarted_for_it(host):
     assert host.vm("web", "VCPUs") == 1
 
 
+@only("direct")  # libvirt's test driver forgets its domains with the daemon
 def test_readiness_survives_the_daemon(host):
     define(host, readiness={**CONSOLE, "timeout": "3s"})
     start(host)
@@ -300,54 +300,32 @@ def test_readiness_survives_the_daemon(host):
     wait_for("its kernel", lambda: host.vm("web", "KernelTimestamp") > 0)
     kernel = host.vm("web", "KernelTimestamp")
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     assert host.vm("web", "KernelTimestamp") == kernel
     wait_for("it is late", lambda: readiness(host) == "timed-out")
     host.stop(signal.SIGKILL)
     says(host, "guest: ready\n")
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     wait_for("ready", lambda: readiness(host) == "ready")
     since = host.vm("web", "ReadyTimestamp")
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     assert readiness(host) == "ready" and host.vm("web", "ReadyTimestamp") == since
     assert "a line on its console matched" in reason(host)
 
 
+@only("direct")  # libvirt's test driver forgets its domains with the daemon
 def test_paused_time_does_not_count(host):
     define(host, readiness={**CONSOLE, "timeout": "3s"})
     start(host)
     host.ctl("pause", "web")
     host.stop(signal.SIGKILL)
-    test_direct.start_daemon(host)
+    direct.start_daemon(host)
     subprocess.run(["sleep", "3.5"], check=True)
     assert host.vm("web", "State") == "paused" and readiness(host) == "waiting"
     host.ctl("resume", "web")
     wait_for("it is late", lambda: readiness(host) == "timed-out")
 
 
-# libvirt's test driver forgets its domains with the daemon. To a canary, a driver is like another.
-DIRECT_ONLY = (test_readiness_survives_the_daemon, test_paused_time_does_not_count, test_canary_that_is_never_ready,
-               test_canary_that_is_restarted_for_it, test_what_is_refused)
-
-
-def with_end(test, driver):
-    def run(host):
-        try:
-            test(host)
-        finally:
-            if host.daemon and host.daemon.poll() is None:
-                host.ctl("stop", "--all", "--force")
-            for pid in [pid for pid in test_direct.left(host) if pid.isdigit()]:
-                os.kill(int(pid), signal.SIGKILL)
-    run.__name__ = f"{test.__name__}, {driver}"
-    return run
-
-
 if __name__ == "__main__":
-    tests = [value for name, value in list(globals().items()) if name.startswith("test_") and callable(value)]
-    tests = [test for test in tests if len(sys.argv) < 2 or sys.argv[1] in test.__name__]
-    table = [(test, "direct", test_direct.make_host) for test in tests]
-    table += [(test, "libvirt", make_libvirt_host) for test in tests if test not in DIRECT_ONLY]
-    makers = iter([make for _, _, make in table])
-    sys.exit(run_tests([with_end(test, driver) for test, driver, _ in table], lambda: next(makers)()))
+    sys.exit(run_tests(tests_of(sys.modules[__name__]), {"direct": direct.make_host, "libvirt": make_libvirt_host}, direct.stop_all))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """microvmctl -H HOST, against a microvmd that is "over there", behind an ssh of the test's own. Prints TAP."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,11 +10,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import direct  # noqa: E402
 from harness import BUILD, CTL, run_tests, tests_of, wait_for  # noqa: E402
 
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
 
 # An ssh: sd-bus asks it for the bus of over there, without descriptors; other verbs are run there.
 SSH = """#!{python}
@@ -41,7 +38,7 @@ while True:
 
 
 def make_host():
-    host = test_direct.make_host()
+    host = direct.make_host()
     os.mkdir(host.path("ssh"))
     host.write("ssh/ssh", SSH.format(python=sys.executable, dir=host.dir, address=host.address, build=BUILD))
     os.chmod(host.path("ssh/ssh"), 0o755)

@@ -3,7 +3,6 @@
 """Why, crash reports, monitor and wait, with hypervisors that misbehave (fake-qemu.py). Prints TAP."""
 
 import glob
-import importlib.util
 import json
 import os
 import signal
@@ -12,12 +11,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from direct import QEMU, make_host, start_daemon  # noqa: E402
 from harness import CTL, MANAGER, VM, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(os.path.dirname(os.path.abspath(__file__)), "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
-make_host, start_daemon, QEMU = test_direct.make_host, test_direct.start_daemon, test_direct.QEMU
 
 
 def define(host, name="web", fake="", **keys):

@@ -11,7 +11,6 @@ The same seed (1, unless another is given) gives the same faults in the same ord
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -24,13 +23,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "bench")]
+import direct  # noqa: E402
 from bench import make_tiny  # noqa: E402
 from harness import hypervisors, run_tests, wait_for  # noqa: E402
 from system_host import SystemHost  # noqa: E402
 
-spec = importlib.util.spec_from_file_location("test_direct", os.path.join(HERE, "..", "bus", "test-direct.py"))
-test_direct = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_direct)
 
 AT_REST = ("inactive", "failed", "running", "paused")
 FAULT_POINTS = 40
@@ -75,7 +72,7 @@ class Chaos:
 
     def hypervisors(self):
         """Name → the processes that run it."""
-        alive = {name: [pid for pid in pids if not test_direct.is_gone(pid)] for name, pids in hypervisors(self.host.dir).items()}
+        alive = {name: [pid for pid in pids if not direct.is_gone(pid)] for name, pids in hypervisors(self.host.dir).items()}
         return {name: pids for name, pids in alive.items() if pids}
 
     def helpers(self):
@@ -84,7 +81,7 @@ class Chaos:
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                comm, parent = test_direct.read(f"/proc/{pid}/stat").split("(", 1)[1].rsplit(") ", 1)
+                comm, parent = direct.read(f"/proc/{pid}/stat").split("(", 1)[1].rsplit(") ", 1)
                 parent = parent.split()[1]
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     marked = f"MICROVMD_RUN={self.host.path('run')}/".encode() in file.read()
@@ -154,7 +151,7 @@ class Chaos:
 
     def kill_handle(self):
         """systemd starts it again, which is nobody's wish: its microVM stays as it is."""
-        words = {int(pid): test_direct.read(f"/proc/{pid}/cmdline").split("\0") for pid in filter(str.isdigit, os.listdir("/proc"))}
+        words = {int(pid): direct.read(f"/proc/{pid}/cmdline").split("\0") for pid in filter(str.isdigit, os.listdir("/proc"))}
         handles = sorted((argv[1], pid) for pid, argv in words.items() if argv[0].endswith("/microvmd-handle"))
         if not handles:
             return ""
@@ -298,7 +295,7 @@ class Chaos:
     def is_dying(self):
         """Whether somebody has not yet acted on the signal that it was sent: its state says nothing of that."""
         pids = re.findall(r"Sent signal \d+ to its hypervisor \(pid ([1-9]\d*)\)", self.host.log_since(self.log_mark))
-        return not all(map(test_direct.is_gone, pids))
+        return not all(map(direct.is_gone, pids))
 
     def agree(self):
         """Rows and processes, when they are of one mind."""
@@ -402,7 +399,7 @@ def main():
     if "MICROVMD_CHAOS_APART" not in os.environ:
         os.environ["MICROVMD_CHAOS_APART"] = "yes"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
-    return run_tests([test_chaos], lambda: SystemHost(arguments.system) if arguments.system else test_direct.make_host())
+    return run_tests([test_chaos], lambda: SystemHost(arguments.system) if arguments.system else direct.make_host())
 
 
 if __name__ == "__main__":
