@@ -38,8 +38,8 @@ LONG = {
     "fuzz/fuzz-xml": 61, "system/test-sandbox": 57, "vm/test-devices": 55, "vm/test-console": 52, "bus/test-bus": 50,
     "system/test-shutdown": 47, "system/test-events": 45, "bus/test-faults": 40, "bus/test-readiness": 40,
     "libvirt/test-libvirt-driver": 33, "client/test-console": 30, "system/test-first-microvm": 30, "bus/test-why": 25,
-    "chaos/test-chaos": 25, "bus/test-notify": 20, "bus/test-direct": 16, "bus/test-plan": 15,
-    "unit/test-json-schema": 15, "bus/test-remote": 12, "bus/test-qmp": 11, "bus/test-leaks": 8,
+    "chaos/test-chaos": 25, "bus/test-notify": 20, "bus/test-direct": 16, "unit/test-json-schema": 15,
+    "bus/test-remote": 12, "bus/test-qmp": 11, "bus/test-leaks": 8,
 }
 # Of several builds only the first runs these: they are about guests, libvirt and systemd, and long. What of the code only they
 # reach, the sanitizer sees in system/test-host and vm/test-embed-driver, which all builds run.
