@@ -112,6 +112,26 @@ microvmd_install()
     fi
 }
 
+# A guest that needs next to nothing, as /boot/tiny.
+tiny_install()
+{
+    as --64 -o "$HOST_TOP/tiny.o" "$SOURCE/tests/guest/tiny.S" &&
+        ld -m elf_x86_64 -Ttext=0x100000 -e entry -o "$HOST_ROOT/boot/tiny" "$HOST_TOP/tiny.o" || tap_bail "no guest"
+}
+
+# never_give_up NAME...: however often these services die, systemd starts them again
+never_give_up()
+{
+    local name
+    for name; do
+        mkdir -p "$HOST_ROOT/etc/systemd/system/$name.service.d"
+        printf '[Unit]\nStartLimitIntervalSec=0\n' >"$HOST_ROOT/etc/systemd/system/$name.service.d/often.conf"
+    done
+}
+
+# program PATH: standard input is a program of the host, which may be off
+program() { install -D -m 755 /dev/stdin "$HOST_ROOT$1"; }
+
 # define NAME TEST [MORE]: a definition; TEST is what the guest does (tests/guest/init), MORE further members
 define()
 {

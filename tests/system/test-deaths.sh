@@ -9,8 +9,8 @@ set -u
 
 host_make || tap_bail "no throwaway host"
 microvmd_install
-as --64 -o "$HOST_TOP/tiny.o" "$SOURCE/tests/guest/tiny.S" &&
-    ld -m elf_x86_64 -Ttext=0x100000 -e entry -o "$HOST_ROOT/boot/tiny" "$HOST_TOP/tiny.o" || tap_bail "no guest"
+tiny_install
+never_give_up microvmd libvirtd
 for driver in direct libvirt; do
     cat >"$VMS/$driver.json" <<END
 { "kernel": "/boot/tiny", "mem": 16, "accel": "tcg", "driver": "$driver", "autostart": false,
@@ -18,10 +18,6 @@ for driver in direct libvirt; do
   "readiness": { "type": "command", "command": ["/bin/sh", "-c", "sleep 1000; true"], "timeout": "500ms" } }
 END
     sed 's/"restart".*/"restart": { "policy": "no" },/' "$VMS/$driver.json" >"$VMS/once$driver.json"
-done
-for unit in microvmd libvirtd; do
-    mkdir -p "$HOST_ROOT/etc/systemd/system/$unit.service.d"
-    printf '[Unit]\nStartLimitIntervalSec=0\n' >"$HOST_ROOT/etc/systemd/system/$unit.service.d/often.conf"
 done
 systemctl --quiet --root="$HOST_ROOT" enable microvmd.service
 host_boot || tap_bail "the throwaway host does not boot"

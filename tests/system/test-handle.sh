@@ -17,61 +17,37 @@ define frail count '"autostart": false, "driver": "direct", "restart": { "policy
 define broken count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "qemu": { "extraArgs": [ "-nonsense" ] }'
 define off poweroff '"autostart": false, "driver": "direct"'
 # One that takes its time, however fast the machine is.
-mkdir -p "$HOST_ROOT/opt"
-printf '#!/bin/sh\nwhile :; do sleep 0.1; done\n' >"$HOST_ROOT/opt/monitor"
-chmod 755 "$HOST_ROOT/opt/monitor"
+printf '#!/bin/sh\nwhile :; do sleep 0.1; done\n' | program /opt/monitor
 define late '' '"driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"], "ready": ["/bin/sleep", "4"] }'
 
 define tangled '' '"driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] }'
 
 # Units of somebody else: those that are ordered after a microVM, one that its failure starts.
 UNITS=$HOST_ROOT/etc/systemd/system
-cat >"$UNITS/client.service" <<'END'
+# unit NAME ORDER COMMAND [SERVICE]: one that the host starts; the last are further lines of [Service]
+unit()
+{
+    cat >"$UNITS/$1.service" <<END
 [Unit]
-Wants=microvmd@db.service
-After=microvmd@db.service
+$2
 [Service]
 Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'microvmctl is-active db >/var/client-start; systemctl is-active microvmd@db >>/var/client-start'
-ExecStop=/bin/sh -c 'microvmctl is-active db >/var/client-stop'
+ExecStart=/bin/sh -c '$3'
+${4-RemainAfterExit=yes}
 [Install]
 WantedBy=multi-user.target
 END
+}
+unit client $'Wants=microvmd@db.service\nAfter=microvmd@db.service' \
+    'microvmctl is-active db >/var/client-start; systemctl is-active microvmd@db >>/var/client-start' \
+    $'RemainAfterExit=yes\nExecStop=/bin/sh -c "microvmctl is-active db >/var/client-stop"'
 # This one wants nothing, and finds the start that microvmd has asked for.
-cat >"$UNITS/follower.service" <<'END'
-[Unit]
-After=microvmd.service microvmd@late.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'microvmctl is-active late >/var/follower-start'
-[Install]
-WantedBy=multi-user.target
-END
+unit follower 'After=microvmd.service microvmd@late.service' 'microvmctl is-active late >/var/follower-start'
 # Nor does this one, and it could run long before microvmd is there.
-cat >"$UNITS/early.service" <<'END'
-[Unit]
-After=microvmd@late.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'systemctl is-active microvmd@late microvmd >/var/early-start; :'
-[Install]
-WantedBy=multi-user.target
-END
+unit early After=microvmd@late.service 'systemctl is-active microvmd@late microvmd >/var/early-start; :'
 # What microvmd needs can't wait for one of its microVMs. (It does not remain: at the shutdown there would be the same
 # cycle, and that systemd breaks as it likes.)
-cat >"$UNITS/cycle.service" <<'END'
-[Unit]
-After=microvmd@tangled.service
-Before=microvmd.service
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'systemctl is-active microvmd >/var/cycle-start; :'
-[Install]
-WantedBy=multi-user.target
-END
+unit cycle $'After=microvmd@tangled.service\nBefore=microvmd.service' 'systemctl is-active microvmd >/var/cycle-start; :' ''
 mkdir -p "$UNITS/microvmd@frail.service.d"
 printf '[Unit]\nOnFailure=cry.service\n' >"$UNITS/microvmd@frail.service.d/cry.conf"
 printf '[Service]\nType=oneshot\nExecStart=/bin/touch /run/cried\n' >"$UNITS/cry.service"
@@ -252,7 +228,7 @@ test_isolate()
 tap "systemctl isolate stops no microVM" test_isolate
 
 # Over connections that are there already, while systemd stands still: a stop by microvmd, and one by a person, who then starts it.
-cat >"$HOST_ROOT/opt/contrary" <<'END'
+program /opt/contrary <<'END'
 #!/usr/bin/python3
 import dbus, os, time
 bus = dbus.SystemBus()
@@ -268,7 +244,6 @@ for method in ("StopUnit", "StartUnit"):
 bus.flush()
 time.sleep(3)  # systemd asks the bus who it was
 END
-chmod 755 "$HOST_ROOT/opt/contrary"
 
 # What microvmd has asked for is canceled by that before it has begun: the later wish holds.
 test_replaced()

@@ -16,8 +16,7 @@ define broken count '"autostart": false, "driver": "direct", "restart": { "polic
 define frail count '"autostart": false, "driver": "direct", "restart": { "policy": "no" }, "volumes": [{ "image": "a.img", "size": 1 }],
     "credentialFiles": { "key": "/etc/hostname" }'
 define poweroff poweroff '"autostart": false, "driver": "direct"'
-mkdir -p "$HOST_ROOT/opt"
-cat >"$HOST_ROOT/opt/monitor" <<'END'
+program /opt/monitor <<'END'
 #!/bin/sh
 trap 'echo asked; exit 0' TERM
 echo "$MICROVM_NAME runs $(head -c 5 "$MICROVM_KERNEL" | wc -c)"
@@ -25,18 +24,16 @@ echo written >"$MICROVM_VOLUME_0"
 [ -e /etc/shadow ] || echo "alone"
 while :; do sleep 0.1; done
 END
-chmod 755 "$HOST_ROOT/opt/monitor"
 define own '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] },
     "volumes": [{ "image": "a.img", "size": 1 }]'
 # Neither it nor the one beside it ends on SIGTERM.
-cat >"$HOST_ROOT/opt/stubborn" <<'END'
+program /opt/stubborn <<'END'
 #!/bin/sh
 trap '' TERM
 sleep 4242 &
 echo "both run"
 while :; do sleep 0.1; done
 END
-chmod 755 "$HOST_ROOT/opt/stubborn"
 define_stubborn()
 {
     define stubborn '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/stubborn"] },
