@@ -413,22 +413,21 @@ static void test_marked(void **context)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_arguments_and_descriptors),
-        TEST(test_many_descriptors),
-        TEST(test_rights),
-        TEST(test_no_program),
-        TEST(test_not_on_record),
-        TEST(test_asker_dies),
-        TEST(test_no_hello),
-        TEST(test_where_helper_is),
-        TEST(test_who_it_is),
-        TEST(test_choice),
-        TEST(test_the_very_process),
-        TEST(test_users),
-        TEST(test_users_given_back),
-        TEST(test_marked),
+        IN_SCRATCH(test_arguments_and_descriptors),
+        IN_SCRATCH(test_many_descriptors),
+        IN_SCRATCH(test_rights),
+        IN_SCRATCH(test_no_program),
+        IN_SCRATCH(test_not_on_record),
+        IN_SCRATCH(test_asker_dies),
+        IN_SCRATCH(test_no_hello),
+        IN_SCRATCH(test_where_helper_is),
+        IN_SCRATCH(test_who_it_is),
+        IN_SCRATCH(test_choice),
+        IN_SCRATCH(test_the_very_process),
+        IN_SCRATCH(test_users),
+        IN_SCRATCH(test_users_given_back),
+        IN_SCRATCH(test_marked),
     };
 
     setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);

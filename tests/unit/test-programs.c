@@ -202,13 +202,13 @@ static void test_nowhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_comes_and_goes, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_ahead, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_earlier_directory, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_not_executable, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_told_to_look, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_others, scratch_setup, scratch_teardown),
-        cmocka_unit_test_setup_teardown(test_nowhere, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_comes_and_goes),
+        IN_SCRATCH(test_ahead),
+        IN_SCRATCH(test_earlier_directory),
+        IN_SCRATCH(test_not_executable),
+        IN_SCRATCH(test_told_to_look),
+        IN_SCRATCH(test_others),
+        IN_SCRATCH(test_nowhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

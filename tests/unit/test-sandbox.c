@@ -347,7 +347,7 @@ int main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_program),
-        cmocka_unit_test_setup_teardown(test_root, scratch_setup, scratch_teardown),
+        IN_SCRATCH(test_root),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
