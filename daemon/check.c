@@ -6,11 +6,13 @@
 #include "base/log.h"
 #include "microvm/exit.h"
 
-static size_t print_problems(const ProblemList *problems)
+/* All but those that the guard's words, which follow, have in them. */
+static size_t print_problems(const ProblemList *problems, const char *refusal)
 {
     for (size_t i = 0; i < problems->count; i++) {
         _cleanup_free_ char *text = problem_format(&problems->items[i]);
-        puts(text ? text : "out of memory");
+        if (!text || !refusal || !strstr(refusal, text))
+            puts(text ? text : "out of memory");
     }
     return problem_count(problems, PROBLEM_ERROR);
 }
@@ -23,7 +25,7 @@ static int check_named(const Options *options, const SpecContext *defaults)
 
     if (r < 0)
         return r;
-    errors = print_problems(&problems);
+    errors = print_problems(&problems, NULL);
     if (errors == 0)
         printf("%zu file%s good.\n", options->n_files, options->n_files == 1 ? " is" : "s are");
     return errors == 0 ? 0 : -EBADMSG;
@@ -44,7 +46,7 @@ static int check_directories(const Options *options, const SpecContext *defaults
                          &around, &problems, &definitions);
     if (r < 0)
         return r;
-    errors = print_problems(&problems);
+    errors = print_problems(&problems, NULL);
     if (errors == 0)
         printf("The host configuration and %zu definition%s good.\n", definitions.count,
                definitions.count == 1 ? " are" : "s are");
@@ -62,7 +64,7 @@ int check_run(const Options *options)
 
     r = host_config_load(options->settings.config_path, &problems, &verdict, &refusal, &config);
     if (r >= 0) {
-        print_problems(&problems);
+        print_problems(&problems, refusal);
         if (warning)
             printf("warning: %s\n", warning);
         if (verdict != HOST_OK) {

@@ -43,6 +43,13 @@ def test_no_configuration_means_defaults(host):
     assert run.returncode == 0 and "good" in run.stdout, run.stdout
 
 
+def test_each_problem_of_the_host_is_told_once(host):
+    host.stop()
+    host.write("host.json", '{ "libvrt": {}, "foo": 1 }')
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    assert run.returncode == 78 and run.stdout.count('"libvrt"') == 1 and run.stdout.count('"foo"') == 1, run.stdout
+
+
 def test_check_layers(host):
     def check(*names):
         run = subprocess.run(host.argv("--check", *map(host.path, names)), capture_output=True, text=True)
