@@ -134,7 +134,8 @@ def test_gives_no_file_of_others_away(host):
     os.symlink(path, host.path("state/vm/web/a.img"))
     os.symlink(host.path("precious"), host.path("state/vm/web/sub/deep"))
     os.link(path, host.path("state/vm/web/b.img"))
-    for image, why in (("a.img", "link"), ("sub/deep/disk", "link"), ("b.img", "another name")):
+    for image, why in (("a.img", "link"), ("sub/deep/disk", "link"), ("b.img", "another name"), ("sub/.", "can't be opened"),
+                       ("sub/../c.img", "link")):
         define(host, volumes=[{"image": image, "readOnly": image == "b.img"}])
         run = host.ctl("start", "web")
         assert run.returncode == 1 and image in run.stderr and why in run.stderr, (image, run.stderr)

@@ -15,6 +15,18 @@ bool fuzz_is_utf8(const char *text)
 
 static const SpecContext plain = {.driver = DRIVER_KIND_LIBVIRT, .accel = ACCEL_AUTO};
 
+/* Each driver looks at what was read, good or not. */
+static void load_for_direct(const char *name, const char *text)
+{
+    static const SpecContext direct = {.driver = DRIVER_KIND_DIRECT, .accel = ACCEL_AUTO};
+    _cleanup_problems_ ProblemList problems = {0};
+    VmSpec *spec = NULL;
+    int r = definition_load_text(name, text, &direct, &problems, &spec);
+
+    MUST(r == 0 || r == -EBADMSG);
+    vm_spec_unref(spec);
+}
+
 /* Each problem is a line for a person, with a place inside the text. */
 static void check_problems(const ProblemList *problems)
 {
@@ -46,6 +58,7 @@ VmSpec *fuzz_load(const char *name, const uint8_t *data, size_t size)
     MUST((r == 0) == (problem_count(&problems, PROBLEM_ERROR) == 0));
     MUST(strlen(text) == size || !spec);
     check_problems(&problems);
+    load_for_direct(name, text);
     return spec;
 }
 

@@ -79,7 +79,7 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
     for (size_t i = 0; i < spec->n_volumes; i++) {
         char pointer[64];
         snprintf(pointer, sizeof(pointer), "/volumes/%zu/image", i);
-        if (spec->volumes[i].image[0] == '/')
+        if (spec->volumes[i].image && spec->volumes[i].image[0] == '/')
             table_problem(
                 reader, PROBLEM_ERROR, pointer, true,
                 "a command opens its images itself, as a user who could not open this one; use a relative "

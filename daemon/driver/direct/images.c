@@ -8,9 +8,7 @@
 #include "base/say.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 static int flags_of(const VolumeSpec *volume)
 {
@@ -28,14 +26,31 @@ int image_open(const VolumeSpec *volume, const char *state_dir, char **ret_text)
     return fd < 0 ? say_why(ret_text, -errno, "the image %s can't be opened: %s", path, strerror(errno)) : fd;
 }
 
-/* glibc has no name for openat2(2). */
+/*
+ * Through no link: -ELOOP, or -ENOTDIR of one on the way. Not by openat2(2), which RestrictSUIDSGID= of the
+ * unit takes away.
+ */
 static int open_beneath(const char *directory, const char *path, int flags)
 {
-    struct open_how how = {.flags = (uint64_t)flags, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     _cleanup_close_ int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    long fd = at < 0 ? -1 : syscall(SYS_openat2, at, path, &how, sizeof(how));
+    _cleanup_free_ char *copy = strdup(path);
+    char *rest = copy, *part;
 
-    return fd < 0 ? -errno : (int)fd;
+    if (at < 0 || !copy)
+        return at < 0 ? -errno : -ENOMEM;
+    while ((part = strsep(&rest, "/"))) {
+        int fd;
+        if (streq(part, "..")) /* out of a directory that has been moved meanwhile, maybe */
+            return -ELOOP;
+        if (!*part || streq(part, "."))
+            continue;
+        fd = openat(at, part, (rest ? O_PATH | O_DIRECTORY | O_CLOEXEC : flags) | O_NOFOLLOW);
+        if (fd < 0 || !rest)
+            return fd < 0 ? -errno : fd;
+        safe_close(at);
+        at = fd;
+    }
+    return -EISDIR;
 }
 
 int image_open_own(const VolumeSpec *volume, const char *state_dir, char **ret_text)
@@ -43,7 +58,7 @@ int image_open_own(const VolumeSpec *volume, const char *state_dir, char **ret_t
     _cleanup_close_ int fd = open_beneath(state_dir, volume->image, flags_of(volume));
     struct stat st;
 
-    if (fd == -ELOOP || fd == -EXDEV)
+    if (fd == -ELOOP || fd == -ENOTDIR)
         return say_why(
             ret_text, fd,
             "the image %s/%s is a link, or behind one; it would be given to the hypervisor's user, "
