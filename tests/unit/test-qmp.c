@@ -253,16 +253,12 @@ static void test_odd_ids(void **context)
     assert_string_equal(world->replies, "");
 }
 
-/* An answer that is too long is the loss of who asked, not of the connection. */
-static void test_very_long_answer(void **context)
+/* The beginning of an answer that is longer than is taken: it may end with "\", \"id\": N}". */
+static void qemu_says_too_much(World *world)
 {
-    World *world = *context;
     size_t size = QMP_MESSAGE_MAX + 100000, sent = 0;
     char *text = malloc(size);
 
-    qemu_says(world, GREETING AGREED);
-    ask(world, "human-monitor-command");
-    ask(world, "query-status");
     memset(text, 'x', size);
     memcpy(text, "{\"return\": \"", 12);
     while (sent < size) {
@@ -271,10 +267,62 @@ static void test_very_long_answer(void **context)
         run(world);
     }
     free(text);
+}
+
+/* An answer that is too long is the loss of who asked, not of the connection. */
+static void test_very_long_answer(void **context)
+{
+    World *world = *context;
+
+    qemu_says(world, GREETING AGREED);
+    ask(world, "human-monitor-command");
+    ask(world, "query-status");
+    qemu_says_too_much(world);
     assert_string_equal(world->replies, "-90(its answer is longer than microvmd takes (4 MiB)) ");
     qemu_says(world, "\", \"id\": 2}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 3}\n");
     assert_string_equal(world->replies, "-90(its answer is longer than microvmd takes (4 MiB)) 0(running) ");
     assert_string_equal(world->closed, "");
+}
+
+/* Nor is it the loss of who asked next, when the one that it is for does not wait any more; and with nobody
+ * who waits it does no harm at all. */
+static void test_very_long_and_late(void **context)
+{
+    World *world = *context;
+
+    qemu_says(world, GREETING AGREED);
+    for (int i = 0; i < 2; i++) {
+        world->replies[0] = '\0';
+        assert_int_equal(qmp_call(world->qmp, "query-block", NULL, SECOND / 20, on_reply, world), 0);
+        while (!world->replies[0])
+            sd_event_run(world->event, SECOND / 20);
+        assert_string_equal(world->replies, "-110(QEMU did not answer in time) ");
+    }
+    qemu_says_too_much(world);
+    assert_string_equal(world->closed, "");
+    qemu_says(world, "\", \"id\": 2}\n");
+    world->replies[0] = '\0';
+    ask(world, "query-status");
+    qemu_says_too_much(world);
+    assert_string_equal(world->replies, "");
+    qemu_says(world, "\", \"id\": 3}\n{\"return\": {\"status\": \"running\"}, \"id\": 4}\n");
+    assert_string_equal(world->replies, "0(running) ");
+    assert_string_equal(world->closed, "");
+}
+
+/* What nobody has asked for is no answer. */
+static void test_very_long_unasked(void **context)
+{
+    World *world = *context;
+
+    qemu_says(world, GREETING AGREED);
+    for (int i = 0; i < 80 && world->qmp; i++) {
+        static char much[64 * 1024];
+        memset(much, '[', sizeof(much));
+        (void)!write(world->qemu, much, sizeof(much));
+        run(world);
+    }
+    assert_string_equal(world->closed, "it sent a message without an end");
 }
 
 /* One that does not read: what waits for it is bounded, and goes when it reads again. */
@@ -332,11 +380,21 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_pipelined),        TEST(test_halves_and_many), TEST(test_errors),
-        TEST(test_never_answers),    TEST(test_garbage),         TEST(test_closed_in_the_middle),
-        TEST(test_no_end),           TEST(test_does_not_read),   TEST(test_too_many),
-        TEST(test_last_words),       TEST(test_text_of_answers), TEST(test_odd_ids),
+        TEST(test_pipelined),
+        TEST(test_halves_and_many),
+        TEST(test_errors),
+        TEST(test_never_answers),
+        TEST(test_garbage),
+        TEST(test_closed_in_the_middle),
+        TEST(test_no_end),
+        TEST(test_does_not_read),
+        TEST(test_too_many),
+        TEST(test_last_words),
+        TEST(test_text_of_answers),
+        TEST(test_odd_ids),
         TEST(test_very_long_answer),
+        TEST(test_very_long_and_late),
+        TEST(test_very_long_unasked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,11 +33,11 @@ struct Qmp {
     sd_event_source *io;
     char *input, *output;
     size_t input_size, input_room, output_size;
-    size_t searched; /* of the input: there is no line end in it */
-    size_t skipped;  /* of a message that is too long, up to now; 0: it is none */
-    char *version;   /* of its greeting */
-    Call *calls;     /* the oldest first */
-    uint64_t last_id;
+    size_t searched;            /* of the input: there is no line end in it */
+    size_t skipped;             /* of a message that is too long, up to now; 0: it is none */
+    char *version;              /* of its greeting */
+    Call *calls;                /* the oldest first */
+    uint64_t last_id, answered; /* commands: the last one that was sent, and that has been answered */
     size_t n_calls, n_garbage;
     const char *closed; /* why; NULL: it is open */
 };
@@ -111,10 +111,13 @@ static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id, char *line
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(message, "error");
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "desc"));
     const char *class = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "class"));
-    bool is_id = cJSON_IsNumber(id) && id->valuedouble > 0 && id->valuedouble < ID_MAX;
-    Call *call = is_id ? take_call(qmp, (uint64_t)id->valuedouble) : NULL;
+    uint64_t number =
+        cJSON_IsNumber(id) && id->valuedouble > 0 && id->valuedouble < ID_MAX ? (uint64_t)id->valuedouble : 0;
+    Call *call = take_call(qmp, number);
     QmpReply reply = {.json = cut_member(line, error ? "error" : "return")};
 
+    if (number <= qmp->last_id)
+        qmp->answered = MAX(qmp->answered, number);
     if (!call)
         return; /* past its deadline, or none of ours */
     if (error) {
@@ -175,14 +178,18 @@ static void take_lines(Qmp *qmp)
 
 /*
  * A message that is longer than we take can only be an answer. Commands are carried out one after the other,
- * so it belongs to the oldest call; what comes of it is dropped, and the connection goes on.
+ * so it is that of the oldest one without, which may be past its deadline; what comes of it is dropped, and
+ * the connection goes on.
  */
 static void begin_to_skip(Qmp *qmp)
 {
-    if (qmp->calls && qmp->version)
-        answer(take_call(qmp, qmp->calls->id),
+    bool is_answer = qmp->version && qmp->answered < qmp->last_id;
+    Call *call = is_answer ? take_call(qmp, ++qmp->answered) : NULL;
+
+    if (call)
+        answer(call,
                &(QmpReply){.error = -EMSGSIZE, .text = "its answer is longer than microvmd takes (4 MiB)"});
-    else
+    else if (!is_answer)
         qmp->closed = "it sent a message without an end";
     qmp->skipped = qmp->input_size;
     qmp->input_size = qmp->searched = 0;
