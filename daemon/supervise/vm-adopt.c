@@ -100,8 +100,11 @@ void vm_driver_found(MicroVM *vm, const DriverEvent *event)
         program_file_take(&vm->record.files.hypervisor, vm->pid);
     if (file_stamp_is_null(&vm->record.files.helper.file))
         program_file_take(&vm->record.files.helper, event->run.helper);
-    vm_run_beside(vm, true);
-    if (vm->record.state == MICROVM_STARTING)
+    if (!event->run.starting)
+        vm_run_beside(vm, true);
+    if (vm->record.state == MICROVM_STARTING && event->run.starting)
+        vm_set_reason(vm, "its hypervisor was found; waiting for it to say that the guest runs");
+    else if (vm->record.state == MICROVM_STARTING)
         vm_event(vm, paused ? VM_EVENT_PAUSED : VM_EVENT_LAUNCHED, "%s", doing);
     else if (vm->record.state == MICROVM_STOPPING)
         vm_stop_continue(vm);

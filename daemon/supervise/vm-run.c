@@ -355,9 +355,10 @@ static void started(MicroVM *vm, const DriverEvent *event)
     program_file_take(&vm->record.files.helper, event->run.helper);
     vm_note_process(vm);
     vm_run_beside(vm, false);
-    log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
-                 (double)(now_boottime_usec() - vm->launch_usec) / 1000,
-                 (double)(vm->prepared_usec - vm->launch_usec) / 1000, (double)event->call_usec / 1000);
+    if (vm->launch_usec > 0) /* by this daemon */
+        log_vm_debug(vm->name, "Started in %.1f ms: %.1f ms to prepare it, %.1f ms in the driver's own call.",
+                     (double)(now_boottime_usec() - vm->launch_usec) / 1000,
+                     (double)(vm->prepared_usec - vm->launch_usec) / 1000, (double)event->call_usec / 1000);
     vm_clean(vm, true);
     vm_event(vm, VM_EVENT_LAUNCHED, "the guest is running");
     if (event->run.paused) /* somebody was quicker than the answer to our call */

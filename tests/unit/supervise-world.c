@@ -207,19 +207,20 @@ uint64_t stop(bool force)
     return job;
 }
 
-void found_as(bool paused)
+void found_as(DriverRun run)
 {
+    run.pid = 4242;
+    run.accel = ACCEL_TCG;
     vm_driver_online(world->vm);
-    vm_driver_found(world->vm, &(DriverEvent){.type = DRIVER_FOUND,
-                                              .name = "web",
-                                              .generation = world->generation,
-                                              .run = {.pid = 4242, .accel = ACCEL_TCG, .paused = paused}});
+    vm_driver_found(
+        world->vm,
+        &(DriverEvent){.type = DRIVER_FOUND, .name = "web", .generation = world->generation, .run = run});
     vm_driver_synced(world->vm);
 }
 
 void found(void)
 {
-    found_as(false);
+    found_as((DriverRun){0});
 }
 
 void ask_restart(void)

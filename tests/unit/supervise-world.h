@@ -58,7 +58,7 @@ void wait_for(MicrovmState wanted);
 void driver_says(DriverEventType type, EndCause cause);
 /* The driver is back, and lists that run. */
 void found(void);
-void found_as(bool paused);
+void found_as(DriverRun run);
 /* What the guest says. */
 void write_console(const char *text);
 

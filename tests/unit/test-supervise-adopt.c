@@ -44,11 +44,48 @@ static void test_adoption_of_a_paused_start(void **context)
     start();
     wait_for(MICROVM_STARTING);
     restart_daemon();
-    found_as(true);
+    found_as((DriverRun){.paused = true});
     assert_int_equal(state(), MICROVM_PAUSED);
     assert_string_equal(world->vm->record.reason, "the guest is paused");
     driver_says(DRIVER_RESUMED, 0);
     assert_int_equal(state(), MICROVM_RUNNING);
+}
+
+/* Its hypervisor runs, but is yet to say that its guest does. */
+static void test_adoption_of_a_start_that_goes_on(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    restart_daemon();
+    found_as((DriverRun){.starting = true});
+    assert_int_equal(state(), MICROVM_STARTING);
+    assert_int_equal(world->vm->pid, 4242);
+    driver_says(DRIVER_STARTED, 0);
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_int_equal(world->starts, 1);
+}
+
+static void test_adoption_of_a_start_that_fails(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    restart_daemon();
+    found_as((DriverRun){.starting = true});
+    driver_says(DRIVER_START_FAILED, 0);
+    assert_int_equal(state(), MICROVM_BACKOFF);
+}
+
+static void test_adoption_of_a_start_that_is_stopped(void **context)
+{
+    start();
+    wait_for(MICROVM_STARTING);
+    stop(false);
+    restart_daemon();
+    found_as((DriverRun){.starting = true});
+    assert_int_equal(state(), MICROVM_STOPPING);
+    driver_says(DRIVER_STARTED, 0);
+    assert_int_equal(state(), MICROVM_STOPPING);
+    assert_int_equal(world->last_action, STOP_ACTION_TERM);
 }
 
 static void test_adoption_finishes_a_start(void **context)
@@ -233,6 +270,9 @@ int main(void)
         TEST(test_adoption_after_a_crash_of_the_daemon),
         TEST(test_adoption_of_a_paused_start),
         TEST(test_adoption_finishes_a_start),
+        TEST(test_adoption_of_a_start_that_goes_on),
+        TEST(test_adoption_of_a_start_that_fails),
+        TEST(test_adoption_of_a_start_that_is_stopped),
         TEST(test_stop_of_a_preparation_survives_the_daemon),
         TEST(test_restart_of_a_stopping_one_survives_the_daemon),
         TEST(test_start_of_a_starting_one_survives_the_daemon),

@@ -104,6 +104,30 @@ static void test_processes(void **context)
     check_process(*context, RECORDS "next-process.json");
 }
 
+/* What it is waited for is there until it has come up; other versions know nothing of it. */
+static void test_ready(void **context)
+{
+    Scratch *scratch = *context;
+    char *words[] = {(char *)"/bin/sh", (char *)"", NULL};
+    ProcessRecord process = {.hypervisor = HYPERVISOR_COMMAND, .ready = words, .launched.id.pid = 4242}, read;
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(process_record_write(scratch->path, &process), 0);
+        assert_int_equal(process_record_read(scratch->path, &read), 0);
+        assert_int_equal(read.hypervisor, HYPERVISOR_COMMAND);
+        assert_null(read.stop);
+        if (i == 0) {
+            assert_string_equal(read.ready[0], "/bin/sh");
+            assert_string_equal(read.ready[1], "");
+            assert_null(read.ready[2]);
+        } else {
+            assert_null(read.ready);
+        }
+        process_record_clear(&read);
+        process.ready = NULL;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +135,7 @@ int main(void)
         IN_SCRATCH(test_later),
         cmocka_unit_test(test_definition),
         IN_SCRATCH(test_processes),
+        IN_SCRATCH(test_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,13 +178,15 @@ static void adopt(DirectDriver *driver, Found *found)
         run->accel = found->record.accel;
         run->recipe = recipe_find(found->record.hypervisor);
         run->stop = TAKE_PTR(found->record.stop);
-        run->announced = true;
+        run->ready = TAKE_PTR(found->record.ready);
+        run->announced = !run->ready;
         run->pidfd = TAKE_FD(found->pidfd);
         run->own_socket = TAKE_FD(found->own_socket);
         /* First, because a stop that was under way goes on from within. */
         r = direct_run_watch(run, TAKE_FD(found->control));
         told = direct_run_tell(run, unit);
         told.pause_unknown = run->qmp;
+        told.starting = !run->announced;
         direct_say(driver,
                    &(DriverEvent){
                        .type = DRIVER_FOUND, .name = run->name, .generation = run->generation, .run = told});

@@ -85,10 +85,10 @@ static EndCause find_cause(const Run *run, const ProcessEnd *end)
     return ended_by_itself(run, end) ? END_POWEROFF : direct_end_cause(end);
 }
 
-/* Whether it ended because we gave it up; else how it ended says more. */
+/* Whether it ended because we gave it up; else how it ended says more, if that is known. */
 static bool was_given_up(const Run *run, const ProcessEnd *end)
 {
-    return run->trouble && end->code == CLD_KILLED && end->status == SIGKILL;
+    return run->trouble && (end->code == 0 || (end->code == CLD_KILLED && end->status == SIGKILL));
 }
 
 EndDetails direct_end_details(const ProcessEnd *end)

@@ -133,22 +133,29 @@ static bool add_strings(cJSON *object, const char *name, char *const *strings)
     return !strings || list;
 }
 
-static char **take_strings(const cJSON *list)
+/* The same, the caller's; NULL: there is none, or nothing in it. */
+static int take_strings(const cJSON *object, const char *name, char ***ret_strings)
 {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, name), *item;
     char **strings = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*strings));
-    const cJSON *item;
     size_t n = 0;
 
+    if (!strings)
+        return -ENOMEM;
     cJSON_ArrayForEach (item, list) {
-        if (!strings || !cJSON_IsString(item) || !(strings[n++] = strdup(item->valuestring)))
-            return strv_free(strings);
+        if (!cJSON_IsString(item) || !(strings[n++] = strdup(item->valuestring))) {
+            strv_free(strings);
+            return -EBADMSG;
+        }
     }
-    return strings;
+    *ret_strings = n > 0 ? strings : strv_free(strings);
+    return 0;
 }
 
 void process_record_clear(ProcessRecord *record)
 {
     record->stop = strv_free(record->stop);
+    record->ready = strv_free(record->ready);
 }
 
 int process_record_write(const char *directory, const ProcessRecord *record)
@@ -170,7 +177,7 @@ int process_record_write(const char *directory, const ProcessRecord *record)
                                  sd_id128_to_string(record->launched.invocation, invocation)))
         return -ENOMEM;
     if (!cJSON_AddStringToObject(object, "hypervisor", hypervisor_to_string(record->hypervisor)) ||
-        !add_strings(object, "stop", record->stop))
+        !add_strings(object, "stop", record->stop) || !add_strings(object, "ready", record->ready))
         return -ENOMEM;
     text = cJSON_PrintUnformatted(object);
     return text ? write_file_atomic(path, text, strlen(text), 0600) : -ENOMEM;
@@ -183,7 +190,6 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     _cleanup_free_ char *path = record_path(directory), *text = NULL;
     const char *generation, *accel, *invocation, *hypervisor;
     ProcessRecord record = {0};
-    cJSON *programs;
     size_t size;
     int r;
 
@@ -213,9 +219,13 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     if (r < 0)
         return -EBADMSG;
     record.hypervisor = (Hypervisor)r;
-    programs = cJSON_GetObjectItemCaseSensitive(object, "stop");
-    if (programs && !(record.stop = take_strings(programs)))
-        return -EBADMSG;
+    r = take_strings(object, "stop", &record.stop);
+    if (r >= 0)
+        r = take_strings(object, "ready", &record.ready);
+    if (r < 0) {
+        process_record_clear(&record);
+        return r;
+    }
     *ret_record = record;
     return 0;
 }

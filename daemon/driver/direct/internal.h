@@ -23,7 +23,7 @@ typedef struct Run {
     const Recipe *recipe;
     char *name;
     char **stop;     /* the definition's own program that asks the guest to shut down; NULL: none */
-    char **ready;    /* the same that tells when the guest runs */
+    char **ready;    /* the same that tells when the guest runs; NULL: none, or it has */
     Helper *helpers; /* those of them that run */
     char *directory; /* of its sockets and record */
     char *output;    /* file of what the hypervisor says; NULL: of an earlier daemon */
@@ -135,7 +135,7 @@ int image_give(const VolumeSpec *volume, int fd, uid_t uid, char **ret_text);
 /* --- files.c: which process a run has, for the next daemon; blocks --- */
 typedef struct ProcessRecord {
     Hypervisor hypervisor;
-    char **stop; /* as in a Run */
+    char **stop, **ready; /* as in a Run */
     Launched launched;
     sd_id128_t generation;
     Accel accel;

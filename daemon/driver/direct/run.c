@@ -264,9 +264,30 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 
 /* --- without QMP --- */
 
+/* With its program as long as that has to be waited for: the next daemon may have to. */
+static void put_on_record(const Run *run)
+{
+    int r = process_record_write(run->directory, &(ProcessRecord){.hypervisor = run->recipe->hypervisor,
+                                                                  .stop = run->stop,
+                                                                  .ready = run->ready,
+                                                                  .launched = {run->id, run->invocation},
+                                                                  .generation = run->generation,
+                                                                  .accel = run->accel});
+
+    if (r < 0)
+        log_full(LOG_WARNING, run->name, r,
+                 "Its record in %s can't be written, so a restart of microvmd may misjudge whether its guest "
+                 "runs: %m",
+                 run->directory);
+}
+
 static void on_ready(Run *run, int error, const char *text)
 {
+    if (run->over)
+        return; /* which is told in a moment */
     if (error >= 0) {
+        run->ready = strv_free(run->ready);
+        put_on_record(run);
         announce(run);
         if (run->forced)
             end_at_once(run);
@@ -281,8 +302,10 @@ static int wait_ready(Run *run)
 {
     if (run->announced)
         return 0;
-    if (run->ready)
+    if (run->ready) {
+        put_on_record(run);
         return direct_helper_run(run, run->ready, on_ready);
+    }
     announce(run);
     return 0;
 }
