@@ -25,8 +25,9 @@ _Noreturn static void fail(int error)
 {
     int32_t number = error;
 
+    signal(SIGPIPE, SIG_IGN); /* nobody may be there any more */
     (void)!write(answer, &number, sizeof(number));
-    _exit(EXIT_FAILURE);
+    _exit(HANDOVER_NOTHING_RUN);
 }
 
 /* Whoever hears it knows by the socket which process this is. */
@@ -38,7 +39,7 @@ static void say_hello(void)
     if (invocation && strlen(invocation) == sizeof(hello.invocation) - 1)
         memcpy(hello.invocation, invocation, sizeof(hello.invocation) - 1);
     if (send(STDIN_FILENO, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello))
-        _exit(EXIT_FAILURE); /* nobody is there any more */
+        _exit(HANDOVER_NOTHING_RUN); /* nobody is there any more */
 }
 
 static void read_all(void *target, size_t size)
@@ -46,7 +47,7 @@ static void read_all(void *target, size_t size)
     for (size_t done = 0; done < size;) {
         ssize_t n = read(STDIN_FILENO, (char *)target + done, size - done);
         if (n == 0)
-            _exit(EXIT_FAILURE); /* nobody is there any more */
+            _exit(HANDOVER_NOTHING_RUN); /* nobody is there any more */
         if (n < 0 && errno != EINTR)
             fail(errno);
         done += n > 0 ? (size_t)n : 0;
@@ -68,7 +69,7 @@ static void receive_fds(void *data, size_t size, int *fds, size_t n)
     ssize_t received = recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC);
 
     if (received == 0)
-        _exit(EXIT_FAILURE); /* nobody is there any more */
+        _exit(HANDOVER_NOTHING_RUN); /* nobody is there any more */
     if (received != (ssize_t)size)
         fail(EPIPE);
     head = CMSG_FIRSTHDR(&message);
@@ -183,7 +184,7 @@ int main(void)
 
     /* Nor are descriptors of whoever started the daemon. */
     if (close_range(HANDOVER_FIRST_FD, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-        return EXIT_FAILURE;
+        return HANDOVER_NOTHING_RUN;
 
     say_hello();
     receive_fds(&header, sizeof(header), &answer, 1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The fork launcher and microvmd-exec, with programs in a hypervisor's place; and the users that they get. */
-#include "launch/launch.h"
+#include "launch/handover.h"
+#include "launch/internal.h"
 #include "launch/marked.h"
 #include "launch/uid.h"
 
@@ -10,6 +11,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -182,6 +185,18 @@ static void test_not_on_record(void **context)
     close(output);
 }
 
+/* So that nobody takes it for a hypervisor that has ended. */
+static void assert_has_run_nothing(pid_t pid)
+{
+    int status;
+
+    alarm(10);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    alarm(0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), HANDOVER_NOTHING_RUN);
+}
+
 /* Whoever asked for it dies before it was put on record, or at once after: nothing is run. */
 static void test_asker_dies(void **context)
 {
@@ -195,6 +210,7 @@ static void test_asker_dies(void **context)
     pid_t asker;
 
     snprintf(script, sizeof(script), "touch %s", scratch_path(scratch, "ran"));
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
     asker = fork();
     assert_true(asker >= 0);
     if (asker == 0) {
@@ -203,13 +219,44 @@ static void test_asker_dies(void **context)
     }
     assert_int_equal(waitpid(asker, NULL, 0), asker);
     assert_int_equal(pread(fd, &id, sizeof(id), 0), sizeof(id));
-    if (process_open(&id, &pidfd) == 0) {
-        struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-        assert_int_equal(poll(&ended, 1, 10000), 1);
-        close(pidfd);
-    }
+    assert_has_run_nothing(id.pid);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0), 0);
     assert_int_equal(access(scratch_path(scratch, "ran"), F_OK), -1);
     close(fd);
+    close(output);
+}
+
+/* Dies later, so that nobody hears why the program can't be executed. */
+static void test_asker_dies_at_the_end(void **context)
+{
+    static const char program[] = "/nonexistent/qemu";
+    HandoverHeader header = {.arguments_size = sizeof(program)};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec vector = {&header, sizeof(header)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)};
+    int output = open("/dev/null", O_WRONLY | O_CLOEXEC), ours, theirs, answer[2];
+    LaunchRequest request = {.helper = BINARY_DIR "/microvmd-exec", .output = output};
+    sd_id128_t invocation;
+    pid_t pid, speaker;
+
+    assert_int_equal(handover_open(&ours, &theirs), 0);
+    assert_int_equal(fork_start(&request, theirs, &pid), 0);
+    close(theirs);
+    assert_int_equal(handover_hear(ours, &speaker, &invocation), 0);
+    assert_int_equal(speaker, pid);
+    assert_int_equal(pipe2(answer, O_CLOEXEC), 0);
+    close(answer[0]);
+    *CMSG_FIRSTHDR(&message) = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &answer[1], sizeof(int));
+    assert_int_equal(sendmsg(ours, &message, 0), sizeof(header));
+    assert_int_equal(write(ours, program, sizeof(program)), sizeof(program));
+    close(answer[1]);
+    assert_has_run_nothing(pid);
+    close(ours);
     close(output);
 }
 
@@ -420,6 +467,7 @@ int main(void)
         IN_SCRATCH(test_no_program),
         IN_SCRATCH(test_not_on_record),
         IN_SCRATCH(test_asker_dies),
+        IN_SCRATCH(test_asker_dies_at_the_end),
         IN_SCRATCH(test_no_hello),
         IN_SCRATCH(test_where_helper_is),
         IN_SCRATCH(test_who_it_is),

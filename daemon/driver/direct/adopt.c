@@ -56,9 +56,9 @@ static int find_end(const char *name, const char *directory, const Launched *lau
         r = unit_end(name, launched->invocation, ret_end, &left);
     direct_run_files_remove(directory);
     unit_forget(name, left);
-    /* That it exited as it should does not tell why; its console may. */
-    return r >= 0 &&
-           (ret_end->stopped || ret_end->oom || ret_end->code != CLD_EXITED || ret_end->status != 0);
+    /* That it exited as it should does not tell why, its console may; nor does what has not become one. */
+    return r >= 0 && (ret_end->stopped || ret_end->oom || ret_end->code != CLD_EXITED ||
+                      (ret_end->status != 0 && ret_end->status != HANDOVER_NOTHING_RUN));
 }
 
 /* To its QMP; and the socket that the definition wants of it. */
