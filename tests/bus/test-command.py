@@ -129,6 +129,17 @@ def test_outlives_the_daemon(host):
     assert state(host) == "inactive", host.vm("web", "StateReason")
 
 
+def helps(host):
+    """Whether a program of its definition runs beside it."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if "until [ -e" in read(f"/proc/{pid}/cmdline") and host.dir in read(f"/proc/{pid}/cmdline"):
+                return True
+        except OSError:
+            pass
+    return False
+
+
 def die_while_it_starts(host, ready):
     """The daemon, while `ready` runs, which says "asked"; the next one has found the hypervisor, and has asked again."""
     asked = lambda: read(host.path("state/vm/web/hypervisor.log")).count("asked")  # noqa: E731
@@ -159,6 +170,35 @@ def test_the_next_daemon_waits_for_it_to_run(host):
     wait_for("it to be found", lambda: host.vm("web", "MainPID") == pid)
     time.sleep(0.3)
     assert state(host) == "running" and asked() == 2, (state(host), asked())
+
+
+def test_the_daemon_dies_at_each_step(host):
+    """Wherever that is, nothing runs before the program has said so."""
+    gate = host.path("gate")
+    define(host, ready=f"until [ -e {gate} ]; do sleep 0.05; done")
+    states, died, fault = [], True, 0
+    while died:
+        fault += 1
+        host.stop(signal.SIGKILL)
+        os.environ["MICROVMD_FAULT"] = str(fault)
+        try:
+            host.start()
+        finally:
+            del os.environ["MICROVMD_FAULT"]
+        host.ctl("--no-block", "start", "web")
+        wait_for("its death", lambda: host.daemon.poll() is not None or helps(host))
+        died = host.daemon.poll() is not None
+        host.stop(signal.SIGKILL)
+        host.start()
+        wait_for("what becomes of it", lambda: state(host) in ("failed", "running") or helps(host))
+        states.append(state(host))
+        assert states[-1] != "running", (fault, states)
+        host.write("gate", "")
+        wait_for("an end", lambda: state(host) in ("failed", "running"))
+        assert (state(host) == "running") == (states[-1] == "starting"), (fault, states, state(host))
+        host.ctl("stop", "--force", "web")
+        os.unlink(gate)
+    assert fault > 12 and "failed" in states and states[-1] == "starting", states
 
 
 def test_the_next_daemon_hears_that_it_does_not_come_up(host):

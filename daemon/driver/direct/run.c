@@ -264,7 +264,7 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 
 /* --- without QMP --- */
 
-/* With its program as long as that has to be waited for: the next daemon may have to. */
+/* Anew, without the program that is not to be waited for any more: the next daemon would. */
 static void put_on_record(const Run *run)
 {
     int r = process_record_write(run->directory, &(ProcessRecord){.hypervisor = run->recipe->hypervisor,
@@ -302,10 +302,8 @@ static int wait_ready(Run *run)
 {
     if (run->announced)
         return 0;
-    if (run->ready) {
-        put_on_record(run);
+    if (run->ready)
         return direct_helper_run(run, run->ready, on_ready);
-    }
     announce(run);
     return 0;
 }

@@ -184,6 +184,7 @@ static int put_on_record(const Launched *launched, void *userdata)
         start->runtime_dir,
         &(ProcessRecord){.hypervisor = start->spec->hypervisor,
                          .stop = start->spec->n_command_stop > 0 ? start->spec->command_stop : NULL,
+                         .ready = start->spec->n_command_ready > 0 ? start->spec->command_ready : NULL,
                          .launched = *launched,
                          .generation = start->generation,
                          .accel = start->accel});
