@@ -69,14 +69,14 @@ static int append_pairs(sd_bus_message *message, char *const *strings)
     return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
-static int append_mounts(sd_bus_message *message, char *const *strings)
+static int append_mounts(sd_bus_message *message, char *const *strings, bool elsewhere)
 {
     int r = sd_bus_message_open_container(message, 'a', "(ssbt)");
 
-    for (; *strings && r >= 0; strings++) {
+    for (; *strings && r >= 0; strings += 1 + elsewhere) {
         bool if_there = strings[0][0] == '-';
-        const char *path = *strings + if_there;
-        r = sd_bus_message_append(message, "(ssbt)", path, path, (int)if_there, UINT64_C(0));
+        const char *path = *strings + if_there, *place = elsewhere ? strings[1] : path;
+        r = sd_bus_message_append(message, "(ssbt)", path, place, (int)if_there, UINT64_C(0));
     }
     return r < 0 ? r : sd_bus_message_close_container(message);
 }
@@ -108,7 +108,7 @@ static int append_value(sd_bus_message *message, const UnitSetting *setting)
         return append_list(message, setting);
     if (streq(signature, "a(ss)"))
         return append_pairs(message, setting->strings);
-    return streq(signature, "a(ssbt)") ? append_mounts(message, setting->strings) : -EINVAL;
+    return streq(signature, "a(ssbt)") ? append_mounts(message, setting->strings, setting->number) : -EINVAL;
 }
 
 static int append_setting(sd_bus_message *message, const UnitSetting *setting)

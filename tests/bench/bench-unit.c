@@ -283,6 +283,7 @@ int main(int argc, char *argv[])
     bench.argv = argv + 7;
     host.helper = bench.argv[0];
     host.root = (char *)ROOT;
+    host.kvm_node = access(KVM_NODE, F_OK) == 0;
     if (kvm && stat("/dev/kvm", &st) == 0)
         host.kvm_group = st.st_gid;
     check(argv[6], read_file(argv[6], SPEC_FILE_MAX, &text, &size));

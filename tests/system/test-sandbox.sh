@@ -139,12 +139,28 @@ probe_kvm()
 {
     host env MICROVMD_BENCH_ACCEL=kvm "$UNIT" run probe-kvm.service "$VM_UID" "$RUN_DIR" "$LOG" /run/definitions/plain.json "$PROBE" "$@" 2>&1 | cat
 }
-# Where it is needed it is there, though its group is none of the user name space of the unit.
+# The node that hypervisors get for it, as the package has it made.
+NODE=/dev/microvmd/kvm
+make_node() { host systemd-tmpfiles --create microvmd.conf && host test -c $NODE; }
 test_kvm()
 {
     [ "$(host stat -c %a:%g /dev/kvm)" != 666:0 ]
     probe_kvm device /dev/kvm | tee /dev/stderr | grep -x 'device /dev/kvm: yes'
     probe_kvm device /dev/net/tun | tee /dev/stderr | grep -x 'device /dev/net/tun: No such file or directory'
+    probe_kvm device $NODE | tee /dev/stderr | grep -x "device $NODE: No such file or directory"
+}
+test_kvm_by_node()
+{
+    make_node
+    [ "$(host stat -c %a:%U /dev/microvmd)" = 700:root ]
+    test_kvm
+}
+# Without it there is the group of /dev/kvm, though that is none of the user name space of the unit.
+test_kvm_by_group()
+{
+    host rm $NODE
+    test_kvm
+    make_node
 }
 test_code()
 {
@@ -153,7 +169,8 @@ test_code()
 }
 tap "system calls and devices that it has no need of are out of reach" test_kernel
 host bash -c 'rm -f /dev/kvm; mknod /dev/kvm c 10 232 && chown root:kvm /dev/kvm && chmod 660 /dev/kvm'
-tap "under KVM it can open /dev/kvm, and no other device" test_kvm
+tap "under KVM it can open /dev/kvm, and no other device" test_kvm_by_node
+tap "the same where only its group lets it" test_kvm_by_group
 tap "under KVM it can't write the code that it runs" test_code
 
 test_shares()

@@ -208,33 +208,32 @@ static void assert_groups(const SandboxRequest *request, const char *group, cons
         assert_null(strstr(text, "SupplementaryGroups"));
 }
 
-/* The group of /dev/kvm is its only one, unless it needs one of its own; and it has it only where it helps.
- */
+/* The group of /dev/kvm is never its own one, and it has it only where it helps. */
 static void test_groups(void **state)
 {
-    ShareSpec share = {.proto = SHARE_9P, .source = (char *)"/srv/share", .tag = (char *)"a"};
-    SandboxHost open = host;
+    SandboxHost other = host;
     SandboxRequest request;
     Case c;
 
     case_load(&c, CASES "/plain.json");
     request = request_of(c.spec);
+    request.host = &other;
     assert_groups(&request, "1900000007", NULL);
     request.accel = ACCEL_KVM;
-    assert_groups(&request, "104", NULL);
-    c.spec->hypervisor = HYPERVISOR_COMMAND;
     assert_groups(&request, "1900000007", "104");
-    c.spec->hypervisor = HYPERVISOR_QEMU;
-    c.spec->shares = &share;
-    c.spec->n_shares = 1;
-    assert_groups(&request, "1900000007", "104");
-    share.read_only = true;
-    assert_groups(&request, "104", NULL);
-    open.kvm_group = NO_GROUP;
-    request.host = &open;
+    other.kvm_node = true; /* which everybody may open */
     assert_groups(&request, "1900000007", NULL);
-    c.spec->shares = NULL;
-    c.spec->n_shares = 0;
+    {
+        _cleanup_free_ char *text = text_of(&request);
+        assert_non_null(strstr(text, "\nBindPaths a(ssbt) /dev/microvmd/kvm /dev/kvm\n"));
+        assert_null(strstr(text, "-/dev/kvm"));
+    }
+    c.spec->sandbox_devices = false; /* it sees the host's */
+    assert_groups(&request, "1900000007", "104");
+    c.spec->sandbox_devices = true;
+    other.kvm_node = false;
+    other.kvm_group = NO_GROUP;
+    assert_groups(&request, "1900000007", NULL);
     case_clear(&c);
 }
 
@@ -340,14 +339,9 @@ static void test_root(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_loosened),
-        cmocka_unit_test(test_needless),
-        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_program),
-        IN_SCRATCH(test_root),
+        cmocka_unit_test(test_golden),  cmocka_unit_test(test_loosened), cmocka_unit_test(test_needless),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_groups),   cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_program), IN_SCRATCH(test_root),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

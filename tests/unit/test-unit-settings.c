@@ -165,6 +165,29 @@ static void test_mounts(void **state)
     assert_int_equal(if_there, 1);
 }
 
+static void test_mounts_elsewhere(void **state)
+{
+    _cleanup_unit_settings_ UnitSettings settings = {0};
+    const char *from, *to;
+    uint64_t flags;
+    int if_there;
+    sd_bus_message *m;
+
+    unit_settings_add(&settings, "BindPaths", "a(ssbt)", 1, STRINGS("/a", "/b", "-/c", "/d"));
+    m = sent(*state, &settings);
+    enter(m, "BindPaths", "a(ssbt)");
+    assert_true(sd_bus_message_enter_container(m, 'a', "(ssbt)") > 0);
+    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
+    assert_string_equal(from, "/a");
+    assert_string_equal(to, "/b");
+    assert_int_equal(if_there, 0);
+    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
+    assert_string_equal(from, "/c");
+    assert_string_equal(to, "/d");
+    assert_int_equal(if_there, 1);
+    assert_int_equal(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags), 0);
+}
+
 /* Processor N is bit N % 8 of byte N / 8. */
 static void test_sets(void **state)
 {
@@ -203,7 +226,8 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_plain), TEST(test_lists), TEST(test_mounts), TEST(test_sets), TEST(test_no_set),
+        TEST(test_plain), TEST(test_lists),  TEST(test_mounts), TEST(test_mounts_elsewhere),
+        TEST(test_sets),  TEST(test_no_set),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,13 @@
 #include "base/strv.h"
 
 #include <limits.h>
+#include <linux/major.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+enum {
+    KVM_MINOR = 232, /* of MISC_MAJOR: Documentation/admin-guide/devices.txt of Linux */
+};
 
 /* Where distributions have programs, what belongs to them, and libraries. */
 static const char *const candidates[] = {"/usr",   "/bin",       "/sbin",     "/lib",
@@ -61,6 +67,7 @@ int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy)
     SandboxHost copy = {.helper = strdup(host->helper),
                         .root = host->root ? strdup(host->root) : NULL,
                         .system = strv_copy(host->system),
+                        .kvm_node = host->kvm_node,
                         .kvm_group = host->kvm_group};
 
     if (!copy.helper || !copy.system || (host->root && !copy.root)) {
@@ -80,8 +87,11 @@ int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text)
 
     if (r < 0)
         return r;
-    if (stat("/dev/kvm", &st) == 0 && (st.st_mode & 0066) == 0060)
+    if (stat("/dev/kvm", &st) == 0 && (st.st_mode & 0060) == 0060 && (st.st_mode & 0006) != 0006 &&
+        st.st_gid != 0)
         host.kvm_group = st.st_gid;
+    host.kvm_node =
+        lstat(KVM_NODE, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(MISC_MAJOR, KVM_MINOR);
     if (root && !(host.root = strdup(root)))
         return -ENOMEM;
     r = root ? sandbox_root_make(root, &host.system) : 0;

@@ -44,6 +44,11 @@ static void mounted_if_there(UnitSettings *settings, bool writable, const char *
         settings->oom = true;
 }
 
+static void mounted_as(UnitSettings *settings, const char *source, const char *path)
+{
+    unit_settings_add(settings, "BindPaths", "a(ssbt)", true, STRINGS(source, path));
+}
+
 /* --- what it needs --- */
 
 static bool needs_host_network(const VmSpec *spec)
@@ -68,13 +73,11 @@ static bool is_apart(const VmSpec *spec)
 
 /* --- whom it runs as --- */
 
-/* Of what it makes, as files in a share, or is let to read; else the group of /dev/kvm will do as its own. */
-static bool needs_own_group(const VmSpec *spec)
+static bool needs_kvm_group(const SandboxRequest *request)
 {
-    for (size_t i = 0; i < spec->n_shares; i++)
-        if (spec->shares[i].proto == SHARE_9P && !spec->shares[i].read_only)
-            return true;
-    return spec->hypervisor == HYPERVISOR_COMMAND;
+    bool has_node = request->host->kvm_node && request->spec->sandbox_devices;
+
+    return request->accel == ACCEL_KVM && !has_node && request->host->kvm_group != NO_GROUP;
 }
 
 /*
@@ -85,8 +88,6 @@ static void put_user(const SandboxRequest *request, UnitSettings *settings)
 {
     _cleanup_free_ char *user = say("%" PRIu32, (uint32_t)request->uid);
     _cleanup_free_ char *kvm_group = say("%" PRIu32, (uint32_t)request->host->kvm_group);
-    bool needs_kvm = request->accel == ACCEL_KVM && request->host->kvm_group != NO_GROUP;
-    bool own = !needs_kvm || needs_own_group(request->spec);
 
     if (!user || !kvm_group) {
         settings->oom = true;
@@ -95,8 +96,10 @@ static void put_user(const SandboxRequest *request, UnitSettings *settings)
     settings->group = "user";
     flag(settings, "DynamicUser");
     word(settings, "User", user);
-    word(settings, "Group", own ? user : kvm_group);
-    if (needs_kvm && own)
+    /* Never one of others: with the last unit of a group systemd removes all of its IPC (RemoveIPC=), also
+     * what is not ours. */
+    word(settings, "Group", user);
+    if (needs_kvm_group(request))
         words(settings, "SupplementaryGroups", kvm_group);
     unit_settings_add(settings, "CapabilityBoundingSet", "t", 0, NULL);
     unit_settings_add(settings, "AmbientCapabilities", "t", 0, NULL);
@@ -334,7 +337,9 @@ static void put_devices(const SandboxRequest *request, UnitSettings *settings)
         if (!devices[i].needed(request))
             continue;
         unit_settings_add(settings, "DeviceAllow", "a(ss)", 0, STRINGS(devices[i].allow, "rw"));
-        if (i == 0 || !streq(devices[i].path, devices[i - 1].path))
+        if (devices[i].needed == has_kvm && request->host->kvm_node)
+            mounted_as(settings, KVM_NODE, devices[i].path);
+        else if (i == 0 || !streq(devices[i].path, devices[i - 1].path))
             mounted_if_there(settings, true, devices[i].path);
     }
 }

@@ -10,11 +10,16 @@
 
 #define NO_GROUP ((gid_t)-1)
 
+/* The same device as /dev/kvm, for everybody to open who gets to see it: in a directory that only root enters
+ * (units/tmpfiles). A hypervisor sees it as /dev/kvm, and needs no group for it. */
+#define KVM_NODE "/dev/microvmd/kvm"
+
 /* What is the same for all of them on this host. */
 typedef struct SandboxHost {
     char *helper;    /* microvmd-exec, which executes hypervisors */
     char *root;      /* see sandbox_root_make(); NULL: there are no sandboxes */
     char **system;   /* likewise */
+    bool kvm_node;   /* there is KVM_NODE */
     gid_t kvm_group; /* which may open /dev/kvm; NO_GROUP: everybody, or nobody */
 } SandboxHost;
 
