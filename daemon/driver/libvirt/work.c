@@ -10,8 +10,8 @@
 
 enum {
     AGENT_ANSWER_SEC = 2, /* for it to say no */
-    REMOVAL_TRIES = 1000,
 };
+#define REMOVAL_USEC UINT64_C(5000000)
 static const struct timespec removal_pause = {.tv_nsec = 5000000};
 
 char *libvirt_error_text(void)
@@ -150,10 +150,9 @@ static int check_uuid_free(Call *call)
 
     if (!twin)
         return 0;
-    if (asprintf(&call->text,
-                 "libvirt has a domain \"%s\" of the same UUID; give this microVM another \"machineId\"",
-                 virDomainGetName(twin)) < 0)
-        call->text = NULL;
+    (void)say_why(&call->text, -EBUSY,
+                  "libvirt has a domain \"%s\" of the same UUID; give this microVM another \"machineId\"",
+                  virDomainGetName(twin));
     virDomainFree(twin);
     return -EBUSY;
 }
@@ -170,10 +169,12 @@ static bool is_taken(void)
  */
 static int create(Call *call, virDomainPtr *ret_domain)
 {
-    for (unsigned n = 0;; n++) {
+    uint64_t latest = now_usec(CLOCK_MONOTONIC) + REMOVAL_USEC;
+
+    for (;;) {
         int r;
         *ret_domain = virDomainCreateXML(call->connection, call->xml, 0);
-        if (*ret_domain || !is_taken() || n == REMOVAL_TRIES)
+        if (*ret_domain || !is_taken() || now_usec(CLOCK_MONOTONIC) >= latest)
             return 0;
         r = check_uuid_free(call);
         if (r < 0)
