@@ -62,11 +62,12 @@ static int on_connection(sd_event_source *source, int listening, uint32_t events
 
     for (int i = 0; i < BURST; i++) {
         int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && errno == EAGAIN)
+            listener->short_of = false; /* all are served */
         if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
             break; /* nobody more, or it has gone again */
         if (fd < 0)
             return pause_it(listener, -errno);
-        listener->short_of = false;
         listener->accepted(fd, listener->userdata);
     }
     return 0;

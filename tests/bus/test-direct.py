@@ -139,8 +139,9 @@ def test_fills_its_logs(host):
     print(f"# {peak >> 20} MiB at most, the slowest answer took {slowest:.2f} s")
     assert slowest < 5, f"it answered after {slowest:.1f} s"
     wait_for("the last cut", lambda: used(host.path("state/vm/web")) < 17 << 20)
-    assert sorted(os.path.basename(path) for path in glob.glob(host.path("state/vm/web/*.log*"))) == [
-        "console.log", "console.log.0", "console.log.1", "console.log.2", "hypervisor.log", "hypervisor.log.0"]
+    logs = lambda: sorted(os.path.basename(path) for path in glob.glob(host.path("state/vm/web/*.log*")))  # noqa: E731
+    wait_for("the last log to be moved on", lambda: logs() == [
+        "console.log", "console.log.0", "console.log.1", "console.log.2", "hypervisor.log", "hypervisor.log.0"])
     assert host.ctl("stop", "web").returncode == 0
 
 
@@ -231,6 +232,23 @@ def test_adopted(host):
     os.kill(pid, signal.SIGKILL)
     wait_for("its end", lambda: state(host) == "failed")
     assert "started by an earlier microvmd" in host.vm("web", "StateReason")
+
+
+def test_adopted_whatever_tells_others_ready(host):
+    """"command.ready" is for a hypervisor that can't say that its guest runs: a warning in another's definition, and no more."""
+    pid = start(host, command={"ready": ["/bin/false"]})
+    host.stop(signal.SIGKILL)
+    path = host.path("run/vm/web/hypervisor.json")
+    record = json.loads(read(path))
+    assert "ready" not in record, record
+    host.write("run/vm/web/hypervisor.json", json.dumps({**record, "ready": ["/bin/false"]}))
+    os.kill(pid, signal.SIGSTOP)  # it does not answer when it is found
+    start_daemon(host)
+    wait_for("it to be found", lambda: host.vm("web", "MainPID") == pid)
+    assert state(host) == "running", state(host)
+    run = host.ctl("kill", "-s", "CONT", "web")
+    assert run.returncode == 0, run.stderr
+    assert host.ctl("stop", "web").returncode == 0
 
 
 def test_adopted_as_it_is(host):

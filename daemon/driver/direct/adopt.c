@@ -178,7 +178,8 @@ static void adopt(DirectDriver *driver, Found *found)
         run->accel = found->record.accel;
         run->recipe = recipe_find(found->record.hypervisor);
         run->stop = TAKE_PTR(found->record.stop);
-        run->ready = TAKE_PTR(found->record.ready);
+        if (!run->recipe->qmp) /* earlier versions may have it on record */
+            run->ready = TAKE_PTR(found->record.ready);
         run->announced = !run->ready;
         run->pidfd = TAKE_FD(found->pidfd);
         run->own_socket = TAKE_FD(found->own_socket);

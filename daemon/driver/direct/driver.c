@@ -3,6 +3,7 @@
 #include "driver/direct/internal.h"
 
 #include "base/clock.h"
+#include "base/say.h"
 
 enum {
     THREADS = 4,
@@ -93,6 +94,12 @@ void direct_run_free(Run *run)
     free(run);
 }
 
+void direct_look_again(DirectDriver *driver)
+{
+    sandbox_host_clear(&driver->host);
+    programs_look_again(driver->programs);
+}
+
 void direct_run_say(Run *run, DriverEvent event)
 {
     event.name = run->name;
@@ -133,6 +140,11 @@ static void check(const VmSpec *spec, const Runner *runner, const TableReader *r
         recipe->check(spec, runner, reader);
 }
 
+bool direct_asks_ready(const Recipe *recipe, const VmSpec *spec)
+{
+    return !recipe->qmp && spec->n_command_ready > 0;
+}
+
 static int take_programs(Run *run, const StartRequest *request)
 {
     const VmSpec *spec = request->spec;
@@ -143,7 +155,7 @@ static int take_programs(Run *run, const StartRequest *request)
         run->output = NULL;
     if (spec->n_command_stop > 0 && !(run->stop = strv_copy(spec->command_stop)))
         return -ENOMEM;
-    if (spec->n_command_ready > 0 && !(run->ready = strv_copy(spec->command_ready)))
+    if (direct_asks_ready(run->recipe, spec) && !(run->ready = strv_copy(spec->command_ready)))
         return -ENOMEM;
     return run->output ? 0 : -ENOMEM;
 }
@@ -296,9 +308,10 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     driver->runtime_dir = strdup(setup->runtime_dir);
     if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)
         driver->uid_dir = NULL;
-    if (driver->launcher == LAUNCHER_SYSTEMD && asprintf(&driver->root, "%s/root", setup->runtime_dir) < 0)
-        driver->uid_dir = NULL;
-    if (driver->state_dir && driver->runtime_dir && driver->uid_dir)
+    if (driver->launcher == LAUNCHER_SYSTEMD)
+        driver->root = say("%s/root", setup->runtime_dir);
+    if (driver->state_dir && driver->runtime_dir && driver->uid_dir &&
+        (driver->root || driver->launcher != LAUNCHER_SYSTEMD))
         r = find_programs(driver);
     if (r >= 0)
         r = workers_new(driver->event, "direct", THREADS, &driver->workers);

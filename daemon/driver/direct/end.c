@@ -123,6 +123,8 @@ static void finish(Run *run, const ProcessEnd *end)
         if (direct_start_again(run) >= 0)
             return;
     }
+    if (!run->announced)
+        direct_look_again(run->driver);
     if (run->announced)
         tell_end(run, find_cause(run, end), end, text);
     else

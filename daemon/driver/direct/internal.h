@@ -70,12 +70,16 @@ struct DirectDriver {
     AccelFacts accel_facts;
     /* What a start has to know, looked up ahead of it. */
     Programs *programs;
-    SandboxHost host; /* nothing, if it could not be looked up: each start tries to, then */
+    SandboxHost host; /* nothing: the next start looks it up */
     char *root;       /* of sandboxes; NULL: there are none */
     Run *runs;
 };
 
 /* --- driver.c --- */
+/* Whether the definition's own program tells when the guest runs: of a hypervisor that does not say so. */
+bool direct_asks_ready(const Recipe *recipe, const VmSpec *spec);
+/* A start has failed: what is known of the host may be true no more. */
+void direct_look_again(DirectDriver *driver);
 void direct_say(DirectDriver *driver, const DriverEvent *event);
 Run *direct_run_new(DirectDriver *driver, const char *name, sd_id128_t generation);
 Run *direct_run_find(DirectDriver *driver, const char *name, sd_id128_t generation);
@@ -129,7 +133,7 @@ int direct_adopt(DirectDriver *driver);
 int image_open(const VolumeSpec *volume, const char *state_dir, char **ret_text);
 /* The same of one that will be given away: in the state directory, and nobody else's. */
 int image_open_own(const VolumeSpec *volume, const char *state_dir, char **ret_text);
-/* Lets the user, and the group of that number, read it, and write to it unless the definition says no. */
+/* Makes it the user's; one that is read-only stays root's, and the group of that number may read it. */
 int image_give(const VolumeSpec *volume, int fd, uid_t uid, char **ret_text);
 
 /* --- files.c: which process a run has, for the next daemon; blocks --- */

@@ -10,7 +10,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 typedef struct Start Start;
 struct Start {
@@ -184,7 +183,9 @@ static int put_on_record(const Launched *launched, void *userdata)
         start->runtime_dir,
         &(ProcessRecord){.hypervisor = start->spec->hypervisor,
                          .stop = start->spec->n_command_stop > 0 ? start->spec->command_stop : NULL,
-                         .ready = start->spec->n_command_ready > 0 ? start->spec->command_ready : NULL,
+                         .ready = direct_asks_ready(recipe_find(start->spec->hypervisor), start->spec)
+                                      ? start->spec->command_ready
+                                      : NULL,
                          .launched = *launched,
                          .generation = start->generation,
                          .accel = start->accel});
@@ -341,6 +342,10 @@ static void start_done(void *argument)
     strv_free(run->argv);
     run->argv = TAKE_PTR(start->command.argv);
     start->command.n_arguments = 0;
+    if (r >= 0 && !start->driver->host.helper) {
+        start->driver->host = start->host;
+        start->host = (SandboxHost){0};
+    }
     if (r >= 0) {
         r = direct_run_watch(run, TAKE_FD(start->control));
         if (r >= 0 && run->forced) /* it was to end before it had begun */
@@ -353,8 +358,7 @@ static void start_done(void *argument)
                              .error = r,
                              .argv = run->argv,
                              .text = start->text ? start->text : strerror(-r)};
-        if (r == -ENOENT)
-            programs_look_again(start->driver->programs);
+        direct_look_again(start->driver);
         direct_run_kill(run);
         direct_say(start->driver, &event);
         direct_run_free(run);
