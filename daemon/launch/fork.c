@@ -26,7 +26,7 @@ int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid)
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
-    return r == ENOENT ? -ELIBACC : -r;
+    return -r;
 }
 
 void fork_undo(pid_t pid)

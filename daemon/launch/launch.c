@@ -106,13 +106,15 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
     bool silent;
     int r;
 
+    if (access(request->helper, X_OK) < 0) /* systemd would say "exit status 203" */
+        return say_missing(ret_text);
     r = handover_open(&ours, &theirs);
     fault_point("before microvmd-exec is made");
     if (r >= 0)
         r = request->launcher == LAUNCHER_SYSTEMD ? unit_start(request, theirs, ret_text)
                                                   : fork_start(request, theirs, &launched.id.pid);
     if (r < 0)
-        return r == -ELIBACC ? say_missing(ret_text) : r;
+        return r;
     theirs = safe_close(theirs);
     fault_point("after microvmd-exec is made");
     r = hand_over(request, ours, prepared, userdata, &launched, &pidfd, &silent);
