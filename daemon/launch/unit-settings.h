@@ -38,8 +38,8 @@ DEFINE_CLEANUP(UnitSettings *, unit_settings_clear)
  *   "ay"             the first string, a set of numbers ("0-3,5"), as bits
  *   "(bas)"          the strings, of which the number says whether they are those allowed (1) or denied (0)
  *   "a(ss)"          the strings, in pairs
- *   "a(ssbt)"        the strings: paths that are mounted where they are; after a "-", only if they exist.
- * With the number 1: pairs of a path and where it is mounted
+ *   "a(ssbt)"        the strings: paths that are mounted where they are; after a "-", only if they exist
+ *                    (number 1: pairs of such a path and where it is mounted instead)
  *
  * `strings` ends with NULL and is copied; NULL: none. `name` and `signature` are kept as they are. A name can
  * come twice: systemd adds the second value to the first.

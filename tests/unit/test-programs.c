@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Where programs are, and that what changes there is noticed. */
+#include "base/file.h"
 #include "base/say.h"
 #include "driver/direct/programs.h"
 
@@ -102,18 +103,16 @@ static void test_ahead(void **state)
 /* An earlier directory wins, once it is there, with all that is above it. */
 static void test_earlier_directory(void **state)
 {
-    _cleanup_free_ char *later = NULL, *earlier = NULL, *above = NULL, *top = NULL, *moved = NULL;
+    _cleanup_free_ char *later = NULL, *earlier = NULL, *top = NULL, *moved = NULL;
     World world;
 
     world_up(&world, *state);
     later = install(world.second, "qemu", 0755);
     assert_found(&world, later);
     top = say("%s/opt", world.scratch->path);
-    above = say("%s/opt/tools", world.scratch->path);
     assert_int_equal(mkdir(top, 0755), 0);
     settle(&world);
-    assert_int_equal(mkdir(above, 0755), 0);
-    assert_int_equal(mkdir(world.first, 0755), 0);
+    assert_int_equal(mkdir_parents(world.first, 0755), 0);
     settle(&world);
     assert_found(&world, later);
     earlier = install(world.first, "qemu", 0755);
@@ -135,9 +134,7 @@ static void test_not_executable(void **state)
 
     world_up(&world, *state);
     assert_found(&world, NULL);
-    assert_int_equal(mkdir(scratch_path(world.scratch, "opt"), 0755), 0);
-    assert_int_equal(mkdir(scratch_path(world.scratch, "opt/tools"), 0755), 0);
-    assert_int_equal(mkdir(world.first, 0755), 0);
+    assert_int_equal(mkdir_parents(world.first, 0755), 0);
     earlier = install(world.first, "qemu", 0644);
     settle(&world);
     assert_found(&world, earlier);
@@ -202,12 +199,8 @@ static void test_nowhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_comes_and_goes),
-        IN_SCRATCH(test_ahead),
-        IN_SCRATCH(test_earlier_directory),
-        IN_SCRATCH(test_not_executable),
-        IN_SCRATCH(test_told_to_look),
-        IN_SCRATCH(test_others),
+        IN_SCRATCH(test_comes_and_goes), IN_SCRATCH(test_ahead),        IN_SCRATCH(test_earlier_directory),
+        IN_SCRATCH(test_not_executable), IN_SCRATCH(test_told_to_look), IN_SCRATCH(test_others),
         IN_SCRATCH(test_nowhere),
     };
 

@@ -137,7 +137,8 @@ static void search_run(void *argument)
 
     if (sandbox_host_look(search->root, &search->host, &text) < 0)
         log_warning("No hypervisor can be started: %s.", text ? text : "out of memory");
-    /* Each hypervisor's own user is let to /dev/kvm by its group, so what counts is whether we are. */
+    /* Each hypervisor's own user is let to /dev/kvm, by a node of ours or by its group: so what counts is
+     * whether we are. */
     accel_facts_read((HostUser){geteuid(), getegid()}, &search->facts);
     while (stream && (entry = readdir(stream))) {
         int r = entry->d_name[0] == '.' ? 0 : look(search, entry->d_name);

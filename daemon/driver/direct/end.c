@@ -123,16 +123,16 @@ static void finish(Run *run, const ProcessEnd *end)
         if (direct_start_again(run) >= 0)
             return;
     }
-    if (!run->announced)
-        direct_look_again(run->driver);
-    if (run->announced)
+    if (run->announced) {
         tell_end(run, find_cause(run, end), end, text);
-    else
+    } else {
+        direct_look_again(run->driver);
         direct_run_say(run, (DriverEvent){.type = DRIVER_START_FAILED,
                                           .error = -EIO,
                                           .details = direct_end_details(end),
                                           .argv = run->argv,
                                           .text = was_given_up(run, end) ? run->trouble : text});
+    }
     direct_run_free(run);
 }
 
