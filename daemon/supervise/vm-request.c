@@ -181,11 +181,16 @@ bool vm_is_coming(const MicroVM *vm)
     return state_is_coming(vm->record.state) || (is_ending(vm) && vm->record.again);
 }
 
+static const char *why_away(const MicroVM *vm)
+{
+    return vm->driver_reason ? vm->driver_reason
+                             : "microvmd has just begun and first asks what runs: try again in a moment";
+}
+
 static int may_stop(MicroVM *vm, char **ret_error)
 {
     if (state_is_alive(vm->record.state) && !vm->driver_online)
-        return say_why(ret_error, -EHOSTDOWN, "%s can't be stopped now: %s", vm->name,
-                       vm->driver_reason ? vm->driver_reason : "its driver is away");
+        return say_why(ret_error, -EHOSTDOWN, "%s can't be stopped now: %s", vm->name, why_away(vm));
     return 0;
 }
 
@@ -306,8 +311,7 @@ static int must_run(MicroVM *vm, const char *verb, char **ret_error)
         return say_why(ret_error, -ESRCH, "%s is %s: there is nothing to %s", vm->name,
                        microvm_state_to_string(vm->record.state), verb);
     if (!vm->driver_online)
-        return say_why(ret_error, -EHOSTDOWN, "%s: %s", vm->name,
-                       vm->driver_reason ? vm->driver_reason : "its driver is away");
+        return say_why(ret_error, -EHOSTDOWN, "%s: %s", vm->name, why_away(vm));
     return 0;
 }
 

@@ -39,6 +39,25 @@ static void test_adoption_after_a_crash_of_the_daemon(void **context)
     assert_false(world->vm->outdated);
 }
 
+/* What runs is not known yet: a stop is refused, and says that this passes. */
+static void test_a_stop_before_adoption(void **context)
+{
+    StopOptions options = {.timeout_usec = UINT64_MAX};
+    _cleanup_free_ char *error = NULL;
+    uint64_t job = 0;
+
+    run_it();
+    restart_daemon();
+    assert_int_equal(vm_request_stop(world->vm, &options, &job, &error), -EHOSTDOWN);
+    assert_non_null(strstr(error, "has just begun"));
+    assert_non_null(strstr(error, "try again"));
+    assert_int_equal(state(), MICROVM_RUNNING);
+    assert_true(world->vm->record.wanted);
+    found();
+    stop(true);
+    assert_int_equal(world->forced, 1);
+}
+
 static void test_adoption_of_a_paused_start(void **context)
 {
     start();
@@ -268,6 +287,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_unfinished_writes),
         TEST(test_adoption_after_a_crash_of_the_daemon),
+        TEST(test_a_stop_before_adoption),
         TEST(test_adoption_of_a_paused_start),
         TEST(test_adoption_finishes_a_start),
         TEST(test_adoption_of_a_start_that_goes_on),
