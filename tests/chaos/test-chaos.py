@@ -58,7 +58,8 @@ class Chaos:
         if number % 3 == 1:
             keys["readiness"] = {"type": "command", "command": HANGS}
         elif number % 3 == 2 and not (arguments.real or arguments.system):
-            start = ["/bin/sh", "-c", "while :; do sleep 0.3; done", self.host.path("monitor"), "-name", name]
+            # One process: a child of a shell looks like a second one until it executes what it was made for.
+            start = ["/usr/bin/python3", "-c", "import signal; signal.pause()", self.host.path("monitor"), "-name", name]
             keys.update(hypervisor="command", command={"start": start, "ready": ["/bin/sleep", "0.3"], "stop": HANGS})
         self.host.define(name, mem=self.mebibytes[name], accel="tcg", volumes=[{"image": "data.img", "size": 1}],
                          restart={"policy": "on-failure", "delay": "50ms", "factor": 1, "startLimit": 0},
@@ -100,7 +101,7 @@ class Chaos:
         """Again while a daemon that has just begun does not know what there is: it refuses to stop that."""
         def refused_or_done():
             run = self.host.ctl(*words)
-            return None if "its driver is away" in run.stderr else run
+            return None if "has just begun" in run.stderr else run
         return wait_for("its driver", refused_or_done)
 
     # --- faults: each says in a word what it did

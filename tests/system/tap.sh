@@ -174,6 +174,17 @@ run_of() { echo "$(prop "$1" MainPID) $(prop "$1" Generation)"; }
 # Its process as the host sees it.
 alive() { host test -e "/proc/$1/exe"; }
 
+# The daemon dies as in a crash; systemd starts it again, and it has adopted what runs. (Before that a stop is refused.)
+daemon_pid() { host systemctl show -P MainPID microvmd.service; }
+daemon_kill()
+{
+    local old
+    old=$(daemon_pid)
+    host kill -KILL "$old"
+    daemon_is_new() { [ "$(daemon_pid)" != "$1" ] && host systemctl is-active -q microvmd.service; }
+    wait_for 60 daemon_is_new "$old"
+}
+
 libvirt_down()
 {
     host systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service

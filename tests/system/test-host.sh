@@ -185,14 +185,11 @@ tap "systemctl restart microvmd loses no microVM" test_restart_daemon
 
 test_kill_daemon()
 {
-    local web fragile old
+    local web fragile
     web=$(run_of web)
     fragile=$(run_of fragile)
-    old=$(host systemctl show -P MainPID microvmd.service)
-    host kill -KILL "$old"
-    daemon_is_new() { ! [ "$(host systemctl show -P MainPID microvmd.service)" = "$1" ] && host systemctl is-active -q microvmd; }
-    wait_for 120 daemon_is_new "$old"
-    wait_for 60 is web State running
+    daemon_kill
+    is web State running
     [ "$(run_of web)" = "$web" ]
     [ "$(run_of fragile)" = "$fragile" ]
     holds 2 is fragile State running
@@ -249,8 +246,8 @@ test_direct()
     host systemctl restart microvmd.service
     wait_for 60 is direct State running
     is direct MainPID "$pid"
-    host systemctl kill --kill-whom=main -s KILL microvmd.service
-    wait_for 60 is direct State running
+    daemon_kill
+    is direct State running
     is direct MainPID "$pid"
     is direct NRestarts 0
     host kill -KILL "$pid"
@@ -270,8 +267,8 @@ test_notify()
     ctl start says tells
     for name in says tells; do
         wait_for 180 is "$name" Readiness ready
-        host systemctl kill -s KILL microvmd.service
-        wait_for 60 is "$name" Readiness ready
+        daemon_kill
+        is "$name" Readiness ready
     done
     ctl stop says tells
     not host test -e /run/microvmd/vm/says/notify.sock

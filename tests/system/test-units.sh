@@ -57,16 +57,6 @@ host systemctl start microvmd.service || tap_bail "microvmd does not start"
 UNIT=microvmd-vm@web.service
 unit() { host systemctl show -P "$1" "${2:-$UNIT}"; }
 no_units() { ! host systemctl list-units --all --plain --no-legend 'microvmd-vm@*' | grep .; }
-daemon_pid() { host systemctl show -P MainPID microvmd.service; }
-# daemon_kill: as a crash; systemd starts it again
-daemon_kill()
-{
-    local old
-    old=$(daemon_pid)
-    host kill -KILL "$old"
-    daemon_is_new() { [ "$(daemon_pid)" != "$1" ] && host systemctl is-active -q microvmd; }
-    wait_for 60 daemon_is_new "$old"
-}
 # daemon_down, daemon_up: kept away meanwhile
 daemon_down() { host systemctl stop microvmd.service; }
 daemon_up() { host systemctl start microvmd.service; }
