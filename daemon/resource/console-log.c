@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 char *console_log_path(const char *state_dir, unsigned boot, int part)
@@ -61,20 +62,36 @@ static int make_room(const char *path, unsigned parts)
     return 0;
 }
 
+/* What comes from there on, until there is no more: hardly a moment then passes before the log is cut. */
+static int copy_rest(int fd, off_t from, const char *to)
+{
+    _cleanup_close_ int copy = open(to, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    off_t end = from + CONSOLE_LOG_MAX; /* for one that grows faster than it is copied */
+    ssize_t n = 1;
+
+    if (copy < 0 || lseek(copy, 0, SEEK_END) < 0)
+        return -errno;
+    while (n > 0 && from < end)
+        n = sendfile(copy, fd, &from, (size_t)(end - from));
+    return n < 0 ? -errno : 0;
+}
+
 static int copy_end(int fd, off_t size, const char *to)
 {
     /* The whole, so that who reads it finds its place in the copy; unless it grew faster than it is looked
      * at. */
     off_t from = size > 2 * CONSOLE_LOG_MAX ? size - CONSOLE_LOG_MAX : 0;
-    size_t room = (size_t)(size - from) + CONSOLE_LOG_MAX, used = 0;
+    size_t room = (size_t)(size - from), used = 0;
     _cleanup_free_ char *text = malloc(room);
     ssize_t n;
+    int r;
 
     if (!text)
         return -ENOMEM;
     while ((n = pread(fd, text + used, room - used, from + (off_t)used)) > 0)
         used += (size_t)n;
-    return n < 0 ? -errno : write_file_atomic(to, text, used, 0600);
+    r = n < 0 ? -errno : write_file_atomic(to, text, used, 0600);
+    return r < 0 ? r : copy_rest(fd, from + (off_t)used, to);
 }
 
 int log_bound(const char *path, unsigned parts)

@@ -50,7 +50,9 @@ def flood():
         if written % 16 == 0:
             os.write(2, block)
         time.sleep(0.01)
-    os.write(log, b"flooded\n")
+    while True:  # what comes in the very instant of a cut is lost
+        os.write(log, b"flooded\n")
+        time.sleep(0.3)
 
 
 def serve_agent():

@@ -333,33 +333,6 @@ static void test_cut_log(void **context)
     world_end(world);
 }
 
-static off_t size_of(World *world, const char *name)
-{
-    struct stat st;
-
-    assert_int_equal(stat(scratch_path(world->scratch, name), &st), 0);
-    return st.st_size;
-}
-
-static void test_cut_whatever_comes(void **context)
-{
-    World *world = world_new(context);
-
-    assert_int_equal(log_bound(scratch_path(world->scratch, "nothing"), 1), 0);
-    assert_int_equal(log_bound(scratch_path(world->scratch, CONSOLE_LOG_NAME), 1), 0);
-    append(world, "0123456789abcdef", 3 * CONSOLE_LOG_MAX / 16); /* grew faster than it was looked at */
-    assert_int_equal(log_bound(scratch_path(world->scratch, CONSOLE_LOG_NAME), 1), 1);
-    assert_int_equal(size_of(world, CONSOLE_LOG_NAME), 0);
-    assert_int_equal(size_of(world, CONSOLE_LOG_NAME ".0"), CONSOLE_LOG_MAX);
-    /* Where there can be no copy, the disk must not fill up either. */
-    assert_int_equal(unlink(scratch_path(world->scratch, CONSOLE_LOG_NAME ".0")), 0);
-    assert_int_equal(mkdir(scratch_path(world->scratch, CONSOLE_LOG_NAME ".0"), 0700), 0);
-    append(world, "0123456789abcdef", CONSOLE_LOG_MAX / 16 + 1);
-    assert_int_equal(log_bound(scratch_path(world->scratch, CONSOLE_LOG_NAME), 1), -EISDIR);
-    assert_int_equal(size_of(world, CONSOLE_LOG_NAME), 0);
-    world_end(world);
-}
-
 /* Rotated by who writes it, as virtlogd does. */
 static void test_rotated_log(void **context)
 {
@@ -481,7 +454,6 @@ int main(void)
         IN_SCRATCH(test_hypervisor_closes_it),
         IN_SCRATCH(test_slow_reader_keeps_its_place),
         IN_SCRATCH(test_cut_log),
-        IN_SCRATCH(test_cut_whatever_comes),
         IN_SCRATCH(test_rotated_log),
         IN_SCRATCH(test_last_words),
         IN_SCRATCH(test_silence_wakes_nobody),
