@@ -120,11 +120,14 @@ static int on_ended(sd_event_source *source, int fd, uint32_t events, void *user
     char span[64];
     bool good;
 
-    (void)waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED);
+    /* One that a debugger holds would be waited for until that lets it go. */
+    (void)waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG);
     good = info.si_code == CLD_EXITED && info.si_status == 0;
     format_duration(errand->timeout_usec, span, sizeof(span));
     if (errand->timed_out)
         text = say("%s did not end within %s", errand->argv[0], span);
+    else if (info.si_pid == 0)
+        text = say("%s has ended, and a debugger keeps from microvmd how", errand->argv[0]);
     else if (!good)
         text = say("%s %s %d", errand->argv[0],
                    info.si_code == CLD_EXITED ? "failed: it exited with status" : "was killed by signal",

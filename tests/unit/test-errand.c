@@ -9,6 +9,9 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -174,6 +177,54 @@ static void test_is_forgotten(void **context)
     world_end(world);
 }
 
+/* Like gdb at its prompt: it is told of the end, and does not take the dead one off. */
+static pid_t debugger(pid_t pid)
+{
+    int ready[2];
+    pid_t tracer;
+    char byte;
+
+    assert_int_equal(pipe(ready), 0);
+    tracer = fork();
+    if (tracer == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_true(tracer > 0);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return tracer;
+}
+
+/* The loop goes on, and how it ended is not known. */
+static void test_waits_for_no_debugger(void **context)
+{
+    World *world;
+    pid_t pid, tracer;
+
+    if (geteuid() != 0)
+        skip(); /* nobody may debug what another user runs */
+    world = world_new(*context);
+    (void)run(world, "/bin/sh", "echo $$; exec sleep 1000", true, PATIENCE_USEC);
+    pid = said_pid(world);
+    tracer = debugger(pid);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    alarm(20);
+    while (!world->done)
+        assert_true(sd_event_run(world->event, PATIENCE_USEC) > 0);
+    alarm(0);
+    assert_int_equal(world->error, -EPROTO);
+    assert_string_equal(world->text, "/bin/sh has ended, and a debugger keeps from microvmd how");
+    assert_int_equal(kill(tracer, SIGKILL), 0);
+    assert_int_equal(waitpid(tracer, NULL, 0), tracer);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    world_end(world);
+}
+
 /* The workers go first, when the daemon ends: whoever holds errands may still forget them. */
 static void test_outlives_its_workers(void **context)
 {
@@ -195,6 +246,7 @@ int main(void)
         IN_SCRATCH(test_is_nobody),
         IN_SCRATCH(test_does_not_begin),
         IN_SCRATCH(test_is_forgotten),
+        IN_SCRATCH(test_waits_for_no_debugger),
         IN_SCRATCH(test_outlives_its_workers),
     };
 
