@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The end by force of a hypervisor whose start has failed. */
+/* Starts that the driver "direct" has to give up when the process is there already. */
 #include "driver/direct/internal.h"
 
 #include "base/clock.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,23 +16,13 @@
 
 #include <cmocka.h>
 
+#include "scratch.h"
+
 #define SECOND_USEC UINT64_C(1000000)
 
-static pid_t child(void)
-{
-    pid_t pid = fork();
+/* --- a debugger --- */
 
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
-        for (;;)
-            pause();
-    }
-    assert_true(pid > 0);
-    return pid;
-}
-
-/* Like gdb at its prompt: it is told of the end, and does not take the dead one off. */
+/* Like gdb at its prompt: until it goes, the process does not get beyond the beginning of its end. */
 static pid_t debugger(pid_t pid)
 {
     int ready[2];
@@ -41,58 +33,193 @@ static pid_t debugger(pid_t pid)
     tracer = fork();
     if (tracer == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 || write(ready[1], "x", 1) != 1)
+        if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT) < 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
         for (;;)
             pause();
     }
+    assert_true(tracer > 0);
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
     return tracer;
 }
 
-static Run run_of(pid_t pid)
-{
-    Run run = {.name = (char *)"web", .pidfd = (int)syscall(SYS_pidfd_open, pid, 0)};
+/* --- an event loop that takes no more --- */
 
-    assert_true(run.pidfd >= 0);
-    return run;
+static pid_t watched, tracer; /* who was to be watched, and who holds it then; tracer -1: it is not full */
+
+static pid_t pid_of(int pidfd)
+{
+    _cleanup_free_ char *text = NULL, *path = NULL;
+    const char *line;
+    size_t size;
+
+    assert_true(asprintf(&path, "/proc/self/fdinfo/%d", pidfd) > 0);
+    assert_int_equal(read_file(path, 4096, &text, &size), 0);
+    line = strstr(text, "\nPid:");
+    return line ? (pid_t)strtol(line + strlen("\nPid:"), NULL, 10) : 0;
 }
 
-static void test_kill_leaves_no_zombie(void **context)
+/* In the place of libsystemd's. */
+int sd_event_add_io(sd_event *event, sd_event_source **ret_source, int fd, uint32_t events,
+                    sd_event_io_handler_t callback, void *userdata)
 {
-    pid_t pid = child();
-    Run run = run_of(pid);
+    __typeof__(&sd_event_add_io) real = (__typeof__(real))dlsym(RTLD_NEXT, "sd_event_add_io");
+    pid_t pid = tracer == 0 ? pid_of(fd) : 0;
 
-    direct_run_kill(&run);
-    assert_int_equal(waitpid(pid, NULL, WNOHANG), -1);
-    assert_int_equal(errno, ECHILD);
-    close(run.pidfd);
+    if (pid == 0)
+        return real(event, ret_source, fd, events, callback, userdata);
+    watched = pid;
+    tracer = debugger(pid);
+    return -ENOSPC; /* as epoll_ctl(2) has it */
 }
 
-static void test_kill_waits_for_no_debugger(void **context)
-{
-    pid_t pid = child(), tracer = debugger(pid);
-    Run run = run_of(pid);
-    uint64_t begin = now_usec(CLOCK_MONOTONIC);
+/* --- a driver --- */
 
-    alarm(20);
-    direct_run_kill(&run);
-    alarm(0);
-    assert_in_range(now_usec(CLOCK_MONOTONIC) - begin, 0, 4 * SECOND_USEC);
+typedef struct World {
+    sd_event *event;
+    Driver *driver;
+    char *runtime_dir, *state_dir, *directory; /* the last is of the microVM */
+    bool synced, started, failed;
+    uint64_t longest_usec; /* that the loop was away */
+    char text[256];
+} World;
+
+static void on_event(Driver *driver, const DriverEvent *event, void *userdata)
+{
+    World *world = userdata;
+
+    world->synced |= event->type == DRIVER_SYNCED;
+    world->started |= event->type == DRIVER_STARTED;
+    world->failed |= event->type == DRIVER_START_FAILED;
+    if (event->type == DRIVER_START_FAILED)
+        snprintf(world->text, sizeof(world->text), "%s", event->text);
+}
+
+static void run_once(World *world, uint64_t patience_usec)
+{
+    uint64_t begin;
+    int r = sd_event_prepare(world->event);
+
+    if (r == 0)
+        r = sd_event_wait(world->event, patience_usec);
+    begin = now_usec(CLOCK_MONOTONIC);
+    if (r > 0)
+        r = sd_event_dispatch(world->event);
+    assert_true(r >= 0);
+    world->longest_usec = MAX(world->longest_usec, now_usec(CLOCK_MONOTONIC) - begin);
+}
+
+static void run_until(World *world, const bool *flag)
+{
+    uint64_t end = now_usec(CLOCK_MONOTONIC) + 20 * SECOND_USEC;
+
+    while (!*flag) {
+        assert_true(now_usec(CLOCK_MONOTONIC) < end);
+        run_once(world, SECOND_USEC);
+    }
+}
+
+static World *world_new(Scratch *scratch)
+{
+    static World world;
+    HostConfig config = {.direct_first_uid = 1900000000};
+    DriverSetup setup = {.config = &config, .handler = on_event, .userdata = &world};
+
+    world = (World){0};
+    assert_true(asprintf(&world.runtime_dir, "%s/run", scratch->path) > 0);
+    assert_true(asprintf(&world.state_dir, "%s/state", scratch->path) > 0);
+    assert_true(asprintf(&world.directory, "%s/vm/web", world.runtime_dir) > 0);
+    assert_int_equal(mkdir_parents(world.directory, 0755), 0);
+    assert_int_equal(mkdir_parents(world.state_dir, 0755), 0);
+    assert_int_equal(sd_event_new(&world.event), 0);
+    setup.event = world.event;
+    setup.runtime_dir = world.runtime_dir;
+    setup.state_dir = world.state_dir;
+    assert_int_equal(driver_new(DRIVER_KIND_DIRECT, &setup, &world.driver), 0);
+    run_until(&world, &world.synced);
+    return &world;
+}
+
+static void world_end(World *world)
+{
+    driver_free(world->driver);
+    sd_event_unref(world->event);
+    free(world->runtime_dir);
+    free(world->state_dir);
+    free(world->directory);
+}
+
+static void start(World *world, const char *definition)
+{
+    SpecContext context = {.driver = DRIVER_KIND_DIRECT, .accel = ACCEL_TCG};
+    _cleanup_problems_ ProblemList problems = {0};
+    _cleanup_free_ char *console = NULL;
+    VmSpec *spec = NULL;
+
+    assert_int_equal(
+        vm_spec_parse("web", "web.json", definition, strlen(definition), &context, &problems, &spec), 0);
+    assert_true(asprintf(&console, "%s/console.log", world->state_dir) > 0);
+    assert_int_equal(world->driver->ops->start(world->driver, &(StartRequest){.spec = spec,
+                                                                              .generation = {.bytes = {1}},
+                                                                              .accel = ACCEL_TCG,
+                                                                              .cmdline = "",
+                                                                              .console_log = console,
+                                                                              .state_dir = world->state_dir}),
+                     0);
+    vm_spec_unref(spec);
+}
+
+static void assert_nothing_left(World *world)
+{
+    DIR *stream = opendir(world->directory);
+    struct dirent *entry;
+
+    assert_non_null(stream);
+    while ((entry = readdir(stream)))
+        if (entry->d_name[0] != '.')
+            fail_msg("%s is left", entry->d_name);
+    closedir(stream);
+}
+
+/* --- tests --- */
+
+/* It is ended, however long that takes, and the loop goes on meanwhile. */
+static void test_cannot_be_watched(void **context)
+{
+    World *world;
+    uint64_t end;
+
+    if (geteuid() != 0)
+        skip(); /* nobody may debug what another user runs */
+    world = world_new(*context);
+    tracer = 0;
+    start(world, "{ \"hypervisor\": \"command\", \"command\": { \"start\": [\"/bin/sleep\", \"1000\"] } }");
+    for (end = now_usec(CLOCK_MONOTONIC) + 20 * SECOND_USEC; tracer == 0; run_once(world, SECOND_USEC))
+        assert_true(now_usec(CLOCK_MONOTONIC) < end);
+    for (end = now_usec(CLOCK_MONOTONIC) + SECOND_USEC / 2; now_usec(CLOCK_MONOTONIC) < end;)
+        run_once(world, SECOND_USEC / 10);
+    assert_in_range(world->longest_usec, 0, 3 * SECOND_USEC);
+    assert_false(world->failed); /* not yet: something of it is left */
     assert_int_equal(kill(tracer, SIGKILL), 0);
     assert_int_equal(waitpid(tracer, NULL, 0), tracer);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-    close(run.pidfd);
+    run_until(world, &world->failed);
+    assert_false(world->started);
+    assert_string_equal(world->text, "No space left on device");
+    assert_int_equal(waitpid(watched, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+    assert_nothing_left(world);
+    world_end(world);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill_leaves_no_zombie),
-        cmocka_unit_test(test_kill_waits_for_no_debugger),
+        IN_SCRATCH(test_cannot_be_watched),
     };
 
+    tracer = -1;
+    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

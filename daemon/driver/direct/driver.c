@@ -77,15 +77,11 @@ void direct_run_free(Run *run)
             break;
         }
     direct_helpers_forget(run);
-    qmp_free(run->qmp);
-    agent_free(run->agent);
-    direct_run_unshare(run);
+    direct_run_leave(run);
     direct_start_free(run->retry);
     strv_free(run->argv);
     strv_free(run->stop);
     strv_free(run->ready);
-    sd_event_source_disable_unref(run->ended);
-    sd_event_source_disable_unref(run->force);
     safe_close(run->pidfd);
     free(run->output);
     free(run->trouble);

@@ -210,11 +210,7 @@ void direct_run_ended(Run *run)
 
     fault_point("before its end is looked into");
     run->over = true;
-    run->qmp = qmp_free(run->qmp);
-    run->agent = agent_free(run->agent);
-    direct_run_unshare(run);
-    run->ended = sd_event_source_disable_unref(run->ended);
-    run->force = sd_event_source_disable_unref(run->force);
+    direct_run_leave(run);
     if (!sd_id128_is_null(run->invocation) && ask_systemd(run) >= 0)
         return;
     /* Not a child of ours if an earlier daemon started it: then nobody can know. */

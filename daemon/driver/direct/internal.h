@@ -100,16 +100,14 @@ char *direct_end_describe(const ProcessEnd *end, const char *words);
 /* --- run.c: a process that lives --- */
 /* Watches the process and talks to it; `control` is connected and taken. */
 int direct_run_watch(Run *run, int control);
-/* Ends it at once, and waits for that. */
-void direct_run_kill(Run *run);
+/* Does so no more: it is not even heard of its end. */
+void direct_run_leave(Run *run);
 /* As DriverOps.stop. */
 int direct_run_stop(Run *run, StopAction action);
 /* Stops or goes on with its processors. */
 int direct_run_set_paused(Run *run, bool paused);
 int direct_run_set_memory(Run *run, uint64_t bytes);
 int direct_run_signal(Run *run, int number);
-/* When its QMP connection has ended: so do those who shared it. */
-void direct_run_unshare(Run *run);
 
 /* --- helper.c --- */
 /* Runs the program, with $MICROVM_NAME and $MICROVM_PID. `done` is called when it has ended, not if the run

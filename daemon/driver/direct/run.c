@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 static const uint64_t CALL_USEC = UINT64_C(10) * 1000000;
 static const uint64_t START_USEC = UINT64_C(60) * 1000000; /* a hypervisor that loads from a slow disk */
@@ -21,18 +20,6 @@ int direct_run_signal(Run *run, int number)
     if (run->pidfd < 0)
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, run->pidfd, number, NULL, 0) < 0 ? -errno : 0;
-}
-
-/* waitid(2) alone would wait for as long as a debugger holds it, or it hangs in the kernel; and not at all
- * for one that is no child, but a unit's. */
-void direct_run_kill(Run *run)
-{
-    siginfo_t info;
-
-    if (run->pidfd < 0)
-        return;
-    process_kill(run->pidfd);
-    (void)waitid((idtype_t)P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
 }
 
 static int on_force_due(sd_event_source *source, uint64_t usec, void *userdata)
@@ -155,8 +142,8 @@ static void on_event(Qmp *qmp, const char *name, const cJSON *data, const char *
     }
 }
 
-/* The files go with those who were served by them. */
-void direct_run_unshare(Run *run)
+/* When its QMP connection has ended: so do those who shared it, and the files with them. */
+static void unshare(Run *run)
 {
     run->own_socket = safe_close(run->own_socket);
     if (!run->share)
@@ -164,6 +151,15 @@ void direct_run_unshare(Run *run)
     run->share = qmp_share_free(run->share);
     socket_remove(run->directory, QMP_SOCKET);
     own_socket_remove(run->directory);
+}
+
+void direct_run_leave(Run *run)
+{
+    run->qmp = qmp_free(run->qmp);
+    run->agent = agent_free(run->agent);
+    unshare(run);
+    run->ended = sd_event_source_disable_unref(run->ended);
+    run->force = sd_event_source_disable_unref(run->force);
 }
 
 static void share(Run *run)
@@ -189,7 +185,7 @@ static void on_closed(Qmp *qmp, const char *why, void *userdata)
     Run *run = userdata;
 
     log_full(LOG_DEBUG, run->name, 0, "The connection to its QEMU has ended: %s.", why);
-    direct_run_unshare(run);
+    unshare(run);
     run->qmp = qmp_free(run->qmp);
 }
 

@@ -327,13 +327,47 @@ static void start_run(void *argument)
         direct_run_files_remove(start->runtime_dir);
 }
 
+/* Of one that was launched. */
+static void undo_run(void *argument)
+{
+    Start *start = argument;
+
+    launch_undo(
+        &(LaunchRequest){.launcher = start->launcher, .name = start->name, .generation = start->generation},
+        &start->launched, start->pidfd);
+    direct_run_files_remove(start->runtime_dir);
+}
+
 /* --- on the loop --- */
+
+/* Nothing is left of it by then. */
+static void tell_failure(void *argument)
+{
+    Start *start = argument;
+    Run *run = direct_run_find(start->driver, start->name, start->generation);
+
+    direct_look_again(start->driver);
+    direct_run_say(run, (DriverEvent){.type = DRIVER_START_FAILED,
+                                      .error = start->error,
+                                      .argv = run->argv,
+                                      .text = start->text ? start->text : strerror(-start->error)});
+    direct_run_free(run);
+    direct_start_free(start);
+}
+
+/* Its end may take long: it is waited for where that holds nobody up. */
+static int take_back(Start *start, Run *run)
+{
+    (void)direct_run_signal(run, SIGKILL);
+    direct_run_leave(run);
+    start->pidfd = TAKE_FD(run->pidfd);
+    return workers_submit(start->driver->workers, &(Work){undo_run, tell_failure, direct_start_free, start});
+}
 
 static void start_done(void *argument)
 {
     Start *start = argument;
     Run *run = direct_run_find(start->driver, start->name, start->generation);
-    int r = start->error;
 
     run->id = start->launched.id;
     run->invocation = start->launched.invocation;
@@ -342,28 +376,22 @@ static void start_done(void *argument)
     strv_free(run->argv);
     run->argv = TAKE_PTR(start->command.argv);
     start->command.n_arguments = 0;
-    if (r >= 0 && !start->driver->host.helper) {
+    if (start->error < 0) {
+        tell_failure(start);
+        return;
+    }
+    if (!start->driver->host.helper) {
         start->driver->host = start->host;
         start->host = (SandboxHost){0};
     }
-    if (r >= 0) {
-        r = direct_run_watch(run, TAKE_FD(start->control));
-        if (r >= 0 && run->forced) /* it was to end before it had begun */
+    start->error = direct_run_watch(run, TAKE_FD(start->control));
+    if (start->error >= 0) {
+        if (run->forced) /* it was to end before it had begun */
             (void)direct_run_signal(run, SIGKILL);
+        direct_start_free(start);
+    } else if (take_back(start, run) < 0) {
+        tell_failure(start);
     }
-    if (r < 0) {
-        DriverEvent event = {.type = DRIVER_START_FAILED,
-                             .name = start->name,
-                             .generation = start->generation,
-                             .error = r,
-                             .argv = run->argv,
-                             .text = start->text ? start->text : strerror(-r)};
-        direct_look_again(start->driver);
-        direct_run_kill(run);
-        direct_say(start->driver, &event);
-        direct_run_free(run);
-    }
-    direct_start_free(start);
 }
 
 static int copy_request(Start *start, const StartRequest *request)
