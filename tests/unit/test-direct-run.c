@@ -77,11 +77,13 @@ int sd_event_add_io(sd_event *event, sd_event_source **ret_source, int fd, uint3
 
 /* --- a driver --- */
 
+static const sd_id128_t generation = {.bytes = {1}};
+
 typedef struct World {
     sd_event *event;
     Driver *driver;
     char *runtime_dir, *state_dir, *directory; /* the last is of the microVM */
-    bool synced, started, failed;
+    bool synced, started, failed, ended;
     uint64_t longest_usec; /* that the loop was away */
     char text[256];
 } World;
@@ -93,6 +95,7 @@ static void on_event(Driver *driver, const DriverEvent *event, void *userdata)
     world->synced |= event->type == DRIVER_SYNCED;
     world->started |= event->type == DRIVER_STARTED;
     world->failed |= event->type == DRIVER_START_FAILED;
+    world->ended |= event->type == DRIVER_ENDED;
     if (event->type == DRIVER_START_FAILED)
         snprintf(world->text, sizeof(world->text), "%s", event->text);
 }
@@ -116,7 +119,8 @@ static void run_until(World *world, const bool *flag)
     uint64_t end = now_usec(CLOCK_MONOTONIC) + 20 * SECOND_USEC;
 
     while (!*flag) {
-        assert_true(now_usec(CLOCK_MONOTONIC) < end);
+        if (now_usec(CLOCK_MONOTONIC) > end)
+            fail_msg("it takes too long; %s", world->text);
         run_once(world, SECOND_USEC);
     }
 }
@@ -124,15 +128,21 @@ static void run_until(World *world, const bool *flag)
 static World *world_new(Scratch *scratch)
 {
     static World world;
+    _cleanup_free_ char *program = NULL, *path = NULL;
     HostConfig config = {.direct_first_uid = 1900000000};
     DriverSetup setup = {.config = &config, .handler = on_event, .userdata = &world};
 
     world = (World){0};
+    assert_int_equal(chmod(scratch->path, 0755), 0);
     assert_true(asprintf(&world.runtime_dir, "%s/run", scratch->path) > 0);
     assert_true(asprintf(&world.state_dir, "%s/state", scratch->path) > 0);
     assert_true(asprintf(&world.directory, "%s/vm/web", world.runtime_dir) > 0);
     assert_int_equal(mkdir_parents(world.directory, 0755), 0);
     assert_int_equal(mkdir_parents(world.state_dir, 0755), 0);
+    assert_true(asprintf(&program, "%s/%s", scratch->path, recipe_qemu.program) > 0);
+    assert_int_equal(copy_file(SOURCE_DIR "/tests/bus/fake-qemu.py", program, 0755), 0);
+    assert_true(asprintf(&path, "%s:/usr/bin:/bin", scratch->path) > 0);
+    setenv("PATH", path, 1);
     assert_int_equal(sd_event_new(&world.event), 0);
     setup.event = world.event;
     setup.runtime_dir = world.runtime_dir;
@@ -151,9 +161,9 @@ static void world_end(World *world)
     free(world->directory);
 }
 
-static void start(World *world, const char *definition)
+static void start(World *world, const char *definition, Accel accel)
 {
-    SpecContext context = {.driver = DRIVER_KIND_DIRECT, .accel = ACCEL_TCG};
+    SpecContext context = {.driver = DRIVER_KIND_DIRECT, .accel = accel};
     _cleanup_problems_ ProblemList problems = {0};
     _cleanup_free_ char *console = NULL;
     VmSpec *spec = NULL;
@@ -162,9 +172,10 @@ static void start(World *world, const char *definition)
         vm_spec_parse("web", "web.json", definition, strlen(definition), &context, &problems, &spec), 0);
     assert_true(asprintf(&console, "%s/console.log", world->state_dir) > 0);
     assert_int_equal(world->driver->ops->start(world->driver, &(StartRequest){.spec = spec,
-                                                                              .generation = {.bytes = {1}},
-                                                                              .accel = ACCEL_TCG,
-                                                                              .cmdline = "",
+                                                                              .generation = generation,
+                                                                              .accel = accel,
+                                                                              .kernel = "/dev/null",
+                                                                              .cmdline = "fake=msr",
                                                                               .console_log = console,
                                                                               .state_dir = world->state_dir}),
                      0);
@@ -195,7 +206,8 @@ static void test_cannot_be_watched(void **context)
         skip(); /* nobody may debug what another user runs */
     world = world_new(*context);
     tracer = 0;
-    start(world, "{ \"hypervisor\": \"command\", \"command\": { \"start\": [\"/bin/sleep\", \"1000\"] } }");
+    start(world, "{ \"hypervisor\": \"command\", \"command\": { \"start\": [\"/bin/sleep\", \"1000\"] } }",
+          ACCEL_TCG);
     for (end = now_usec(CLOCK_MONOTONIC) + 20 * SECOND_USEC; tracer == 0; run_once(world, SECOND_USEC))
         assert_true(now_usec(CLOCK_MONOTONIC) < end);
     for (end = now_usec(CLOCK_MONOTONIC) + SECOND_USEC / 2; now_usec(CLOCK_MONOTONIC) < end;)
@@ -213,10 +225,28 @@ static void test_cannot_be_watched(void **context)
     world_end(world);
 }
 
+/* However the loop hears of its death: the connection to it ends, too. */
+static void test_aborts_for_want_of_an_msr(void **context)
+{
+    World *world = world_new(*context);
+
+    for (int i = 0; i < 20; i++) {
+        world->started = world->ended = false;
+        start(world, "{ \"kernel\": \"/k\" }", ACCEL_KVM);
+        run_until(world, &world->started);
+        assert_int_equal(world->driver->ops->stop(world->driver, "web", generation, STOP_ACTION_KILL), 0);
+        run_until(world, &world->ended);
+        assert_nothing_left(world);
+    }
+    assert_false(world->failed);
+    world_end(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_cannot_be_watched),
+        IN_SCRATCH(test_aborts_for_want_of_an_msr),
     };
 
     tracer = -1;

@@ -85,12 +85,6 @@ static EndCause find_cause(const Run *run, const ProcessEnd *end)
     return ended_by_itself(run, end) ? END_POWEROFF : direct_end_cause(end);
 }
 
-/* Whether it ended because we gave it up; else how it ended says more, if that is known. */
-static bool was_given_up(const Run *run, const ProcessEnd *end)
-{
-    return run->trouble && (end->code == 0 || (end->code == CLD_KILLED && end->status == SIGKILL));
-}
-
 EndDetails direct_end_details(const ProcessEnd *end)
 {
     EndDetails details = {.code = end->code, .status = end->status, .memory_peak = end->memory_peak};
@@ -115,11 +109,12 @@ static void finish(Run *run, const ProcessEnd *end)
     _cleanup_free_ char *words = last_words(run), *text = direct_end_describe(end, words);
 
     fault_point("before its end is told");
-    if (!run->announced && run->retry && !run->forced && !run->trouble) {
+    if (!run->announced && run->retry && !run->forced && !run->killed) {
         log_full(LOG_INFO, run->name, 0, "%s; trying without the CPU's arch-capabilities.",
                  text ? text : "It ended at once");
         run->pidfd = safe_close(run->pidfd);
         run->over = false;
+        free(TAKE_PTR(run->trouble));
         if (direct_start_again(run) >= 0)
             return;
     }
@@ -127,11 +122,12 @@ static void finish(Run *run, const ProcessEnd *end)
         tell_end(run, find_cause(run, end), end, text);
     } else {
         direct_look_again(run->driver);
+        /* Of one that ended by itself it says more how it did. */
         direct_run_say(run, (DriverEvent){.type = DRIVER_START_FAILED,
                                           .error = -EIO,
                                           .details = direct_end_details(end),
                                           .argv = run->argv,
-                                          .text = was_given_up(run, end) ? run->trouble : text});
+                                          .text = run->killed && run->trouble ? run->trouble : text});
     }
     direct_run_free(run);
 }

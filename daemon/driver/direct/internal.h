@@ -49,7 +49,8 @@ typedef struct Run {
     bool we_asked, others_asked; /* the guest to shut down */
     bool panicked;               /* and went on */
     bool hung;                   /* its watchdog has expired, and ends it */
-    char *trouble;               /* why we gave up on its start */
+    char *trouble;               /* why its start is given up, as soon as it has ended: by itself, or */
+    bool killed;                 /* by us, who had to */
     char **argv;                 /* of its start, until it is announced */
     struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec;         /* when its start was asked for */

@@ -22,9 +22,14 @@ int direct_run_signal(Run *run, int number)
     return syscall(SYS_pidfd_send_signal, run->pidfd, number, NULL, 0) < 0 ? -errno : 0;
 }
 
+static void kill_it(Run *run)
+{
+    run->killed = direct_run_signal(run, SIGKILL) >= 0;
+}
+
 static int on_force_due(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    (void)direct_run_signal(userdata, SIGKILL);
+    kill_it(userdata);
     return 0;
 }
 
@@ -240,8 +245,9 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 
     if (reply->error < 0) {
         /* What has been announced goes on without; what starts is given up. Mostly it is ending already. */
-        if (free_and_strdup(&run->trouble, reply->text) < 0)
-            log_oom();
+        free(run->trouble);
+        run->trouble = say("%s%s", reply->error == -ENOTCONN ? "the connection to its QEMU has ended: " : "",
+                           reply->text);
         if (!run->announced)
             (void)arm_force(run);
         return;
@@ -291,7 +297,7 @@ static void on_ready(Run *run, int error, const char *text)
     }
     free(run->trouble);
     run->trouble = say("\"command.ready\" says that the guest does not run: %s", text);
-    (void)direct_run_signal(run, SIGKILL);
+    kill_it(run);
 }
 
 static int wait_ready(Run *run)
