@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods, slow (to come up), msr (its KVM has no arch-capabilities); keys, term, stone: of all that could stop it,
+kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods, slow (to come up), halts (before it has), msr (its KVM has no arch-capabilities); keys, term, stone: of all that could stop it,
 it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says: obeys, refuses,
 babbles, late (it comes when it is asked for the second time); else there is none."""
 
@@ -86,6 +86,8 @@ if fake == "exit":
     sys.exit(1)
 if fake == "msr" and "-arch-capabilities" not in line:
     os.abort()
+if fake == "halts":
+    os.kill(os.getpid(), signal.SIGSTOP)
 client, _ = listener.accept()
 if fake == "dies":
     client.sendall(b'{"QMP": {"vers')

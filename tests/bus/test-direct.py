@@ -237,6 +237,41 @@ def test_adopted(host):
     assert "started by an earlier microvmd" in host.vm("web", "StateReason")
 
 
+def found_before_it_answers(host):
+    """Its number, and a daemon that came after the one that has started it."""
+    define(host, "halts")
+    assert host.ctl("start", "--no-block", "web").returncode == 0
+    wait_for("a hypervisor", lambda: os.path.exists(host.path("run/vm/web/hypervisor.json")))
+    pid = json.loads(read(host.path("run/vm/web/hypervisor.json")))["pid"]
+    wait_for("it to halt", lambda: read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()[:1] == ["T"])
+    host.stop(signal.SIGKILL)
+    start_daemon(host)
+    wait_for("it to be found", lambda: host.vm("web", "MainPID") == pid)
+    assert state(host) == "starting", state(host)
+    assert "waiting for it to say that the guest runs" in host.vm("web", "StateReason")
+    return pid
+
+
+def test_adopted_before_it_has_answered(host):
+    pid = found_before_it_answers(host)
+    os.kill(pid, signal.SIGCONT)
+    wait_for("it runs", lambda: state(host) == "running")
+    host.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGSTOP)  # it does not answer, and has
+    start_daemon(host)
+    wait_for("it to be found", lambda: host.vm("web", "MainPID") == pid)
+    assert state(host) == "running", state(host)
+    os.kill(pid, signal.SIGCONT)
+    assert host.ctl("stop", "web").returncode == 0
+
+
+def test_ends_before_it_has_answered(host):
+    os.kill(found_before_it_answers(host), signal.SIGKILL)
+    wait_for("its end", lambda: state(host) == "failed")
+    assert "started by an earlier microvmd" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
+    assert left(host) == [], left(host)
+
+
 def test_adopted_whatever_tells_others_ready(host):
     """"command.ready" is for a hypervisor that can't say that its guest runs: a warning in another's definition, and no more."""
     pid = start(host, command={"ready": ["/bin/false"]})

@@ -95,6 +95,7 @@ static void check_process(Scratch *scratch, const char *record)
     assert_int_equal(process.launched.id.start_ticks, 3845133);
     assert_string_equal(sd_id128_to_string(process.generation, text), generation);
     assert_int_equal(process.hypervisor, HYPERVISOR_QEMU);
+    assert_false(process.silent);
     process_record_clear(&process);
 }
 

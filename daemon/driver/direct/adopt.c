@@ -181,13 +181,14 @@ static void adopt(DirectDriver *driver, Found *found)
         run->stop = TAKE_PTR(found->record.stop);
         if (!run->recipe->qmp) /* earlier versions may have it on record */
             run->ready = TAKE_PTR(found->record.ready);
-        run->announced = !run->ready;
+        /* One that can't be talked to is taken as it is. */
+        run->announced = !run->ready && !(found->record.silent && found->control >= 0);
         run->pidfd = TAKE_FD(found->pidfd);
         run->own_socket = TAKE_FD(found->own_socket);
         /* First, because a stop that was under way goes on from within. */
         r = direct_run_watch(run, TAKE_FD(found->control));
         told = direct_run_tell(run, unit);
-        told.pause_unknown = run->qmp;
+        told.pause_unknown = run->qmp && run->announced;
         told.starting = !run->announced;
         direct_say(driver,
                    &(DriverEvent){

@@ -179,6 +179,8 @@ int process_record_write(const char *directory, const ProcessRecord *record)
     if (!cJSON_AddStringToObject(object, "hypervisor", hypervisor_to_string(record->hypervisor)) ||
         !add_strings(object, "stop", record->stop) || !add_strings(object, "ready", record->ready))
         return -ENOMEM;
+    if (record->silent && !cJSON_AddTrueToObject(object, "silent"))
+        return -ENOMEM;
     text = cJSON_PrintUnformatted(object);
     return text ? write_file_atomic(path, text, strlen(text), 0600) : -ENOMEM;
 }
@@ -219,6 +221,7 @@ int process_record_read(const char *directory, ProcessRecord *ret_record)
     if (r < 0)
         return -EBADMSG;
     record.hypervisor = (Hypervisor)r;
+    record.silent = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "silent"));
     r = take_strings(object, "stop", &record.stop);
     if (r >= 0)
         r = take_strings(object, "ready", &record.ready);

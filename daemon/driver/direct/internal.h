@@ -139,6 +139,7 @@ int image_give(const VolumeSpec *volume, int fd, uid_t uid, char **ret_text);
 typedef struct ProcessRecord {
     Hypervisor hypervisor;
     char **stop, **ready; /* as in a Run */
+    bool silent;          /* it speaks QMP, and has not answered yet */
     Launched launched;
     sd_id128_t generation;
     Accel accel;

@@ -221,12 +221,30 @@ static void set_first_balloon(Run *run)
         log_full(LOG_WARNING, run->name, r, "Its memory balloon could not be told how much to take: %m");
 }
 
+/* Anew, without what has been waited for: the next daemon would wait, too. */
+static void put_on_record(const Run *run)
+{
+    int r = process_record_write(run->directory, &(ProcessRecord){.hypervisor = run->recipe->hypervisor,
+                                                                  .stop = run->stop,
+                                                                  .launched = {run->id, run->invocation},
+                                                                  .generation = run->generation,
+                                                                  .accel = run->accel});
+
+    if (r < 0)
+        log_full(LOG_WARNING, run->name, r,
+                 "Its record in %s can't be written, so a restart of microvmd may misjudge whether its guest "
+                 "runs: %m",
+                 run->directory);
+}
+
 static void announce(Run *run)
 {
     char unit[UNIT_NAME_SIZE];
     DriverRun told;
 
     run->announced = true;
+    run->ready = strv_free(run->ready);
+    put_on_record(run);
     direct_start_free(run->retry);
     run->retry = NULL;
     run->argv = strv_free(run->argv);
@@ -266,30 +284,11 @@ static void on_status(Qmp *qmp, const QmpReply *reply, void *userdata)
 
 /* --- without QMP --- */
 
-/* Anew, without the program that is not to be waited for any more: the next daemon would. */
-static void put_on_record(const Run *run)
-{
-    int r = process_record_write(run->directory, &(ProcessRecord){.hypervisor = run->recipe->hypervisor,
-                                                                  .stop = run->stop,
-                                                                  .ready = run->ready,
-                                                                  .launched = {run->id, run->invocation},
-                                                                  .generation = run->generation,
-                                                                  .accel = run->accel});
-
-    if (r < 0)
-        log_full(LOG_WARNING, run->name, r,
-                 "Its record in %s can't be written, so a restart of microvmd may misjudge whether its guest "
-                 "runs: %m",
-                 run->directory);
-}
-
 static void on_ready(Run *run, int error, const char *text)
 {
     if (run->over)
         return; /* which is told in a moment */
     if (error >= 0) {
-        run->ready = strv_free(run->ready);
-        put_on_record(run);
         announce(run);
         if (run->forced)
             end_at_once(run);

@@ -186,6 +186,7 @@ static int put_on_record(const Launched *launched, void *userdata)
                          .ready = direct_asks_ready(recipe_find(start->spec->hypervisor), start->spec)
                                       ? start->spec->command_ready
                                       : NULL,
+                         .silent = recipe_find(start->spec->hypervisor)->qmp,
                          .launched = *launched,
                          .generation = start->generation,
                          .accel = start->accel});
