@@ -9,8 +9,7 @@
 #include <sys/socket.h>
 
 enum {
-    HELLO_MSEC = 60000,  /* systemd may have much to do before it comes to our unit */
-    ANSWER_MSEC = 10000, /* executing a program does not take that long, even from a slow disk */
+    HELLO_MSEC = 60000, /* systemd may have much to do before it comes to our unit */
 };
 
 int handover_open(int *ret_ours, int *ret_theirs)
@@ -136,7 +135,7 @@ static int read_answer(int pipe)
     int32_t error;
     ssize_t n;
 
-    if (poll(&wait, 1, ANSWER_MSEC) <= 0)
+    if (poll(&wait, 1, HANDOVER_ANSWER_MSEC) <= 0)
         return -ETIMEDOUT;
     n = read(pipe, &error, sizeof(error));
     if (n == 0)

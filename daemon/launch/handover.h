@@ -21,6 +21,7 @@ enum {
     HANDOVER_FDS_MAX = 4096,
     HANDOVER_ARGUMENTS_MAX = 2 * 1024 * 1024, /* what Linux takes for one process, about */
     HANDOVER_FIRST_FD = 3,                    /* the descriptors are numbered from here on */
+    HANDOVER_ANSWER_MSEC = 10000, /* executing a program does not take that long, even from a slow disk */
     HANDOVER_NOTHING_RUN = 199, /* exit status of a microvmd-exec that has not become a hypervisor: none that
                                    the LSB, systemd.exec(5) or a shell has a meaning for */
 };

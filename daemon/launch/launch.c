@@ -3,9 +3,16 @@
 #include "launch/internal.h"
 
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/say.h"
+#include "launch/handover.h"
 
+#include <poll.h>
 #include <systemd/sd-daemon.h>
+
+enum {
+    DECISION_STEP_MSEC = 10,
+};
 
 int launcher_choose(const char *kind, Launcher *ret_launcher)
 {
@@ -96,6 +103,30 @@ void launch_undo(const LaunchRequest *request, const Launched *launched, int pid
         unit_undo(request, NULL);
     else
         fork_undo(launched->id.pid);
+}
+
+/* By its name, which a program has from the moment in which it is executed: proc(5). */
+static bool is_helper(pid_t pid)
+{
+    _cleanup_free_ char *name = NULL;
+    char path[32];
+    size_t size;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    return read_file(path, 64, &name, &size) >= 0 && streq(name, "microvmd-exec\n");
+}
+
+int launch_decide(const ProcessId *id, int pidfd)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+    for (int msec = 0; is_helper(id->pid); msec += DECISION_STEP_MSEC) {
+        if (msec >= HANDOVER_ANSWER_MSEC)
+            process_kill(pidfd);
+        if (msec >= HANDOVER_ANSWER_MSEC || poll(&ended, 1, DECISION_STEP_MSEC) > 0)
+            return -ESRCH;
+    }
+    return poll(&ended, 1, 0) > 0 ? -ESRCH : 0;
 }
 
 int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, void *userdata,

@@ -90,6 +90,12 @@ typedef int (*launch_prepared_fn)(const Launched *launched, void *userdata);
  */
 int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, void *userdata,
                    Launched *ret_launched, int *ret_pidfd, char **ret_text);
+/*
+ * Of a process that an earlier daemon has put on record: while it still is microvmd-exec, that died in the
+ * middle of the hand-over. Waits until it has become the hypervisor, or has ended, -ESRCH, and ends it if it
+ * does neither.
+ */
+int launch_decide(const ProcessId *id, int pidfd);
 /* Ends what was launched at once, and takes it away. */
 void launch_undo(const LaunchRequest *request, const Launched *launched, int pidfd);
 

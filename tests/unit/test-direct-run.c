@@ -3,9 +3,11 @@
 #include "driver/direct/internal.h"
 
 #include "base/clock.h"
+#include "launch/internal.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -83,7 +85,7 @@ typedef struct World {
     sd_event *event;
     Driver *driver;
     char *runtime_dir, *state_dir, *directory; /* the last is of the microVM */
-    bool synced, started, failed, ended;
+    bool found, synced, started, failed, ended;
     uint64_t longest_usec; /* that the loop was away */
     char text[256];
 } World;
@@ -92,6 +94,7 @@ static void on_event(Driver *driver, const DriverEvent *event, void *userdata)
 {
     World *world = userdata;
 
+    world->found |= event->type == DRIVER_FOUND;
     world->synced |= event->type == DRIVER_SYNCED;
     world->started |= event->type == DRIVER_STARTED;
     world->failed |= event->type == DRIVER_START_FAILED;
@@ -125,12 +128,10 @@ static void run_until(World *world, const bool *flag)
     }
 }
 
-static World *world_new(Scratch *scratch)
+static World *world_prepare(Scratch *scratch)
 {
     static World world;
     _cleanup_free_ char *program = NULL, *path = NULL;
-    HostConfig config = {.direct_first_uid = 1900000000};
-    DriverSetup setup = {.config = &config, .handler = on_event, .userdata = &world};
 
     world = (World){0};
     assert_int_equal(chmod(scratch->path, 0755), 0);
@@ -144,12 +145,29 @@ static World *world_new(Scratch *scratch)
     assert_true(asprintf(&path, "%s:/usr/bin:/bin", scratch->path) > 0);
     setenv("PATH", path, 1);
     assert_int_equal(sd_event_new(&world.event), 0);
-    setup.event = world.event;
-    setup.runtime_dir = world.runtime_dir;
-    setup.state_dir = world.state_dir;
-    assert_int_equal(driver_new(DRIVER_KIND_DIRECT, &setup, &world.driver), 0);
-    run_until(&world, &world.synced);
     return &world;
+}
+
+static void make_driver(World *world)
+{
+    HostConfig config = {.direct_first_uid = 1900000000};
+    DriverSetup setup = {.event = world->event,
+                         .config = &config,
+                         .state_dir = world->state_dir,
+                         .runtime_dir = world->runtime_dir,
+                         .handler = on_event,
+                         .userdata = world};
+
+    assert_int_equal(driver_new(DRIVER_KIND_DIRECT, &setup, &world->driver), 0);
+    run_until(world, &world->synced);
+}
+
+static World *world_new(Scratch *scratch)
+{
+    World *world = world_prepare(scratch);
+
+    make_driver(world);
+    return world;
 }
 
 static void world_end(World *world)
@@ -230,7 +248,7 @@ static void test_aborts_for_want_of_an_msr(void **context)
 {
     World *world = world_new(*context);
 
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 10; i++) {
         world->started = world->ended = false;
         start(world, "{ \"kernel\": \"/k\" }", ACCEL_KVM);
         run_until(world, &world->started);
@@ -242,11 +260,96 @@ static void test_aborts_for_want_of_an_msr(void **context)
     world_end(world);
 }
 
+/* What an earlier daemon has left that was killed before the hand-over, or in the middle of it. */
+typedef struct CutOff {
+    pid_t pid;
+    int pidfd, stream, output;
+} CutOff;
+
+static CutOff cut_off(World *world)
+{
+    CutOff cut = {.output = open("/dev/null", O_WRONLY | O_CLOEXEC)};
+    LaunchRequest request = {.helper = BINARY_DIR "/microvmd-exec", .output = cut.output};
+    ProcessRecord record = {.hypervisor = HYPERVISOR_COMMAND, .generation = generation, .accel = ACCEL_TCG};
+    pid_t speaker;
+    int theirs;
+
+    assert_int_equal(handover_open(&cut.stream, &theirs), 0);
+    assert_int_equal(fork_start(&request, theirs, &cut.pid), 0);
+    close(theirs);
+    assert_int_equal(handover_hear(cut.stream, &speaker, &record.launched.invocation), 0);
+    record.launched.id.pid = speaker;
+    record.launched.invocation = SD_ID128_NULL;
+    assert_int_equal(process_hold(&record.launched.id, &cut.pidfd), 0);
+    assert_int_equal(process_record_write(world->directory, &record), 0);
+    return cut;
+}
+
+/* Lets somebody else decide on it in a moment: to hand something over, or nothing. */
+static pid_t decide_later(const CutOff *cut, char *const *argv)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        usleep(300000);
+        _exit(argv ? -handover_make(cut->stream, &(LaunchRequest){.argv = argv}) : 0);
+    }
+    assert_true(pid > 0);
+    close(cut->stream);
+    return pid;
+}
+
+static void cut_off_clear(CutOff *cut, pid_t decider)
+{
+    int status;
+
+    assert_int_equal(waitpid(decider, &status, 0), decider);
+    assert_int_equal(status, 0);
+    (void)kill(cut->pid, SIGKILL);
+    (void)waitpid(cut->pid, NULL, 0);
+    close(cut->pidfd);
+    close(cut->output);
+}
+
+/* Nobody takes it for a hypervisor, even though it has not ended yet. */
+static void test_start_that_was_cut_off(void **context)
+{
+    World *world = world_prepare(*context);
+    CutOff cut = cut_off(world);
+    pid_t decider = decide_later(&cut, NULL);
+
+    make_driver(world);
+    assert_false(world->found);
+    assert_false(world->ended);
+    assert_nothing_left(world);
+    cut_off_clear(&cut, decider);
+    world_end(world);
+}
+
+/* It has been told all. */
+static void test_start_that_was_not_cut_off(void **context)
+{
+    char *argv[] = {(char *)"/bin/sleep", (char *)"1000", NULL};
+    World *world = world_prepare(*context);
+    CutOff cut = cut_off(world);
+    pid_t decider = decide_later(&cut, argv);
+
+    make_driver(world);
+    assert_true(world->found);
+    assert_int_equal(world->driver->ops->stop(world->driver, "web", generation, STOP_ACTION_KILL), 0);
+    run_until(world, &world->ended);
+    assert_nothing_left(world);
+    cut_off_clear(&cut, decider);
+    world_end(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_cannot_be_watched),
         IN_SCRATCH(test_aborts_for_want_of_an_msr),
+        IN_SCRATCH(test_start_that_was_cut_off),
+        IN_SCRATCH(test_start_that_was_not_cut_off),
     };
 
     tracer = -1;

@@ -89,8 +89,12 @@ static int look(Search *search, const char *name)
     }
     if (r >= 0)
         r = process_open(&found.record.launched.id, &found.pidfd);
+    if (r >= 0)
+        r = launch_decide(&found.record.launched.id, found.pidfd);
     if (r >= 0 && !recipe_find(found.record.hypervisor))
         r = -EOPNOTSUPP;
+    if (r < 0)
+        found.pidfd = safe_close(found.pidfd);
     if (r == -ESRCH) { /* ended while nobody watched */
         r = find_end(name, directory, &found.record.launched, &found.end);
         if (r == 0) {
