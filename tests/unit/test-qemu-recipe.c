@@ -268,6 +268,31 @@ static void test_impossible_is_not_written(void **state)
 
 /* --- what the host's facts change --- */
 
+/* Whatever it is called. */
+static void test_image_that_is_a_device(void **state)
+{
+    VolumeSpec volumes[] = {{.image = (char *)"/dev/a"}, {.image = (char *)"/srv/b"}};
+    VmSpec spec = {.name = (char *)"web",
+                   .machine_id = (char *)"id",
+                   .vcpu = 1,
+                   .mem_mib = 64,
+                   .volumes = volumes,
+                   .n_volumes = ELEMENTSOF(volumes)};
+    StartRequest request = {.spec = &spec, .accel = ACCEL_TCG, .kernel = "/k", .cmdline = ""};
+    _cleanup_(command_clear)
+    Command command = {0};
+    _cleanup_free_ char *text = NULL;
+
+    assert_int_equal(recipe_qemu.render(&request, &command), 0);
+    for (size_t i = 0; i < command.n_descriptors; i++)
+        if (command.descriptors[i].kind != DESCRIPTOR_VOLUME || command.descriptors[i].index == 1)
+            command_is_device(&command, i); /* of the others it says nothing */
+    text = command_text(&command);
+    assert_non_null(strstr(text, "\n{\"driver\":\"file\",\"node-name\":\"file0\""));
+    assert_non_null(strstr(text, "\n{\"driver\":\"host_device\",\"node-name\":\"file1\""));
+    assert_null(strstr(text, "\n{\"driver\":\"file\",\"node-name\":\"file1\""));
+}
+
 static bool has_argument(const VmSpec *spec, Accel accel, bool no_arch_capabilities, const char *argument)
 {
     StartRequest request = {.spec = (VmSpec *)spec,
@@ -485,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_hostile_text_stays_text),
         cmocka_unit_test(test_images_are_descriptors),
         cmocka_unit_test(test_impossible_is_not_written),
+        cmocka_unit_test(test_image_that_is_a_device),
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_notify_way),
         cmocka_unit_test(test_serial_ports),

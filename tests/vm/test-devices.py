@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Devices, volumes and memory of real guests in real QEMU under TCG, by both drivers. Prints TAP."""
 
+import contextlib
 import json
 import os
 import socket
@@ -43,6 +44,34 @@ def test_foreign_image_keeps_its_owner(host):
     assert os.stat(image).st_uid == 12345
     host.ctl("stop", "web")
     assert os.stat(image).st_uid == 12345
+
+
+@contextlib.contextmanager
+def loop_device(image):
+    run = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
+    try:
+        yield run.stdout.strip()
+    finally:
+        if run.returncode == 0:
+            subprocess.run(["losetup", "--detach", run.stdout.strip()], check=True)
+
+
+@only("direct")  # libvirt makes out itself what it is given
+def test_link_to_a_device(host):
+    """What an image is does not depend on its name."""
+    image, link = host.path("disk.img"), host.path("link.img")
+    subprocess.run(["truncate", "-s", "8M", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    with loop_device(image) as device:
+        if not device:
+            print("# a link to a device was not tried: this host gives none (losetup)")
+            return
+        os.symlink(device, link)
+        boot(host, "write=x", volumes=[link])
+        said(host, "written x")
+        assert host.ctl("stop", "web").returncode == 0
+    run = subprocess.run(["debugfs", "-R", "cat /written", image], capture_output=True, text=True)
+    assert run.stdout.strip() == "x", run
 
 
 def qcow2(path, mib):
