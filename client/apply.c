@@ -429,6 +429,7 @@ int verb_apply(Ctl *ctl)
     if (code != MICROVM_EXIT_OK)
         return code;
     ctl_ask_password(ctl);
+    ctl->member = (ctl->given & OPTION_PURGE) ? "ApplyAndPurge" : NULL;
     code = ctl_reload_quietly(ctl);
     if (code == MICROVM_EXIT_OK && (ctl->given & OPTION_PURGE)) {
         files = cJSON_CreateArray();

@@ -75,7 +75,8 @@ typedef struct Ctl {
     const char *prune;                  /* "all", or NULL */
     const char *dependents;             /* "stop", "ignore", or NULL */
     size_t n_labels;
-    char **names; /* arguments of the verb */
+    const char *member; /* the call that takes the most rights, where the verb makes others before; or NULL */
+    char **names;       /* arguments of the verb */
     size_t n_names;
     sd_bus *bus;
     pid_t agent; /* that asks for passwords; 0: none */

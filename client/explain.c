@@ -147,13 +147,15 @@ static const char *action_of(const char *member)
     return MICROVM_POLKIT_MANAGE;
 }
 
-static int tell_denied(const char *text, const char *member, const char *about)
+/* What helps with the first of several calls must help with all of them. */
+static int tell_denied(const Ctl *ctl, const char *text, const char *member, const char *about)
 {
     const char *action = action_of(member);
 
     fail(MICROVM_EXIT_NOT_ALLOWED, "%s%s%s", about ? about : "", about ? ": " : "", text);
     if (!strstr(text, "org.microvm1."))
         fprintf(stderr, "%s needs the polkit action %s.\n", member, action);
+    action = ctl->member ? action_of(ctl->member) : action;
     fputs(strcmp(action, MICROVM_POLKIT_INSPECT) == 0 || strcmp(action, MICROVM_POLKIT_DEFINE) == 0
               ? "Run it as root (sudo).\n"
               : "Run it as root (sudo), or have yourself added to the group \"microvm\".\n",
@@ -213,7 +215,7 @@ int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *mem
         return fail(MICROVM_EXIT_NO_SUCH_VM, "%s Those that there are: microvmctl list", text);
     if (sd_bus_error_has_names(error, SD_BUS_ERROR_ACCESS_DENIED,
                                SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
-        return tell_denied(text, member, shown);
+        return tell_denied(ctl, text, member, shown);
     /* Most of microvmd's sentences name the microVM already. */
     if (shown && strstr(text, shown))
         fail(MICROVM_EXIT_FAILURE, "%s", text);

@@ -281,6 +281,7 @@ int verb_plan(Ctl *ctl)
     if (code != MICROVM_EXIT_OK)
         return code;
     ctl_ask_password(ctl);
+    ctl->member = "Plan";
     code = ctl_reload_quietly(ctl);
     if (code == MICROVM_EXIT_OK)
         code = ctl_plan(ctl, ctl->names, ctl->n_names, true, &plan);

@@ -36,6 +36,7 @@ arguments.add_argument("--definitions")
 arguments.add_argument("--undeclared", help="this one has no definition any more")
 arguments.add_argument("--required", help="web requires this one")
 arguments.add_argument("--drained", action="store_true")
+arguments.add_argument("--locked", action="store_true", help="the definitions are not to be read anew")
 arguments.add_argument("--plans", help="ACTION,ACTION...: of microVMs a, b, c...")
 arguments.add_argument("--no-microvmd", action="store_true")
 arguments = arguments.parse_args()
@@ -372,6 +373,8 @@ class Manager(dbus.service.Object):
 
     @dbus.service.method(MANAGER, "a{sv}", "a(ss)")
     def Reload(self, options):
+        if arguments.locked:
+            raise denied("Reload", "manage")
         return dbus.Array([("web", "changed"), ("new", "invalid")], signature="(ss)")
 
     @dbus.service.method(MANAGER, "sa{sv}", "a{sv}")

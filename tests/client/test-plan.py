@@ -71,6 +71,15 @@ def test_plan_of_each_kind(it):
         expect(other, 1, "plan", out=["x a  failed: why", "+ b  failed: why"])
 
 
+def test_what_takes_more_rights_later(it):
+    """To be in the group would help with the first call, and not with the second."""
+    with contextlib.closing(Host("--locked")) as other:
+        for verb in ("plan",), ("apply", "--prune", "--purge", "--yes"):
+            result = expect(other, 77, *verb, err=["Reload needs", "Run it as root (sudo).\n"])
+            assert "group" not in result.stderr, result.stderr
+        expect(other, 77, "apply", err=["Reload needs", 'the group "microvm"'])
+
+
 def test_apply(it):
     result = expect(it, 0, "apply", "db", out="db: changed while it runs")
     assert "other" not in result.stdout + result.stderr, "of another apply"
