@@ -365,7 +365,7 @@ int qmp_call(Qmp *qmp, const char *command, cJSON *arguments, uint64_t timeout_u
     Call *call, **link = &qmp->calls;
     int r;
 
-    if (qmp->closed)
+    if (!qmp->io) /* that it is closed has been told; before, this call is told of it, too */
         return -ENOTCONN;
     if (qmp->n_calls >= CALLS_MAX)
         return -ENOBUFS;
