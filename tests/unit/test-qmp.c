@@ -203,9 +203,36 @@ static void test_closed_before_it_is_asked(void **context)
     ask(world, "query-name");
     assert_string_equal(world->replies, "");
     run(world);
-    assert_string_equal(world->replies, "-107(writing to it failed) -107(writing to it failed) ");
-    assert_string_equal(world->closed, "writing to it failed");
+    assert_string_equal(world->replies, "-107(QEMU closed it) -107(QEMU closed it) ");
+    assert_string_equal(world->closed, "QEMU closed it");
     assert_null(world->qmp);
+}
+
+/* What it said before is heard: why it ended may be in it. */
+static void test_asked_after_its_last_words(void **context)
+{
+    World *world = *context;
+    static const char words[] = "{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-shutdown\"}}\r\n";
+
+    assert_int_equal(write(world->qemu, words, sizeof(words) - 1), sizeof(words) - 1);
+    world->qemu = safe_close(world->qemu);
+    ask(world, "query-status");
+    run(world);
+    assert_string_equal(world->events, "SHUTDOWN(guest-shutdown) ");
+    assert_string_equal(world->replies, "-107(QEMU closed it) ");
+    assert_null(world->qmp);
+}
+
+/* One that listens no more, and talks on. */
+static void test_does_not_listen(void **context)
+{
+    World *world = *context;
+
+    assert_int_equal(shutdown(world->qemu, SHUT_RD), 0);
+    ask(world, "query-status");
+    run(world);
+    assert_string_equal(world->replies, "-107(writing to it failed) ");
+    assert_string_equal(world->closed, "writing to it failed");
 }
 
 /* A line or two that is no message does no harm; more of them, and it is no QEMU. */
@@ -401,6 +428,8 @@ int main(void)
         TEST(test_garbage),
         TEST(test_closed_in_the_middle),
         TEST(test_closed_before_it_is_asked),
+        TEST(test_asked_after_its_last_words),
+        TEST(test_does_not_listen),
         TEST(test_no_end),
         TEST(test_does_not_read),
         TEST(test_too_many),

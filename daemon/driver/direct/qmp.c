@@ -39,6 +39,7 @@ struct Qmp {
     Call *calls;                /* the oldest first */
     uint64_t last_id, answered; /* commands: the last one that was sent, and that has been answered */
     size_t n_calls, n_garbage;
+    bool deaf;          /* writing to it failed: it is closed when all is read that it has said */
     const char *closed; /* why; NULL: it is open */
 };
 
@@ -270,7 +271,7 @@ static void write_some(Qmp *qmp)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
-            qmp->closed = "writing to it failed";
+            qmp->deaf = true;
         if (n <= 0)
             break;
         done += (size_t)n;
@@ -294,8 +295,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
 
     if (events & EPOLLOUT)
         write_some(qmp);
-    if (!qmp->closed && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        (void)read_some(qmp); /* the rest in the next round: others have their turn */
+    /* The rest in the next round: others have their turn. */
+    if (!qmp->closed && !read_some(qmp) && !qmp->closed && qmp->deaf)
+        qmp->closed = "writing to it failed";
     if (qmp->closed)
         finish(qmp);
     return 0;
@@ -390,8 +392,6 @@ int qmp_call(Qmp *qmp, const char *command, cJSON *arguments, uint64_t timeout_u
         link = &(*link)->next;
     *link = call;
     write_some(qmp); /* a failure is told from the loop */
-    if (qmp->closed)
-        (void)sd_event_source_set_io_events(qmp->io, EPOLLIN | EPOLLOUT);
     return 0;
 }
 
