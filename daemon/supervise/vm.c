@@ -240,10 +240,12 @@ void vm_set_definition(MicroVM *vm, VmSpec *spec, const char *path, const char *
     if (free_and_strdup(&vm->definition_path, path) < 0 || free_and_strdup(&vm->definition_error, error) < 0)
         log_oom();
     update_outdated(vm);
-    /* A broken one is shown as what it is. */
+    /* A broken one is shown as what it is, but not told again at each reload. */
     if (error && (vm->record.state == MICROVM_INACTIVE || vm->record.state == MICROVM_FAILED)) {
+        bool known = vm->record.state == MICROVM_FAILED && streq(vm->record.reason, error);
         vm->record.result = MICROVM_RESULT_CONFIG;
-        vm_event(vm, VM_EVENT_BROKEN, "%s", error);
+        if (!known)
+            vm_event(vm, VM_EVENT_BROKEN, "%s", error);
     } else if (new_chance) {
         take_new_chance(vm);
     }

@@ -16,11 +16,19 @@ static void test_broken_definition_is_shown(void **context)
 {
     _cleanup_free_ char *error = NULL;
     uint64_t job;
+    size_t events;
 
     vm_set_definition(world->vm, NULL, "/etc/web.json", "the definition can't be used: line 1");
     assert_int_equal(state(), MICROVM_FAILED);
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_CONFIG);
     assert_int_equal(vm_request_start(world->vm, &job, &error), -EBADMSG);
+    /* Each reload finds it so: what else has happened is not pushed out of its past by that. */
+    events = world->vm->record.past.trail.count;
+    vm_set_definition(world->vm, NULL, "/etc/web.json", "the definition can't be used: line 1");
+    assert_int_equal(world->vm->record.past.trail.count, events);
+    vm_set_definition(world->vm, NULL, "/etc/web.json", "the definition can't be used: line 2");
+    assert_int_equal(world->vm->record.past.trail.count, events + 1);
+    assert_string_equal(world->vm->record.reason, "the definition can't be used: line 2");
     define("");
     assert_int_equal(state(), MICROVM_INACTIVE);
 }
