@@ -25,7 +25,7 @@ echo written >"$MICROVM_VOLUME_0"
 while :; do sleep 0.1; done
 END
 define own '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] },
-    "volumes": [{ "image": "a.img", "size": 1 }]'
+    "volumes": [{ "image": "a.img", "size": 1 }], "console": { "log": "journal" }'
 # Neither it nor the one beside it ends on SIGTERM.
 program /opt/stubborn <<'END'
 #!/bin/sh
@@ -261,6 +261,8 @@ test_command()
     ctl start own
     is own Unit microvmd-vm@own.service
     for words in 'own runs 5' alone; do wait_for 30 guest_said own "$words"; done
+    in_the_journal() { host journalctl -b -q --no-pager -o cat -t microvm-own | grep -x alone; }
+    wait_for 30 in_the_journal
     written() { host cat /var/lib/microvmd/vm/own/a.img | head -c 7 | grep -x written; }
     wait_for 30 written
     ctl stop own

@@ -84,6 +84,7 @@ static void test_what_it_can_do(void **state)
     expect("\"command\": { \"start\": [\"/m\"], \"ready\": [\"true\"] }",
            "must be an absolute path, not \"true\"");
     expect(START ", \"volumes\": [\"/srv/a.img\"]", "use a relative one");
+    expect(START ", \"console\": { \"log\": \"journal\" }", NULL);
     expect(START ", \"interfaces\": [\"user\"]", "not possible");
     expect(START ", \"qemu\": { \"extraArgs\": [\"-S\"] }", "for the hypervisor \"qemu\" and has no effect");
     expect(START ", \"driver\": \"libvirt\"", "set \"driver\": \"direct\", which can");

@@ -47,7 +47,7 @@ static int render(const StartRequest *request, Command *command)
 static CapabilitySet capabilities(const VmSpec *spec)
 {
     return CAPABILITY(CAP_COMMAND) | CAPABILITY(CAP_HYPERVISOR_OPTIONS) | CAPABILITY(CAP_IMAGE_FORMATS) |
-           CAPABILITY(CAP_IMAGE_VHDX) | CAPABILITY(CAP_STOP_COMMAND);
+           CAPABILITY(CAP_IMAGE_VHDX) | CAPABILITY(CAP_STOP_COMMAND) | CAPABILITY(CAP_CONSOLE_JOURNAL);
 }
 
 static void check_program(char *const *words, size_t n, const char *pointer, const TableReader *reader)
