@@ -483,5 +483,8 @@ int vm_open_console(MicroVM *vm, const ConsoleOptions *options, QuotaUser *calle
         r = console_attach(vm->console, writes, options->lines, caller, ret_fd);
     if (r < 0 && console_is_idle(vm->console))
         vm->console = console_free(vm->console);
+    if (r == -EOPNOTSUPP)
+        return say_why(ret_error, r, "the console of %s takes no input: attach to read only (--read-only)",
+                       vm->name);
     return r < 0 ? say_why(ret_error, r, "the console of %s can't be opened: %s", vm->name, strerror(-r)) : 0;
 }

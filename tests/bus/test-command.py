@@ -4,12 +4,13 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from direct import stop_all  # noqa: E402
-from harness import Host, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, Host, run_tests, tests_of, wait_for  # noqa: E402
 
 # A monitor of the simplest kind. The shell stays, so that it hears SIGTERM.
 MONITOR = r"""
@@ -64,6 +65,18 @@ def test_runs_and_is_told(host):
     wait_for("its image", lambda: open(host.path("state/vm/web/a.img"), "rb").read(8) == b"written\n")
     assert os.stat(host.path("state/vm/web/a.img")).st_uid == user
     assert "qemu" not in host.ctl("status", "web").stdout
+
+
+def test_console_is_to_be_read(host):
+    start(host)
+    said(host, "I am")
+    run = host.ctl("console", "web")
+    assert run.returncode == 1 and "takes no input" in run.stderr and "--read-only" in run.stderr, run
+    with subprocess.Popen([CTL, "--bus", host.address, "console", "--read-only", "-n", "10", "web"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True) as reader:
+        assert "I am web" in reader.stdout.readline()
+        assert host.ctl("stop", "--force", "web").returncode == 0
+        assert "asked" in reader.stdout.read()
 
 
 def test_is_asked_by_a_signal(host):
