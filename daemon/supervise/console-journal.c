@@ -70,8 +70,9 @@ static void put_entry(ConsoleJournal *journal, int priority, const char *text)
 {
     int size = snprintf(journal->entry, sizeof(journal->entry),
                         "MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=" MICROVM_LOG_CONSOLE
-                        "%s\n" MICROVM_LOG_NAME "=%s\nMESSAGE_ID=" MICROVM_MESSAGE_CONSOLE "\n",
-                        text, priority, journal->name, journal->name);
+                        "%s\n" MICROVM_LOG_NAME "=%s\nOBJECT_SYSTEMD_UNIT=" MICROVM_VM_UNIT_PREFIX
+                        "%s.service\nMESSAGE_ID=" MICROVM_MESSAGE_CONSOLE "\n",
+                        text, priority, journal->name, journal->name, journal->name);
 
     journal->entry_size = (size_t)MIN(size, (int)sizeof(journal->entry) - 1);
 }

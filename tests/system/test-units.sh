@@ -261,7 +261,7 @@ test_command()
     ctl start own
     is own Unit microvmd-vm@own.service
     for words in 'own runs 5' alone; do wait_for 30 guest_said own "$words"; done
-    in_the_journal() { host journalctl -b -q --no-pager -o cat -t microvm-own | grep -x alone; }
+    in_the_journal() { host journalctl -b -q --no-pager -o cat -t microvm-own -u microvmd-vm@own.service | grep -x alone; }
     wait_for 30 in_the_journal
     written() { host cat /var/lib/microvmd/vm/own/a.img | head -c 7 | grep -x written; }
     wait_for 30 written

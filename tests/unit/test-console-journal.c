@@ -100,6 +100,7 @@ static const char *next(World *world, int seconds)
             assert_non_null(line_end);
             assert_non_null(strstr(line_end, "\nSYSLOG_IDENTIFIER=microvm-web\n"));
             assert_non_null(strstr(line_end, "\nMICROVM_NAME=web\n"));
+            assert_non_null(strstr(line_end, "\nOBJECT_SYSTEMD_UNIT=microvmd-vm@web.service\n"));
             assert_non_null(strstr(line_end, "\nMESSAGE_ID=" MICROVM_MESSAGE_CONSOLE "\n"));
             *line_end = '\0';
             return entry + 8;
