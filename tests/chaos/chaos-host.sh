@@ -11,7 +11,7 @@ set -u
 host_make || tap_bail "no throwaway host"
 microvmd_install
 tiny_install
-never_give_up microvmd libvirtd dbus
+never_give_up libvirtd dbus
 host_boot || tap_bail "the throwaway host does not boot"
 [ $# -gt 0 ] || set -- --faults 500 --microvms 20 --seed $RANDOM
 host "$SOURCE/tests/chaos/test-chaos.py" --system /boot/tiny --verbose "$@"

@@ -123,9 +123,9 @@ host_boot()
             --hostname=throwaway --resolv-conf=off --timezone=off --link-journal=no --console=pipe
     ) </dev/null >>"$HOST_TOP/console.log" 2>&1 &
     HOST_NSPAWN=$!
-    wait_for 30 host_is_up || { echo "the throwaway host does not come up:" >&2; cat "$HOST_TOP/console.log" >&2; return 1; }
+    wait_for 120 host_is_up || { echo "the throwaway host does not come up:" >&2; cat "$HOST_TOP/console.log" >&2; return 1; }
     # "degraded" is up as well; a suite looks at what it needs.
-    host timeout 60 systemctl is-system-running --wait >/dev/null
+    host timeout 300 systemctl is-system-running --wait >/dev/null
     host systemctl is-active --quiet dbus.service multi-user.target
 }
 

@@ -28,6 +28,7 @@ tap()
     tail -n 60 "$log" | sed 's/^/# /'
     if [ -n "$HOST_LEADER" ]; then
         echo "# --- the journal of the last minute:"
+        host journalctl --sync
         host journalctl -b --since=-60s --no-pager -o short-precise \
             -t microvmd -t microvmctl -t systemd -t libvirtd -t kernel 2>&1 | tail -n 80 | sed 's/^/# /'
         host microvmctl --no-pager list 2>&1 | sed 's/^/# /'
@@ -102,6 +103,7 @@ microvmd_install()
     {
         cmake -DCMAKE_INSTALL_PREFIX=/usr "$BUILD" && DESTDIR=$HOST_ROOT cmake --install "$BUILD" --prefix /usr
     } >"$HOST_TOP/install.log" 2>&1 || { cat "$HOST_TOP/install.log"; tap_bail "cmake --install fails"; }
+    never_give_up microvmd
     mkdir -p "$HOST_ROOT/boot/guest" "$VMS"
     cp "$GUEST/vmlinuz" "$GUEST/initrd" "$HOST_ROOT/boot/guest/"
     if nm -D "$BUILD/microvmd" | grep -q __asan_init; then
@@ -174,7 +176,18 @@ run_of() { echo "$(prop "$1" MainPID) $(prop "$1" Generation)"; }
 # Its process as the host sees it.
 alive() { host test -e "/proc/$1/exe"; }
 
-# The daemon dies as in a crash; systemd starts it again, and it has adopted what runs. (Before that a stop is refused.)
+# All drivers have answered, so it is known what runs. Before that the daemon says what is on record, has no process of it and
+# refuses to stop it; and it is ready without a driver that takes more than some seconds.
+drivers_answer()
+{
+    local drivers
+    drivers=$(host busctl --system get-property org.microvm1 /org/microvm1 org.microvm1.Manager Drivers 2>/dev/null) &&
+        [ "$drivers" = "${drivers/ false /}" ]
+}
+daemon_start() { host systemctl start microvmd.service && wait_for 120 drivers_answer; }
+daemon_restart() { host systemctl restart microvmd.service && wait_for 120 drivers_answer; }
+
+# It dies as in a crash; systemd starts it again.
 daemon_pid() { host systemctl show -P MainPID microvmd.service; }
 daemon_kill()
 {
@@ -183,6 +196,7 @@ daemon_kill()
     host kill -KILL "$old"
     daemon_is_new() { [ "$(daemon_pid)" != "$1" ] && host systemctl is-active -q microvmd.service; }
     wait_for 60 daemon_is_new "$old"
+    wait_for 120 drivers_answer
 }
 
 libvirt_down()
@@ -194,6 +208,7 @@ libvirt_up()
     host systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service
 }
 
-# A mark in the journal, and what came after it.
-mark() { host journalctl --sync && host journalctl -b -n 0 --show-cursor -q | sed 's/^-- cursor: //'; }
-since() { host journalctl --sync && host journalctl -b -q --no-pager --after-cursor "$@"; }
+# The journal with all that was said so far; a mark in it, and what came after that.
+host_journal() { host journalctl --sync && host journalctl -b -q --no-pager -o cat "$@"; }
+mark() { host_journal -n 0 --show-cursor | sed 's/^-- cursor: //'; }
+since() { host_journal --after-cursor "$@"; }

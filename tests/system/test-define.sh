@@ -25,7 +25,7 @@ polkit.addRule(function(action, subject) {
 });
 END
 chmod 644 "$HOST_ROOT/etc/polkit-1/rules.d/40-carol.rules"
-host systemctl start microvmd.service || tap_bail "microvmd does not start"
+daemon_start || tap_bail "microvmd does not start"
 
 INSIDE=/var/lib/microvmd/images/vmlinuz
 

@@ -16,15 +16,14 @@ define bad panic '"autostart": true, "driver": "direct", "restart": { "policy": 
 host_boot || tap_bail "the throwaway host does not boot"
 host useradd -m alice
 host journalctl --update-catalog
-host systemctl start microvmd.service || tap_bail "microvmd does not start"
+daemon_start || tap_bail "microvmd does not start"
 
 # entry NAME MESSAGE FIELD: that field of the last such entry; MESSAGE is a name of messages.h
 entry()
 {
     local id
     id=$(sed -n "s/^#define MICROVM_MESSAGE_$2 *\"\(.*\)\".*/\1/p" "$SOURCE/include/microvm/messages.h")
-    host journalctl --sync
-    host journalctl -b -q --no-pager -n 1 -o json "MICROVM_NAME=$1" "MESSAGE_ID=$id" |
+    host_journal -n 1 -o json "MICROVM_NAME=$1" "MESSAGE_ID=$id" |
         python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1], ""))' "$3"
 }
 # why NAME EXPRESSION: of what is told of it, as "w"
@@ -38,8 +37,8 @@ test_journal()
     [ "$(entry web STATE MICROVM_OLD_STATE)/$(entry web STATE MICROVM_STATE)" = starting/running ]
     [ "$(entry web STATE MICROVM_REASON)" = "the guest is running" ]
     [ "$(entry web REQUEST MICROVM_ASKED_BY)" = autostart ]
-    host journalctl -b -q --no-pager -x MICROVM_NAME=web | grep 'Why it is as it is: microvmctl why web'
-    host journalctl -b -q --no-pager -x MICROVM_NAME=web | grep 'Subject: start of microVM web was asked for'
+    host_journal -o short -x MICROVM_NAME=web | grep 'Why it is as it is: microvmctl why web'
+    host_journal -o short -x MICROVM_NAME=web | grep 'Subject: start of microVM web was asked for'
     [ "$(why web 'w["Asked"]["By"]')" = autostart ]
 }
 tap "states and wishes are in the journal, and explained there" test_journal
@@ -48,13 +47,13 @@ test_crash()
 {
     host kill -SEGV "$(prop web MainPID)"
     wait_for 60 is web State backoff
+    wait_for 60 ctl crashes web 1 # it is written a moment later
     [ "$(entry web BACKOFF MICROVM_STATE)" = backoff ]
     [ "$(entry web CRASH MICROVM_RESULT)" = signal ]
     [ "$(entry web CRASH MICROVM_UNIT_RESULT)" = signal ]
     entry web CRASH MICROVM_COMMAND | grep qemu-system
     entry web CRASH MICROVM_CONSOLE_TAIL | grep 'count 1'
     entry web CRASH MICROVM_EVENTS | grep 'starting → running'
-    wait_for 20 ctl crashes web 1
     [ "$(report web 'r["exit"]["status"], r["unitResult"], r["unit"]')" = "(11, 'signal', 'microvmd-vm@web.service')" ]
     [ "$(report web 'r["memoryPeak"] > 30 << 20')" = True ]
     [ "$(report web 'r["timestamp"]')" = "$(entry web CRASH MICROVM_CRASH)" ]
@@ -69,7 +68,7 @@ test_panic()
     wait_for 180 is bad State failed
     [ "$(entry bad FAILED MICROVM_STATE)" = failed ]
     [ -n "$(entry bad PANIC MESSAGE)" ]
-    wait_for 20 ctl crashes bad 1
+    wait_for 60 ctl crashes bad 1
     [ "$(report bad 'r["result"], "Kernel panic" in r["console"]')" = "('guest-panic', True)" ]
     report bad '[e["text"] for e in r["events"] if e["kind"] == "hypervisor"]' | grep 'guest-'
 }
@@ -81,7 +80,7 @@ test_readiness()
     [ "$(entry tell GUEST_LATE MICROVM_READINESS)" = timed-out ]
     [ "$(entry tell GUEST_READY MICROVM_READINESS)" = ready ]
     entry tell GUEST_READY MICROVM_REASON | grep 'a line on its console matched, after '
-    host journalctl -b -q --no-pager -x MICROVM_NAME=tell | grep 'Subject: The guest of microVM tell is ready'
+    host_journal -o short -x MICROVM_NAME=tell | grep 'Subject: The guest of microVM tell is ready'
     ctl history tell >"$HOST_TOP/history"
     grep 'The guest is not ready within 100ms' "$HOST_TOP/history"
     grep 'Ready: a line on its console matched' "$HOST_TOP/history"
@@ -113,8 +112,7 @@ MICROVM_NAME=web
 MICROVM_STATE=failed
 MICROVM_REASON=a lie
 END
-    host journalctl --sync
-    host journalctl -b -q --no-pager MICROVM_NAME=web | grep 'a lie'
+    host_journal MICROVM_NAME=web | grep 'a lie'
     not grep 'a lie' <(ctl history web)
 }
 tap "the history of a microVM" test_history
@@ -146,7 +144,7 @@ test_libvirt()
     ctl start lib
     host kill -KILL "$(prop lib MainPID)"
     wait_for 60 is lib State failed
-    wait_for 20 ctl crashes lib 1
+    wait_for 60 ctl crashes lib 1
     [ "$(report lib 'r["driver"], r["cause"], "guest=lib,debug-threads=on" in r["command"]')" = "('libvirt', 'crashed', True)" ]
     host test -s "$(report lib 'r["see"]')"
 }

@@ -44,6 +44,8 @@ sockets[1].bind("\0microvmd-test")
 for each in sockets:
     each.listen(9)
 time.sleep(1e6)'
+hears() { host bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"; }
+wait_for 60 hears 4711 || tap_bail "nobody listens"
 SHM=$(host ipcmk -M 4096 -p 0666 | sed 's/.*: //')
 [ -n "$SHM" ] || tap_bail "no shared memory"
 
@@ -233,25 +235,24 @@ qemu()
 test_boots()
 {
     qemu plain
-    wait_for 120 host grep -q 'microvm-guest: ready' $LOG
+    wait_for 180 host grep -q 'microvm-guest: ready' $LOG
     host systemctl stop qemu.service
 }
 tap "QEMU boots a guest in there" test_boots
 
-listens() { host bash -c 'exec 3<>/dev/tcp/127.0.0.1/4712'; }
 test_network()
 {
     host truncate --size=0 $LOG
     qemu user -netdev user,id=net0,hostfwd=tcp:127.0.0.1:4712-:80 -device virtio-net-device,netdev=net0
-    wait_for 20 listens || { host systemctl status --no-pager qemu.service; false; }
-    wait_for 120 host grep -q 'microvm-guest: ready' $LOG
+    wait_for 60 hears 4712 || { host systemctl status --no-pager qemu.service; false; }
+    wait_for 180 host grep -q 'microvm-guest: ready' $LOG
     host systemctl stop qemu.service
 }
 tap "QEMU's user networking works in there" test_network
 
 # --- by microvmd itself
 
-host systemctl start microvmd.service || tap_bail "microvmd does not start"
+daemon_start || tap_bail "microvmd does not start"
 security() { host systemd-analyze security --no-pager --threshold=10 "microvmd-vm@$1.service"; }
 
 test_microvmd()
@@ -262,7 +263,7 @@ test_microvmd()
     [ -z "$(ctl status own | sed -n '/Sandbox/p')" ]
     [ "$(host find "/proc/$(prop own MainPID)/root/" -maxdepth 1 -name usr -o -maxdepth 2 -path '*/srv/*' | wc -l)" = 1 ]
     ctl kill -s KILL own
-    wait_for 20 is own State failed
+    wait_for 60 is own State failed
     # Nothing in the one root directory tells of it.
     [ -z "$(host find /run/microvmd/root -mindepth 2 -not -path '*/etc/*')" ]
     ctl start shared

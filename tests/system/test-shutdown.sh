@@ -22,10 +22,11 @@ host_boot || tap_bail "the throwaway host does not boot"
 test_boot()
 {
     local name
-    host systemctl is-active microvmd.service microvmd-shutdown.service libvirt-guests.service \
-        virt-guest-shutdown.target
+    for name in microvmd.service microvmd-shutdown.service libvirt-guests.service virt-guest-shutdown.target; do
+        host systemctl is-active "$name"
+    done
     for name in writer always deaf off direct front; do
-        wait_for 90 guest_said "$name" 'microvm-guest: ready'
+        wait_for 180 guest_said "$name" 'microvm-guest: ready'
     done
     # What was stopped by hand in this boot has nothing to do with the next.
     ctl stop --force off
@@ -52,7 +53,7 @@ tap "the shutdown unit goes first, and can't be stopped by hand" test_order
 journal() { journalctl --directory="$HOST_ROOT/var/log/journal" --quiet --no-pager "$@"; }
 
 # Here, and not in the test's subshell: it is our child.
-host_poweroff 120
+host_poweroff 240
 tap "the host powers off in time" test $? = 0
 host_is_off || tap_bail "the host is still up"
 
@@ -102,7 +103,7 @@ test_again()
 {
     local name
     for name in writer always deaf off direct front; do
-        wait_for 90 is "$name" State running
+        wait_for 180 is "$name" State running
     done
     wait_for 60 guest_said writer 'microvm-guest: ready'
     is writer NRestarts 0

@@ -46,31 +46,31 @@ define virt count '"autostart": false, "restart": { "policy": "on-failure", "del
 define later count '"autostart": false, "driver": "direct"'
 define waits count '"autostart": false, "driver": "direct", "restart": { "policy": "on-failure", "delay": "1h", "maxDelay": "1h" }'
 host_boot || tap_bail "the throwaway host does not boot"
-host systemctl start microvmd.service || { host journalctl -b --no-pager -u microvmd.service; tap_bail "the previous release does not start"; }
+daemon_start || { host journalctl -b --no-pager -u microvmd.service; tap_bail "the previous release does not start"; }
 
 # change_to BUILD: as the scripts of a package do
 change_to()
 {
     install_version "$1"
     host systemctl daemon-reload
-    host systemctl restart microvmd.service
+    daemon_restart
 }
 same() { [ "$(run_of own)" = "$OWN" ] && [ "$(run_of virt)" = "$VIRT" ]; }
-complaints() { since "$1" -u microvmd.service -p warning -o cat; }
+complaints() { since "$1" -u microvmd.service -p warning; }
 
 ctl start own virt waits
 OWN=$(run_of own)
 VIRT=$(run_of virt)
 host kill -KILL "$(prop waits MainPID)"
-tap "the previous release runs guests" wait_for 20 is waits State backoff
+tap "the previous release runs guests" wait_for 60 is waits State backoff
 
 test_upgrade()
 {
-    local from
+    local from name
     from=$(mark)
     change_to "$BUILD"
-    wait_for 60 is own State running
-    wait_for 60 is virt State running
+    is own State running
+    is virt State running
     same
     is own NRestarts 0
     is own Outdated false
@@ -81,7 +81,7 @@ test_upgrade()
     not grep . <(complaints "$from")
     # It has what is new.
     [ ! -e "$HOST_ROOT/usr/lib/systemd/system/microvmd@.service" ] ||
-        wait_for 20 host systemctl is-active microvmd@own microvmd@virt
+        for name in own virt; do wait_for 60 host systemctl is-active "microvmd@$name"; done
     # And the old run is under its care: a death is seen, a stop asks the guest.
     host kill -KILL "${OWN% *}"
     wait_for 60 is own NRestarts 1
@@ -96,9 +96,9 @@ test_downgrade()
     local later
     later=$(run_of later)
     change_to "$OLD/build"
-    wait_for 60 is own State running
-    wait_for 60 is virt State running
-    wait_for 60 is later State running
+    is own State running
+    is virt State running
+    is later State running
     same
     [ "$(run_of later)" = "$later" ]
     is waits State backoff
@@ -107,12 +107,12 @@ test_downgrade()
     # By hand it is stopped, whichever version looks.
     change_to "$BUILD"
     is later State inactive
-    wait_for 60 is own State running
+    is own State running
     same
     ctl stop --force own virt waits
     is own State inactive
     is virt State inactive
-    not host pgrep -f 'guest=|microvmd-vm@'
+    wait_for 60 not host pgrep -f 'guest=|microvmd-vm@'
 }
 tap "a downgrade does no harm, and an upgrade after it" test_downgrade
 
