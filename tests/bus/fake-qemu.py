@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for qemu-system-x86_64: speaks QMP on the descriptor that it was given, and misbehaves as "fake=..." on the
-kernel's command line says: exit, latin, dies, garbage, mute, deaf, closes, code, floods, slow (to come up), halts (before it has), msr (its KVM has no arch-capabilities); keys, term, stone: of all that could stop it,
-it heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says: obeys, refuses,
-babbles, late (it comes when it is asked for the second time); else there is none."""
+kernel's command line says: exit, latin, dies, garbage, silent, mute, deaf, closes, code, floods, slow (to come up, and then
+ready at once), halts (before it has), msr (its KVM has no arch-capabilities); keys, term, stone: of all that could stop it, it
+heeds ctrl-alt-del and what is stronger, SIGTERM and SIGKILL, SIGKILL only. Its guest's agent behaves as "agent=..." says:
+obeys, refuses, babbles, late (it comes when it is asked for the second time); else there is none."""
 
 import contextlib
 import json
@@ -95,8 +96,11 @@ if fake == "dies":
 if fake == "garbage":
     client.sendall(b"login: \n" * 100)
     time.sleep(1000)
+if fake == "silent":
+    time.sleep(1000)
 if fake == "slow":
-    time.sleep(1)
+    time.sleep(2)
+    threading.Thread(target=lambda: notify.accept()[0].sendall(b"READY=1\n"), daemon=True).start()
 if fake in ("deaf", "stone"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
@@ -116,6 +120,7 @@ while True:
             status = "paused" if call["execute"] == "stop" else "running"
         result = {"status": status, "running": status == "running"} if call["execute"] == "query-status" else {}
         if call["execute"] == "hang":
+            print("fake: hangs", file=sys.stderr, flush=True)
             continue
         if call["execute"] == "nonsense":
             say(client, {"error": {"class": "CommandNotFound", "desc": f"The command {call['execute']} has not been found"}, "id": call["id"]})

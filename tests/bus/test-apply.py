@@ -125,14 +125,15 @@ def test_broken_definitions_are_told_and_the_rest_applied(host):
 def test_cancel_finishes_what_has_begun(host):
     running(host, "a", "b", "c", mem=256)
     for name in "abc":
-        host.define(name, mem=512)
+        host.define(name, mem=512, **({"readiness": {"type": "console", "pattern": "^up$"}} if name == "a" else {}))
 
     def cancel(number):
         wait_for("the canary", lambda: host.vm("a", "MemoryBytes") == 512 << 20 and host.vm("a", "State") == "running")
         assert "does not go on" in host.error(ROOT, MANAGER, "CancelApply", "t", str(number + 1))
         host.call(ROOT, MANAGER, "CancelApply", "t", str(number))
+        host.write("state/vm/a/console.log", "up\n")
 
-    applied = Applied(host, restart=True, canary=True, canaryTime=2000000, meanwhile=cancel)
+    applied = Applied(host, restart=True, canary=True, canaryTime=1000, meanwhile=cancel)
     assert applied.result == "canceled" and "2 of 3 steps were not begun" in applied.reason, applied.reason
     assert applied.done() == [("a", "restart")] and applied.how()[-2:] == [("b", "restart", "skipped"), ("c", "restart", "skipped")]
     assert host.vm("b", "MemoryBytes") == 256 << 20

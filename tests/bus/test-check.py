@@ -23,9 +23,9 @@ def test_validate(host):
 def test_check(host):
     host.stop()
     host.write("vms/bad.json", '{"kernel": "/k", "mem": -1, "vpcu": 2}')
-    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=60)
     assert run.returncode == 1 and run.stdout.count("bad.json:1:") == 2, run.stdout
-    run = subprocess.run(host.argv("--check", host.path("vms/a.json")), capture_output=True, text=True, timeout=20)
+    run = subprocess.run(host.argv("--check", host.path("vms/a.json")), capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout
     assert subprocess.run([DAEMON, "--frobnicate"], capture_output=True).returncode == 2
     assert subprocess.run([DAEMON, "surplus"], capture_output=True).returncode == 2
@@ -39,14 +39,14 @@ def test_check(host):
 def test_no_configuration_means_defaults(host):
     host.stop()
     os.unlink(host.path("host.json"))
-    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=60)
     assert run.returncode == 0 and "good" in run.stdout, run.stdout
 
 
 def test_each_problem_of_the_host_is_told_once(host):
     host.stop()
     host.write("host.json", '{ "libvrt": {}, "foo": 1 }')
-    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+    run = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=60)
     assert run.returncode == 78 and run.stdout.count('"libvrt"') == 1 and run.stdout.count('"foo"') == 1, run.stdout
 
 

@@ -115,10 +115,14 @@ def test_a_guest_that_does_not_come_up(host):
 
 
 def test_ends(host):
-    start(host, "sleep 0.3; exit 0")
+    gate = host.path("gate")
+    start(host, f"until [ -e {gate} ]; do sleep 0.05; done; exit 0")
+    host.write("gate", "")
     wait_for("its end", lambda: state(host) == "inactive")
     assert host.vm("web", "Result") == "success", host.vm("web", "StateReason")
-    start(host, "sleep 0.3; echo the last word; exit 5")
+    os.unlink(gate)
+    start(host, f"until [ -e {gate} ]; do sleep 0.05; done; echo the last word; exit 5")
+    host.write("gate", "")
     wait_for("its end", lambda: state(host) == "failed")
     assert "status 5" in host.vm("web", "StateReason") and "the last word" in host.vm("web", "StateReason")
 

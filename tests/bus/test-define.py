@@ -219,7 +219,7 @@ def test_mask(host):
     host.reload()
     host.call(ROOT, MANAGER, "Mask", "s", "low")
     assert os.readlink(path) == "/dev/null" and state_of(host, "low") == "masked"
-    wait_for("it is gone", lambda: "/vm/low\n" not in host.busctl("tree", NAME, "--list").stdout + "\n")
+    wait_for("it is gone", lambda: "/org/microvm1/vm/low" not in host.objects())
     host.call(ROOT, MANAGER, "Mask", "s", "low")
     assert "unmask it first" in define(host, "low", good(host)), "a mask is not overwritten"
     assert "already" in host.error(ROOT, MANAGER, "CreateTransient", "ssa{sv}", "low", good(host), "0")

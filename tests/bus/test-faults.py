@@ -56,7 +56,7 @@ def die_at(host, *verb):
     host.ctl(*verb)
     wait_for("an end", is_over)
     try:
-        code = host.daemon.wait(0.3)
+        code = host.daemon.wait(3)  # it may be about to
     except subprocess.TimeoutExpired:
         return False
     assert code == -signal.SIGKILL, code
@@ -115,9 +115,9 @@ def die_again(host, fault):
     """A daemon that adopts what the first has left dies in its turn."""
     try:
         start_daemon(host, 1 + fault * 5 % 13)
-        wait_for("an end", lambda: host.daemon.poll() is not None or host.vm("web", "State") in SETTLED, 20)
+        wait_for("an end", lambda: host.daemon.poll() is not None or host.vm("web", "State") in SETTLED)
     except AssertionError:  # before it was to be reached
-        assert host.daemon.wait(20) == -signal.SIGKILL
+        assert host.daemon.wait(60) == -signal.SIGKILL
     host.stop(signal.SIGKILL)
 
 

@@ -33,19 +33,19 @@ def test_guard_refuses_before_the_name_is_taken(host):
     for what, files in GUARD:
         for name, text in files.items():
             host.write(name, text)
-        run = subprocess.run(host.argv(), capture_output=True, text=True, timeout=20)
+        run = subprocess.run(host.argv(), capture_output=True, text=True, timeout=60)
         assert run.returncode == 78, f"{what}: exit code {run.returncode}: {run.stderr}"
         assert host.dir in run.stderr and "To mend it" in run.stderr, f"{what}: {run.stderr}"
-        check = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=20)
+        check = subprocess.run(host.argv("--check"), capture_output=True, text=True, timeout=60)
         assert check.returncode == 78 and "To mend it" in check.stdout, f"{what}: {check.stdout}"
         if os.path.exists(host.path("host.json.d/50-x.json")):
             os.unlink(host.path("host.json.d/50-x.json"))
     os.unlink(host.path("host.json"))
     os.mkdir(host.path("host.json"))
-    assert subprocess.run(host.argv(), capture_output=True, timeout=20).returncode == 78, "a directory"
+    assert subprocess.run(host.argv(), capture_output=True, timeout=60).returncode == 78, "a directory"
     os.rmdir(host.path("host.json"))
     os.symlink("/nowhere", host.path("host.json"))
-    assert subprocess.run(host.argv(), capture_output=True, timeout=20).returncode == 78, "a dangling link"
+    assert subprocess.run(host.argv(), capture_output=True, timeout=60).returncode == 78, "a dangling link"
     watcher.terminate()
     told = watcher.communicate()[0]
     assert told.count("is owned by") <= 1, "it took its name: " + told

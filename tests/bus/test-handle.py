@@ -88,7 +88,7 @@ def test_starts_and_stops(host):
 def test_stops_in_order(host):
     """Who requires it is systemd's to stop; who comes after it stops first all the same."""
     host.define("db", accel="tcg")
-    host.define("front", accel="tcg", requires=["db"], after=["db"], kernelParams=["fake=mute"], stop={"timeout": 2})
+    host.define("front", accel="tcg", requires=["db"], after=["db"], kernelParams=["fake=mute"], stop={"timeout": "1h"})
     host.reload()
     handle = Handle(host, "db")
     handle.says("READY=1")
@@ -97,6 +97,7 @@ def test_stops_in_order(host):
     handle.stop()
     wait_for("its turn to be waited for", lambda: "front" in host.vm("db", "StateReason"))
     assert state(host, "db") == "running" and state(host, "front") == "stopping"
+    assert host.ctl("qmp", "front", json.dumps({"execute": "fake-end", "arguments": {"reason": "guest-shutdown"}})).returncode == 0
     handle.ends(0)
     assert state(host, "db") == "inactive" and state(host, "front") == "inactive"
 

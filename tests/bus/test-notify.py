@@ -37,7 +37,8 @@ def test_ready(host):
     becomes(host, "lost")
     assert direct.state(host) == "running"
     assert host.ctl("stop", "web").returncode == 0
-    assert direct.left(host) == [] and host.vm("web", "Readiness") == "none"
+    assert host.vm("web", "Readiness") == "none"
+    direct.leaves_nothing(host)
 
 
 def test_offered_to_everyone(host):
@@ -93,7 +94,7 @@ def test_emergency_shell_is_no_place_to_stay(host):
     says(host, "X_SYSTEMD_UNIT_ACTIVE=emergency.target")
     wait_for("the end", lambda: direct.state(host) == "failed")
     assert "emergency shell" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
-    assert direct.left(host) == []
+    direct.leaves_nothing(host)
 
 
 def test_watchdog_by_notify(host):
@@ -104,11 +105,11 @@ def test_watchdog_by_notify(host):
     wait_for("the end", lambda: direct.state(host) == "failed")
     assert host.vm("web", "Result") == "watchdog", host.vm("web", "Result")
     assert "has not said that it lives for 1s" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
-    assert direct.left(host) == []
+    direct.leaves_nothing(host)
 
 
 def test_watchdog_over_a_restart_of_the_daemon(host):
-    direct.start(host, watchdog={"type": "notify", "timeout": 2})
+    direct.start(host, watchdog={"type": "notify", "timeout": 4})
     says(host, "WATCHDOG=1")
     wait_for("the note", lambda: json.loads(direct.read(host.path("run/vm/web/record.json")))["keepsAlive"])
     host.stop(signal.SIGKILL)
@@ -119,15 +120,15 @@ def test_watchdog_over_a_restart_of_the_daemon(host):
 
 def test_watchdog_after_a_pause(host):
     """A guest that stood still has its whole time again."""
-    direct.start(host, watchdog={"type": "notify", "timeout": 2})
+    direct.start(host, watchdog={"type": "notify", "timeout": 3})
     says(host, "WATCHDOG=1")
     begun = time.monotonic()
     assert host.ctl("pause", "web").returncode == 0
-    time.sleep(max(0.0, begun + 3.8 - time.monotonic()))  # just before its silence would be looked at again
-    assert host.ctl("resume", "web").returncode == 0
+    time.sleep(max(0.0, begun + 5.8 - time.monotonic()))  # just before its silence would be looked at again
     resumed = time.monotonic()
+    assert host.ctl("resume", "web").returncode == 0
     wait_for("the end", lambda: direct.state(host) == "failed")
-    assert time.monotonic() - resumed > 3.5, f"it had {time.monotonic() - resumed:.1f} s"
+    assert time.monotonic() - resumed > 4.5, f"it had {time.monotonic() - resumed:.1f} s"
 
 
 def test_watchdog_that_lets_it_be(host):

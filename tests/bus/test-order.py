@@ -16,17 +16,17 @@ from harness import MANAGER, VM, run_tests, tests_of, wait_for  # noqa: E402
 NAMES = ("app", "db", "web")
 
 
-def define_all(host, db="", web=""):
+def define_all(host, db="", web="", timeout=2):
     """Two, of which one requires the other, and one that requires that."""
     more = {"accel": "tcg", "mem": 16, "restart": {"policy": "always"}}
     host.define("db", kernelParams=["fake=" + db], **more)
     host.define("app", requires=["db"], after=["db"], **more)
-    host.define("web", requires=["app"], after=["app"], kernelParams=["fake=" + web], stop={"timeout": 2}, **more)
+    host.define("web", requires=["app"], after=["app"], kernelParams=["fake=" + web], stop={"timeout": timeout}, **more)
     host.reload()
 
 
-def start_all(host, **fakes):
-    define_all(host, **fakes)
+def start_all(host, **how):
+    define_all(host, **how)
     run = host.ctl("start", "web")
     assert run.returncode == 0, run.stderr
     return {name: host.vm(name, "MainPID") for name in NAMES}
@@ -91,12 +91,13 @@ def test_prune(host):
 
 
 def test_a_stop_that_waits_outlives_the_daemon(host):
-    pids = start_all(host, web="mute")
+    pids = start_all(host, web="mute", timeout="1h")
     assert host.ctl("--no-block", "stop", "--all").returncode == 0
     assert host.vm("db", "State") == "running" and host.vm("db", "StateReason") == "running; its stop waits for app to stop"
     host.stop(signal.SIGKILL)
     os.kill(pids["app"], signal.SIGKILL)  # while nobody watches: what was to be stopped is not started again
     direct.start_daemon(host)
+    assert host.ctl("qmp", "web", json.dumps({"execute": "fake-end", "arguments": {"reason": "guest-shutdown"}})).returncode == 0
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
     for pid in pids.values():
         assert direct.is_gone(pid)
@@ -178,7 +179,7 @@ def test_a_drain_outlives_the_daemon(host):
 def test_a_drain_in_time(host):
     """Who does not stop in the time that all have is told."""
     start_all(host, db="mute")
-    run = host.ctl("drain", "--timeout=1")
+    run = host.ctl("drain", "--timeout=10")
     assert run.returncode == 0 and "db did not shut down in time and was ended by force." in run.stdout, run
     assert "web did" not in run.stdout
     assert host.ctl("undrain").returncode == 0
@@ -190,7 +191,7 @@ def test_a_drain_in_time(host):
     direct.start_daemon(host)
     begun = time.monotonic()
     wait_for("all to stop", lambda: states(host) == ["inactive"] * 3)
-    assert time.monotonic() - begun < 20, "db has 90 s of its own"
+    assert time.monotonic() - begun < 60, "db has 90 s of its own"
 
 
 if __name__ == "__main__":

@@ -40,21 +40,17 @@ def test_six_start_together_and_four_time_out(host):
     names = [f"vm{number}" for number in range(6)]
     host.config({"host": {"maxConcurrentStarts": 1}})
     for name in names:
-        host.define(name, accel="tcg", kernelParams=["fake=slow"], readiness={"type": "notify", "timeout": "4s", "onTimeout": "fail"},
+        host.define(name, accel="tcg", kernelParams=["fake=slow"], readiness={"type": "notify", "timeout": "8s", "onTimeout": "fail"},
                     restart={"policy": "no"})
     host.reload()
-    begun, ready = time.monotonic(), set()
+    begun, ready = time.monotonic(), 0
     assert host.ctl("--no-block", "start", *names).returncode == 0
-    while len(ready) < len(names):
-        states = {row["Name"]: row["State"] for row in json.loads(host.ctl("--json=short", "list").stdout)}
-        assert "failed" not in states.values() and list(states.values()).count("starting") <= 1, states
-        for name in sorted(name for name in names if states[name] == "running" and name not in ready):
-            says = {"execute": "fake-guest-says", "arguments": {"text": "READY=1\n"}}
-            assert host.ctl("qmp", name, json.dumps(says)).returncode == 0
-            ready.add(name)
-    assert time.monotonic() - begun > 5, "all of them are up sooner than the time of one is over: that shows nothing"
-    for name in names:
-        wait_for("ready", lambda name=name: host.vm(name, "Readiness") == "ready")
+    while ready < len(names):
+        rows = json.loads(host.ctl("--json=short", "list").stdout)
+        states = [row["State"] for row in rows]
+        assert "failed" not in states and states.count("starting") <= 1, rows
+        ready = [row["Readiness"] for row in rows].count("ready")
+    assert time.monotonic() - begun > 8, "all of them are up sooner than the time of one is over: that shows nothing"
 
 
 def test_a_restart_counter_of_47947(host):
@@ -104,7 +100,8 @@ def test_started_again_after_a_stop_by_hand(host):
         direct.start_daemon(host)
         assert host.ctl("reload").returncode == 0
         time.sleep(0.5)
-        assert direct.state(host) == "inactive" and direct.left(host) == []
+        assert direct.state(host) == "inactive"
+        direct.leaves_nothing(host)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from direct import define, fails, is_gone, left, make_host, read, start, start_daemon, state, stop_all  # noqa: E402
+from direct import define, fails, is_gone, leaves_nothing, make_host, read, start, start_daemon, state, stop_all  # noqa: E402
 from harness import CTL, VM, QmpClient, run_tests, tests_of, wait_for  # noqa: E402
 
 
@@ -50,7 +50,8 @@ def test_shared_with_many(host):
     clients[1].socket.close()
     assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
     clients[2].wait_for("SHUTDOWN")
-    assert clients[2].is_closed() and clients[0].lines.readline() and left(host) == [], left(host)
+    assert clients[2].is_closed() and clients[0].lines.readline()
+    leaves_nothing(host)
 
 
 def accepts(host, path="run/vm/web/qmp.sock"):
@@ -88,7 +89,8 @@ def test_socket_of_its_own(host):
             wait_for("the socket", lambda: accepts(host, at))
         assert QmpClient(host, at).ask("cont") == {}
         assert host.ctl("stop", "web").returncode == 0
-        assert not os.path.exists(at) and left(host) == [], left(host)
+        leaves_nothing(host)
+        wait_for("the socket to be gone", lambda: not os.path.exists(at))  # noqa: B023
     host.write("control.sock", "precious")
     define(host, socket=path)
     fails(host, '"socket": there is a file already at ' + path)
@@ -103,7 +105,8 @@ def test_socket_of_its_own(host):
     assert QmpClient(host, path).ask("query-status")["status"] == "running"
     os.kill(host.vm("web", "MainPID"), signal.SIGKILL)
     wait_for("its end", lambda: state(host) == "failed")
-    assert not os.path.exists(path) and left(host) == [], left(host)
+    leaves_nothing(host)
+    wait_for("the socket to be gone", lambda: not os.path.exists(path))
     define(host, socket="nowhere/own.sock")
     fails(host, "nowhere/own.sock can't be made: No such file or directory")
     # Its end while nobody watched.
@@ -113,7 +116,8 @@ def test_socket_of_its_own(host):
     wait_for("its end", lambda: is_gone(pid))
     start_daemon(host)
     wait_for("the verdict", lambda: state(host) == "failed")
-    assert not os.path.exists(path) and left(host) == [], left(host)
+    leaves_nothing(host)
+    wait_for("the socket to be gone", lambda: not os.path.exists(path))
 
 
 def test_who_asks_and_leaves_the_rest_unread(host):
@@ -149,7 +153,7 @@ def test_qmp(host):
     assert state(host) == "running"
     assert host.ctl("qmp", "web", "quit").returncode == 0
     wait_for("its end", lambda: state(host) == "inactive")
-    assert left(host) == [], left(host)
+    leaves_nothing(host)
 
 
 def test_qmp_that_is_not_answered(host):
@@ -157,11 +161,11 @@ def test_qmp_that_is_not_answered(host):
     before = time.monotonic()
     run = host.ctl("qmp", "--timeout=1", "web", "hang")
     assert run.returncode == 1 and "QEMU did not answer in time" in run.stderr, run.stderr
-    assert 0.9 < time.monotonic() - before < 20 and state(host) == "running"
+    assert 0.9 < time.monotonic() - before < 60 and state(host) == "running"
     waiting = subprocess.Popen([CTL, "--bus", host.address, "qmp", "web", "hang"], stderr=subprocess.PIPE, text=True)
     client = QmpClient(host)
     client.socket.sendall(b'{"execute": "hang"}\n')
-    time.sleep(0.2)
+    wait_for("both to be asked", lambda: read(host.path("state/vm/web/hypervisor.log")).count("fake: hangs") == 3)
     assert host.ctl("stop", "--force", "web").returncode == 0
     text = waiting.communicate()[1]
     assert waiting.returncode == 1 and "the connection to its QEMU has ended" in text, text

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import direct  # noqa: E402
@@ -58,11 +59,6 @@ def says(host, text, name="web"):
         log.write(text)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def forwarded(port, **readiness):
     return {"interfaces": ["user"], "forwardPorts": [{"host": {"port": port}, "guest": {"port": 80}}],
             "readiness": {"port": 80, **readiness}}
@@ -95,36 +91,38 @@ def test_console(host):
 
 
 def test_tcp(host):
-    port = free_port()
-    define(host, **forwarded(port, type="tcp"))
+    server = host.reserve_port()
+    define(host, **forwarded(server.getsockname()[1], type="tcp"))
     start(host)
     wait_for("a try", lambda: "the guest's port 80: the host's port is closed" in reason(host))
-    with socket.create_server(("127.0.0.1", port)) as server:
-        def answer():
-            with contextlib.suppress(OSError):
-                while True:
-                    peer, _ = server.accept()
-                    peer.recv(1)
-                    peer.close()
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        wait_for("ready", lambda: readiness(host) == "ready")
-        server.shutdown(socket.SHUT_RDWR)
+    server.listen()
+
+    def answer():
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = server.accept()
+                peer.recv(1)
+                peer.close()
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    wait_for("ready", lambda: readiness(host) == "ready")
+    server.shutdown(socket.SHUT_RDWR)
     assert "the guest answered, after" in reason(host), reason(host)
 
 
 def test_a_port_that_there_is_a_route_to(host):
     """Nothing is forwarded to it: the guest is asked at its own address."""
-    port = free_port()
+    server = host.reserve_port()
+    port = server.getsockname()[1]
     define(host, readiness={"type": "tcp", "port": port, "address": "127.0.0.1"})
     start(host)
     wait_for("a try", lambda: f"the guest's port {port}: connection refused" in reason(host))
-    with socket.create_server(("127.0.0.1", port)) as server:
-        server.settimeout(60)
-        peer, _ = server.accept()
-        peer.sendall(b"220 ready\n")
-        wait_for("ready", lambda: readiness(host) == "ready")
-        peer.close()
+    server.listen()
+    server.settimeout(60)
+    peer, _ = server.accept()
+    peer.sendall(b"220 ready\n")
+    wait_for("ready", lambda: readiness(host) == "ready")
+    peer.close()
 
 
 def test_http(host):
@@ -287,7 +285,7 @@ def test_canary_that_is_restarted_for_it(host):
     define(host, readiness=CONSOLE)
     start(host)
     define(host, vcpu=2, stop={"timeout": 1}, readiness={**CONSOLE, "timeout": 0, "onTimeout": "restart"})
-    run = host.ctl("apply", "--restart", "--canary=10s", "--yes")
+    run = host.ctl("apply", "--restart", "--canary=60s", "--yes")
     assert run.returncode == 1 and "it runs again with the one that it had" in run.stdout + run.stderr, run
     assert host.vm("web", "VCPUs") == 1
 
@@ -316,12 +314,12 @@ def test_readiness_survives_the_daemon(host):
 
 @only("direct")  # libvirt's test driver forgets its domains with the daemon
 def test_paused_time_does_not_count(host):
-    define(host, readiness={**CONSOLE, "timeout": "3s"})
+    define(host, readiness={**CONSOLE, "timeout": "6s"})
     start(host)
     host.ctl("pause", "web")
     host.stop(signal.SIGKILL)
     direct.start_daemon(host)
-    subprocess.run(["sleep", "3.5"], check=True)
+    time.sleep(6.5)
     assert host.vm("web", "State") == "paused" and readiness(host) == "waiting"
     host.ctl("resume", "web")
     wait_for("it is late", lambda: readiness(host) == "timed-out")

@@ -25,7 +25,7 @@ def test_reload(host):
     assert "broken.json:1:" in host.vm("broken", "StateReason")
     assert "can't be used" in host.error("/org/microvm1/vm/broken", VM, "Start", "a{sv}", "0")
     assert "Last start: failed with config" in host.ctl("status", "broken").stdout
-    wait_for("a is gone", lambda: "/vm/a\n" not in host.busctl("tree", NAME, "--list").stdout + "\n")
+    wait_for("a is gone", lambda: "/org/microvm1/vm/a" not in host.objects())
     assert host.reload() == []
     os.kill(host.daemon.pid, signal.SIGHUP)
 
@@ -33,7 +33,7 @@ def test_reload(host):
 def test_hangup_reloads(host):
     host.define("new")
     os.kill(host.daemon.pid, signal.SIGHUP)
-    wait_for("the reload", lambda: "/vm/new" in host.busctl("tree", NAME, "--list").stdout)
+    wait_for("the reload", lambda: "/org/microvm1/vm/new" in host.objects())
 
 
 def test_watch(host):
@@ -58,18 +58,14 @@ def test_watch(host):
     put("defaults.json", '{ "vcpu": 5 }')
     vcpus("b_2dc", 5)
     os.unlink(host.path("vms/b-c.json"))
-    def is_gone():  # busctl fails where what it has just found goes while it looks at it
-        run = host.busctl("tree", NAME, "--list", check=False)
-        return run.returncode == 0 and "/vm/b_2dc" not in run.stdout
-
-    wait_for("b-c is gone", is_gone)
+    wait_for("b-c is gone", lambda: "/org/microvm1/vm/b_2dc" not in host.objects())
     with open(host.path("vms/slow.json"), "w") as file:  # half a file is not read while it is written
         file.write('{ "kernel": ')
         file.flush()
         time.sleep(1)
-        assert "/vm/slow" not in host.busctl("tree", NAME, "--list").stdout
+        assert "/org/microvm1/vm/slow" not in host.objects()
         file.write('"/k" }')
-    wait_for("slow", lambda: "/vm/slow" in host.busctl("tree", NAME, "--list").stdout)
+    wait_for("slow", lambda: "/org/microvm1/vm/slow" in host.objects())
     assert host.vm("slow", "State") == "inactive"
     host.config({})
     host.reload()
@@ -82,7 +78,7 @@ def test_watch(host):
     host.start()
     os.mkdir(host.path("vms"))
     host.define("late")
-    wait_for("late", lambda: "/vm/late" in host.busctl("tree", NAME, "--list").stdout)
+    wait_for("late", lambda: "/org/microvm1/vm/late" in host.objects())
 
 
 def test_layers(host):

@@ -4,12 +4,13 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from direct import define, is_gone, left, make_host, read, start, start_daemon, state, stop_all  # noqa: E402
+from direct import define, is_gone, leaves_nothing, make_host, read, start, start_daemon, state, stop_all  # noqa: E402
 from harness import run_tests, tests_of, wait_for  # noqa: E402
 
 
@@ -33,14 +34,14 @@ def test_a_stop_climbs_until_something_helps(host):
         assert ("nor ctrl-alt-del for" in reason) == (fake in ("term", "stone")), reason
         assert ("nor SIGTERM for" in reason) == (fake == "stone"), reason
         wait_for("its end", lambda: is_gone(pid))
-        assert left(host) == [], left(host)
+        leaves_nothing(host)
 
 
 def stop_by_agent(host, how, steps, **stop):
     start(host, f"term agent={how}", stop={"steps": steps, "timeout": "5min", **stop})
     before = time.monotonic()
     assert host.ctl("stop", "web").returncode == 0
-    assert left(host) == [], left(host)
+    leaves_nothing(host)
     return host.vm("web", "StateReason"), time.monotonic() - before
 
 
@@ -54,7 +55,7 @@ def test_stop_by_an_agent(host):
     assert "the guest's agent refuses to shut it down: Command guest-shutdown has been disabled" in host.read_log()
     for how in ("", "babbles"):
         reason, took = stop_by_agent(host, how, [{"action": "agent", "timeout": 1}, "term"])
-        assert took > 1 and "(SIGTERM ended it after" in reason and "; the guest's agent had not for 1." in reason, (took, reason)
+        assert took > 1 and "(SIGTERM ended it after" in reason and re.search("; the guest's agent had not for [1-9]", reason), (took, reason)
 
 
 def test_an_agent_that_comes_late_is_asked_again(host):
@@ -114,7 +115,7 @@ def test_deaf_to_sigterm(host):
     pid = start(host, "deaf")
     before = time.monotonic()
     assert host.ctl("stop", "--force", "web").returncode == 0
-    assert 2.5 < time.monotonic() - before < 20 and state(host) == "inactive"
+    assert 2.5 < time.monotonic() - before < 60 and state(host) == "inactive"
     wait_for("its end", lambda: is_gone(pid))
 
 
@@ -134,7 +135,8 @@ def test_stop_while_it_starts(host):
     for _ in range(10):
         host.ctl("start", "--no-block", "web")
         assert host.ctl("stop", "--force", "web").returncode == 0
-        assert state(host) == "inactive" and left(host) == [], (state(host), left(host))
+        assert state(host) == "inactive", state(host)
+        leaves_nothing(host)
 
 
 def test_a_stop_by_qmp_stays(host):

@@ -102,6 +102,8 @@ def test_job_errors(it):
 
 
 def test_progress(it):
+    it.stop()
+    it.start("--slow", "5000")
     terminal = Terminal(it, "start", "slow")
     terminal.wait_for("Starting slow…".encode())
     assert terminal.end() == 0

@@ -48,7 +48,7 @@ class Applied:
             if meanwhile:
                 meanwhile(self.id)
             # A net under an apply that hangs: the monitor ends, and with it the reading.
-            net = threading.Timer(60, monitor.kill)
+            net = threading.Timer(120, monitor.kill)
             net.start()
             self.steps, self.result = [], None
             for line in monitor.stdout:

@@ -5,7 +5,7 @@ import glob
 import os
 import shutil
 
-from harness import SOURCE, Host
+from harness import SOURCE, Host, wait_for
 
 QEMU = "qemu-system-x86_64"
 
@@ -28,8 +28,8 @@ def start_daemon(host):
         os.environ["PATH"] = before
 
 
-def define(host, fake="", **keys):
-    host.define("web", accel="tcg", kernelParams=("fake=" + fake).split(), **{"restart": {"policy": "no"}, **keys})
+def define(host, fake="", name="web", **keys):
+    host.define(name, accel="tcg", kernelParams=("fake=" + fake).split(), **{"restart": {"policy": "no"}, **keys})
     host.reload()
 
 
@@ -37,11 +37,15 @@ def state(host):
     return host.vm("web", "State")
 
 
-def start(host, fake="", **keys):
-    define(host, fake, **keys)
-    run = host.ctl("start", "web")
+def is_in(host, state, name="web"):
+    wait_for(f"{name} to be {state}", lambda: host.vm(name, "State") == state)
+
+
+def start(host, fake="", name="web", **keys):
+    define(host, fake, name, **keys)
+    run = host.ctl("start", name)
     assert run.returncode == 0, run.stderr
-    return host.vm("web", "MainPID")
+    return host.vm(name, "MainPID")
 
 
 def fails(host, *words):
@@ -50,7 +54,7 @@ def fails(host, *words):
     for word in words:
         assert word in run.stderr, run.stderr
     assert state(host) == "failed", state(host)
-    assert left(host) == [], left(host)
+    leaves_nothing(host)
 
 
 def left(host):
@@ -58,6 +62,11 @@ def left(host):
     processes = [pid for pid in os.listdir("/proc") if pid.isdigit() and host.dir in read(f"/proc/{pid}/cmdline")
                  and QEMU in read(f"/proc/{pid}/cmdline")]
     return processes + [os.path.basename(path) for path in glob.glob(host.path("run/vm/web/*")) if not path.endswith("record.json")]
+
+
+def leaves_nothing(host):
+    """Its state is told before its files are removed."""
+    wait_for("all of it to be gone", lambda: left(host) == [])
 
 
 def read(path):

@@ -77,6 +77,7 @@ class Host:
         self.write("bus.conf", BUS_CONFIG.format(path=self.path("bus")))
         self.start_bus()
         self.daemon = None
+        self.ports = []
         self.config({})
 
     def start_bus(self):
@@ -89,7 +90,7 @@ class Host:
         self.bus.kill()
         self.bus.wait()
         self.bus.stdout.close()
-        code = self.daemon.wait(30)
+        code = self.daemon.wait(60)
         assert code == 1, code
         os.unlink(self.path("bus"))
         self.start_bus()
@@ -129,7 +130,7 @@ class Host:
     def stop(self, number=signal.SIGTERM):
         if self.daemon and self.daemon.poll() is None:
             self.daemon.send_signal(number)
-            self.daemon.wait(20)
+            self.daemon.wait(60)
         code = self.daemon.returncode if self.daemon else 0
         self.daemon = None
         return code
@@ -140,15 +141,20 @@ class Host:
         self.bus.terminate()
         self.bus.wait()
         self.bus.stdout.close()
+        for reserved in self.ports:
+            reserved.close()
         shutil.rmtree(self.dir)
         shutil.rmtree(self.runtime, ignore_errors=True)
 
     def kill_hypervisors(self):
-        """Whatever was started of them, at whatever step."""
-        for pids in hypervisors(self.dir).values():
+        """Whatever was started of them, at whatever step; and waits for their end."""
+        def are_gone():
+            pids = [pid for pids in hypervisors(self.dir).values() for pid in pids]
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            return not pids
+        wait_for("the end of its hypervisors", are_gone)
 
     def read_log(self):
         if not os.path.exists(self.path("log")):
@@ -184,6 +190,10 @@ class Host:
     def vm(self, name, prop):
         return self.get(f"/org/microvm1/vm/{name}", VM, prop)
 
+    def objects(self):
+        """Their paths, by one call: busctl's tree fails where what it has just found goes while it looks at it."""
+        return self.call(ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")[0].keys()
+
     def ctl(self, *args, prefix=(), stdin=""):
         return subprocess.run([*prefix, CTL, "--bus", self.address, *args], input=stdin, capture_output=True, text=True, timeout=600)
 
@@ -197,13 +207,22 @@ class Host:
         process.stdout.readline()
         return process
 
+    def reserve_port(self):
+        """A socket with a port of its own, which nobody else gets until the test is over: it is bound, and does not listen. Who
+        sets SO_REUSEADDR, as QEMU does, can use it all the same (ip(7))."""
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        self.ports.append(reserved)
+        return reserved
+
 
 class QmpClient:
     """Of the socket at which microvmd shares the QEMU of "web": QMP as anybody would speak it."""
 
     def __init__(self, host, path="run/vm/web/qmp.sock"):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(host.path(path))
         self.lines = self.socket.makefile()
         self.events = []

@@ -8,7 +8,6 @@ import glob
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 
@@ -64,13 +63,6 @@ def is_alive(pid):
 def read_volume(host, name, path):
     return subprocess.run(["debugfs", "-R", f"cat {path}", host.path(f"state/vm/{name}/data.img")], capture_output=True,
                           text=True).stdout
-
-
-def free_port():
-    """Nobody has it yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def make_host(driver):
