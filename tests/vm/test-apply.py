@@ -14,7 +14,7 @@ from harness import CTL, wait_for  # noqa: E402
 
 
 def apply(host, code, *words):
-    run = subprocess.run([CTL, "--bus", host.address, "apply", *words], capture_output=True, text=True, timeout=180)
+    run = subprocess.run([CTL, "--bus", host.address, "apply", *words], capture_output=True, text=True, timeout=600)
     assert run.returncode == code, f"apply {words}: {run.returncode}\n{run.stdout}{run.stderr}\n{host.ctl('logs', 'web').stdout[-2000:]}"
     return run
 
@@ -36,7 +36,7 @@ def test_canary_that_panics_is_rolled_back(host):
     run = host.ctl("plan")
     assert run.returncode == 10 and "kernelParams" in run.stdout and "2 to restart" in run.stdout, run.stdout
     # A panic takes a boot and a second; emulated, on a busy host, that is long.
-    run = apply(host, 1, "--restart", "--canary=60s")
+    run = apply(host, 1, "--restart", "--canary=3min")
     assert "other: rolled back" in run.stdout and "panicked" in run.stderr and "runs again with the one" in run.stderr, run
     assert "web: not restarted: the canary failed" in run.stdout, run.stdout
     assert host.vm("web", "MainPID") == pid, "nothing else was restarted"
@@ -104,7 +104,7 @@ def test_prune_stops_gracefully_and_purge_cleans_up(host):
     assert "web: stopped" in run.stdout and "data.img" in run.stderr, run
     assert "the guest shut itself down" in host.read_log()
     assert "web: its files are removed" in run.stdout and not os.path.exists(host.path("state/vm/web")), run.stdout
-    assert "web" not in host.ctl("list").stdout
+    wait_for("it is gone", lambda: "web" not in host.ctl("list").stdout)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import CTL, only, wait_for  # noqa: E402
 from terminal import Terminal  # noqa: E402
-from vm import BOOT, DATA, HIDE, boot, console, free_port, guest, main, said  # noqa: E402
+from vm import BOOT, DATA, HIDE, boot, console, guest, main, said  # noqa: E402
 
 
 class Console(Terminal):
@@ -24,7 +24,7 @@ class Console(Terminal):
 
     def prompt(self):
         """Until the guest's shell listens; what is typed while it starts is lost."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + BOOT
         while b"/ # " not in self.seen and time.monotonic() < deadline:
             self.send(b"\r")
             with contextlib.suppress(AssertionError):
@@ -83,10 +83,10 @@ def test_console_log_is_bounded(host):
         file.write(b"0123456789 earlier\n" * (2 << 20 >> 4))
     shell = Console(host)
     shell.prompt()
-    wait_for("the cut", lambda: os.path.exists(log + ".0") and os.path.getsize(log) < (1 << 20), 40)
+    wait_for("the cut", lambda: os.path.exists(log + ".0") and os.path.getsize(log) < (1 << 20))
     shell.send(b"echo end-of-$((1+1))\r")
     shell.wait_for(b"end-of-2")
-    wait_for("what comes after the cut", lambda: "end-of-2" in console(host), 20)
+    wait_for("what comes after the cut", lambda: "end-of-2" in console(host))
     shell.send(b"\x1d")
     shell.end()
 
@@ -138,7 +138,7 @@ def fetch(url):
 
 def test_no_serial_console(host):
     """Then there is nothing to log and nothing to attach to; the guest boots all the same."""
-    port = free_port()
+    port = host.reserve_port().getsockname()[1]
     guest(host, test="http,write=unheard", qemu={"serialConsole": False}, interfaces=["user"],
           forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}], **DATA)
     run = host.ctl("start", "web")

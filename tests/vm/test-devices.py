@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import VM, only, wait_for  # noqa: E402
-from vm import DATA, boot, console, guest, main, read_volume, said, state  # noqa: E402
+from vm import BOOT, DATA, boot, console, guest, main, read_volume, said, state  # noqa: E402
 
 
 @only("libvirt")  # no driver has a hand in it
@@ -142,7 +142,7 @@ def test_every_device_on_q35(host):
         image = file.read()
     assert image[:4] == b"QFI\xfb" and b"written-by-guest" in image[1 << 18:]
     assert host.ctl("stop", "web").returncode == 0 and host.vm("web", "LastStop") == "clean"
-    assert not os.path.exists(f"/sys/class/net/{tap}"), "the tap stays"
+    wait_for("the tap to be gone", lambda: not os.path.exists(f"/sys/class/net/{tap}"))
 
 
 # Says when its balloon has taken memory, and when it has given it back.
@@ -165,14 +165,14 @@ def test_memory_while_it_runs(host):
     for mebibytes, words in ((128, "less"), (256, "more")):
         host.call("/org/microvm1/vm/web", VM, "SetMemory", "t", str(mebibytes << 20))
         said(host, "seen: " + words)
-        wait_for("the balloon to tell", lambda: host.vm("web", "MemoryActualBytes") == mebibytes << 20)
+        wait_for("the balloon to tell", lambda: host.vm("web", "MemoryActualBytes") == mebibytes << 20, BOOT)
     assert host.ctl("stop", "web").returncode == 0
 
 
 @only("direct")
 def test_balloon_takes_memory_at_the_start(host):
     boot(host, balloon=True, initialBalloonMem=64)
-    wait_for("the balloon", lambda: json.loads(host.ctl("qmp", "web", "query-balloon").stdout)["actual"] == (256 - 64) << 20)
+    wait_for("the balloon", lambda: json.loads(host.ctl("qmp", "web", "query-balloon").stdout)["actual"] == (256 - 64) << 20, BOOT)
 
 
 NOBODY = 65534
@@ -188,7 +188,9 @@ def ask_qmp(path, *commands):
         replies = []
         for command in ({"execute": "qmp_capabilities"}, *commands):
             print(json.dumps(command), file=lines, flush=True)
-            replies.append(json.loads(lines.readline()))
+            while "event" in (reply := json.loads(lines.readline())):
+                pass
+            replies.append(reply)
         return replies[1:]
 
 

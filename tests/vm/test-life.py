@@ -18,7 +18,7 @@ def test_killed_hypervisor_is_restarted(host):
     assert host.ctl("kill", "-s", "KILL", "web").returncode == 0
     wait_for("the restart", lambda: state(host) == "running" and host.vm("web", "MainPID") not in (0, first), BOOT)
     assert host.vm("web", "NRestarts") == 1 and host.vm("web", "Result") == "signal"
-    assert not is_alive(first)
+    wait_for("the end of the first", lambda: not is_alive(first))
     host.ctl("kill", "-s", "TERM", "web")
     wait_for("the second restart", lambda: host.vm("web", "NRestarts") == 2 and state(host) == "running", BOOT)
 
@@ -93,7 +93,7 @@ def test_pause_and_resume(host):
     time.sleep(2.5)
     assert len(console(host)) == size, "it counts on"
     assert host.ctl("resume", "web").returncode == 0 and state(host) == "running"
-    wait_for("more counts", lambda: len(console(host)) > size)
+    wait_for("more counts", lambda: len(console(host)) > size, BOOT)
     host.ctl("pause", "web")
     assert host.ctl("stop", "web").returncode == 0, "a paused guest is resumed to hear the stop"
     assert host.vm("web", "LastStop") == "clean"
@@ -109,7 +109,7 @@ def test_daemon_dies_and_guest_goes_on(host):
         wait_for("the adoption", lambda: state(host) == "running" and host.vm("web", "MainPID") == pid)
         assert host.vm("web", "Generation") == generation and host.vm("web", "NRestarts") == 0
     size = len(console(host))
-    wait_for("more counts", lambda: len(console(host)) > size)
+    wait_for("more counts", lambda: len(console(host)) > size, BOOT)
     assert host.ctl("stop", "web").returncode == 0
 
 

@@ -9,12 +9,12 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import only, wait_for  # noqa: E402
-from vm import BOOT, DATA, HIDE, console, free_port, guest, main, state  # noqa: E402
+from vm import BOOT, DATA, HIDE, console, guest, main, state  # noqa: E402
 
 
 def test_guest_says_that_it_is_ready_and_then_nothing(host):
     """By its port of virtio-serial, as the guest of a distribution may with one line of shell."""
-    guest(host, test="notify,alive=15", readiness={"type": "notify"}, watchdog={"type": "notify", "timeout": 5}, restart={"policy": "no"})
+    guest(host, test="notify,alive=30", readiness={"type": "notify"}, watchdog={"type": "notify", "timeout": 8}, restart={"policy": "no"})
     host.ctl("start", "web")
     assert host.vm("web", "Readiness") == "waiting"
     wait_for("its word", lambda: host.vm("web", "Readiness") == "ready", BOOT)
@@ -30,7 +30,7 @@ def test_guest_says_that_it_is_ready_and_then_nothing(host):
 
 def serve(host, **readiness):
     """Starts a guest that serves a page, and waits until it is ready, as told. Returns the host's port."""
-    port = free_port()
+    port = host.reserve_port().getsockname()[1]
     guest(host, test="write=served,http", interfaces=["user"], forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}],
           readiness={"port": 80, "timeout": BOOT, **readiness}, **DATA)
     run = host.ctl("start", "--wait=ready", "web")
@@ -42,7 +42,7 @@ def serve(host, **readiness):
 def test_forwarded_port(host):
     """QEMU takes connections long before the guest does: ready is who answers."""
     port = serve(host, type="tcp")
-    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/written", timeout=20).read()
+    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/written", timeout=60).read()
     assert page == b"served\n", page
 
 
@@ -52,7 +52,7 @@ def test_ready_by_http(host):
 
 
 def test_port_that_the_guest_refuses(host):
-    port = free_port()
+    port = host.reserve_port().getsockname()[1]
     guest(host, test="net", interfaces=["user"], forwardPorts=[{"host": {"port": port}, "guest": {"port": 80}}],
           readiness={"type": "tcp", "port": 80})
     host.ctl("start", "web")

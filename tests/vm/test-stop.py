@@ -3,13 +3,14 @@
 """Stops of real guests in real QEMU under TCG, by both drivers. Prints TAP."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import SOURCE, only  # noqa: E402
+from harness import SOURCE, only, wait_for  # noqa: E402
 from vm import DATA, EMBED, GUEST, boot, console, guest, is_alive, main, read_volume, said, state  # noqa: E402
 
 
@@ -55,12 +56,13 @@ def test_deaf_guest_is_ended_by_force(host):
     boot(host, "ignore-button", stop={"timeout": 2})
     before = time.monotonic()
     host.ctl("stop", "web")
-    assert 1.9 < time.monotonic() - before < 15
+    assert 1.9 < time.monotonic() - before < 60
     assert host.vm("web", "Result") == "timeout" and host.vm("web", "LastStop") == "forced"
     host.ctl("start", "web")
     pid = host.vm("web", "MainPID")
     assert host.ctl("stop", "--force", "web").returncode == 0
-    assert not is_alive(pid) and host.vm("web", "Result") == "success"
+    assert host.vm("web", "Result") == "success"
+    wait_for("its end", lambda: not is_alive(pid))
 
 
 def test_a_stop_climbs_until_something_helps(host):
@@ -78,16 +80,16 @@ def test_a_stop_climbs_until_something_helps(host):
     assert host.ctl("stop", "web").returncode == 0
     reason = host.vm("web", "StateReason")
     assert host.vm("web", "LastStop") == "forced" and host.vm("web", "Result") == "timeout", reason
-    assert "(SIGTERM ended it after " in reason and not is_alive(pid), reason
-    for words in ("; the guest's agent had not for 1", ", nor the power button for 1", ", nor ctrl-alt-del for 1"):
-        assert words in reason, reason
+    assert "(SIGTERM ended it after " in reason, reason
+    wait_for("its end", lambda: not is_alive(pid))
+    assert re.search("; the guest's agent had not for [1-9].*, nor the power button for [1-9].*, nor ctrl-alt-del for [1-9]", reason), reason
     # One that hangs hears nothing but SIGKILL.
     host.ctl("start", "web")
     pid = host.vm("web", "MainPID")
     os.kill(pid, signal.SIGSTOP)
     assert host.ctl("stop", "--force", "web").returncode == 0
     assert host.vm("web", "LastStop") == "forced" and "(SIGKILL ended it after " in host.vm("web", "StateReason"), host.vm("web", "StateReason")
-    assert not is_alive(pid)
+    wait_for("its end", lambda: not is_alive(pid))
 
 
 def test_stop_by_the_agent(host):
