@@ -336,12 +336,44 @@ static void test_root(void **state)
     }
 }
 
+/* The root directory is the one thing that stays when all else is to be looked for again. */
+static void test_host(void **state)
+{
+    _cleanup_(sandbox_host_clear)
+    SandboxHost known = {.root = say("%s/run/root", ((Scratch *)*state)->path)};
+    _cleanup_(sandbox_host_clear)
+    SandboxHost copy = {0};
+    _cleanup_free_ char *text = NULL;
+
+    setenv("MICROVMD_LIBEXECDIR", BINARY_DIR, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sandbox_host_look(&known, &text), 0);
+        assert_int_equal(access(known.root, F_OK), 0);
+        assert_true(known.helper && known.system[0]);
+        sandbox_host_clear(&copy);
+        assert_int_equal(sandbox_host_copy(&known, &copy), 0);
+        assert_string_equal(copy.root, known.root);
+        assert_string_equal(copy.helper, known.helper);
+        assert_string_equal(copy.system[0], known.system[0]);
+        sandbox_host_forget(&known);
+        assert_true(known.root && !known.helper && !known.system);
+    }
+    /* What is not known is copied as such. */
+    sandbox_host_clear(&copy);
+    assert_int_equal(sandbox_host_copy(&known, &copy), 0);
+    assert_true(streq(copy.root, known.root) && !copy.helper);
+    /* Without sandboxes there is no such directory. */
+    sandbox_host_clear(&copy);
+    assert_int_equal(sandbox_host_look(&copy, &text), 0);
+    assert_true(copy.helper && !copy.root && !copy.system);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),  cmocka_unit_test(test_loosened), cmocka_unit_test(test_needless),
         cmocka_unit_test(test_keys),    cmocka_unit_test(test_groups),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_program), IN_SCRATCH(test_root),
+        cmocka_unit_test(test_program), IN_SCRATCH(test_root),           IN_SCRATCH(test_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

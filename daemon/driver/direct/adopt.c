@@ -19,7 +19,6 @@ typedef struct Search {
     DirectDriver *driver; /* touched by the loop only */
     char *directory;      /* RUNTIME_DIR/vm */
     Launcher launcher;
-    char *root;
     SandboxHost host;
     AccelFacts facts;
     Found *found;
@@ -39,7 +38,6 @@ static void search_free(void *argument)
     }
     free(search->found);
     sandbox_host_clear(&search->host);
-    free(search->root);
     free(search->directory);
     free(search);
 }
@@ -139,7 +137,7 @@ static void search_run(void *argument)
     _cleanup_free_ char *text = NULL;
     struct dirent *entry;
 
-    if (sandbox_host_look(search->root, &search->host, &text) < 0)
+    if (sandbox_host_look(&search->host, &text) < 0)
         log_warning("No hypervisor can be started: %s.", text ? text : "out of memory");
     /* Each hypervisor's own user is let to /dev/kvm, by a node of ours or by its group: so what counts is
      * whether we are. */
@@ -208,6 +206,7 @@ static void search_done(void *argument)
     DirectDriver *driver = search->driver;
 
     driver->accel_facts = search->facts;
+    sandbox_host_clear(&driver->host);
     driver->host = search->host;
     search->host = (SandboxHost){0};
     driver->online = true;
@@ -232,9 +231,7 @@ int direct_adopt(DirectDriver *driver)
     search->launcher = driver->launcher;
     if (asprintf(&search->directory, "%s/vm", driver->runtime_dir) < 0)
         search->directory = NULL;
-    if (driver->root)
-        search->root = strdup(driver->root);
-    if (search->directory && (search->root || !driver->root))
+    if (search->directory && sandbox_host_copy(&driver->host, &search->host) >= 0)
         r = workers_submit(driver->workers, &(Work){search_run, search_done, search_free, search});
     if (r < 0)
         search_free(search);

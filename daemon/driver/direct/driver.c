@@ -92,7 +92,7 @@ void direct_run_free(Run *run)
 
 void direct_look_again(DirectDriver *driver)
 {
-    sandbox_host_clear(&driver->host);
+    sandbox_host_forget(&driver->host);
     programs_look_again(driver->programs);
 }
 
@@ -252,7 +252,6 @@ static Driver *direct_driver_free(Driver *base)
     programs_free(driver->programs);
     sandbox_host_clear(&driver->host);
     sd_event_unref(driver->event);
-    free(driver->root);
     free(driver->state_dir);
     free(driver->runtime_dir);
     free(driver->uid_dir);
@@ -305,9 +304,9 @@ int direct_driver_new(const DriverSetup *setup, Driver **ret_driver)
     if (asprintf(&driver->uid_dir, "%s/uids", setup->state_dir) < 0)
         driver->uid_dir = NULL;
     if (driver->launcher == LAUNCHER_SYSTEMD)
-        driver->root = say("%s/root", setup->runtime_dir);
+        driver->host.root = say("%s/root", setup->runtime_dir);
     if (driver->state_dir && driver->runtime_dir && driver->uid_dir &&
-        (driver->root || driver->launcher != LAUNCHER_SYSTEMD))
+        (driver->host.root || driver->launcher != LAUNCHER_SYSTEMD))
         r = find_programs(driver);
     if (r >= 0)
         r = workers_new(driver->event, "direct", THREADS, &driver->workers);

@@ -71,8 +71,7 @@ struct DirectDriver {
     AccelFacts accel_facts;
     /* What a start has to know, looked up ahead of it. */
     Programs *programs;
-    SandboxHost host; /* nothing: the next start looks it up */
-    char *root;       /* of sandboxes; NULL: there are none */
+    SandboxHost host;
     Run *runs;
 };
 

@@ -54,23 +54,26 @@ int sandbox_root_make(const char *path, char ***ret_system)
     return 0;
 }
 
-void sandbox_host_clear(SandboxHost *host)
+void sandbox_host_forget(SandboxHost *host)
 {
     free(host->helper);
-    free(host->root);
     strv_free(host->system);
-    *host = (SandboxHost){0};
+    *host = (SandboxHost){.root = host->root};
+}
+
+void sandbox_host_clear(SandboxHost *host)
+{
+    sandbox_host_forget(host);
+    free(host->root);
+    host->root = NULL;
 }
 
 int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy)
 {
-    SandboxHost copy = {.helper = strdup(host->helper),
-                        .root = host->root ? strdup(host->root) : NULL,
-                        .system = strv_copy(host->system),
-                        .kvm_node = host->kvm_node,
-                        .kvm_group = host->kvm_group};
+    SandboxHost copy = {.kvm_node = host->kvm_node, .kvm_group = host->kvm_group};
 
-    if (!copy.helper || !copy.system || (host->root && !copy.root)) {
+    if (free_and_strdup(&copy.root, host->root) < 0 || free_and_strdup(&copy.helper, host->helper) < 0 ||
+        !(copy.system = strv_copy(host->system))) {
         sandbox_host_clear(&copy);
         return -ENOMEM;
     }
@@ -78,27 +81,21 @@ int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy)
     return 0;
 }
 
-int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text)
+int sandbox_host_look(SandboxHost *host, char **ret_text)
 {
-    _cleanup_(sandbox_host_clear)
-    SandboxHost host = {.kvm_group = NO_GROUP};
     struct stat st;
-    int r = helper_find(&host.helper, ret_text);
+    int r;
 
-    if (r < 0)
-        return r;
+    sandbox_host_forget(host);
+    host->kvm_group = NO_GROUP;
     if (stat("/dev/kvm", &st) == 0 && (st.st_mode & 0060) == 0060 && (st.st_mode & 0006) != 0006 &&
         st.st_gid != 0)
-        host.kvm_group = st.st_gid;
-    host.kvm_node =
+        host->kvm_group = st.st_gid;
+    host->kvm_node =
         lstat(KVM_NODE, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(MISC_MAJOR, KVM_MINOR);
-    if (root && !(host.root = strdup(root)))
-        return -ENOMEM;
-    r = root ? sandbox_root_make(root, &host.system) : 0;
+    r = host->root ? sandbox_root_make(host->root, &host->system) : 0;
     if (r < 0)
-        return say_why(ret_text, r, "the root directory of its sandbox, %s, can't be made: %s", root,
+        return say_why(ret_text, r, "the root directory of its sandbox, %s, can't be made: %s", host->root,
                        strerror(-r));
-    *ret_host = host;
-    host = (SandboxHost){0};
-    return 0;
+    return helper_find(&host->helper, ret_text);
 }

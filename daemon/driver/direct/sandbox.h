@@ -16,9 +16,9 @@
 
 /* What is the same for all of them on this host. */
 typedef struct SandboxHost {
-    char *helper;    /* microvmd-exec, which executes hypervisors */
-    char *root;      /* see sandbox_root_make(); NULL: there are no sandboxes */
-    char **system;   /* likewise */
+    char *root;      /* directory of all sandboxes; NULL: there are none. It is set, the rest looked for */
+    char *helper;    /* microvmd-exec, which executes hypervisors; NULL: nobody has looked yet */
+    char **system;   /* see sandbox_root_make() */
     bool kvm_node;   /* there is KVM_NODE */
     gid_t kvm_group; /* which may open /dev/kvm; NO_GROUP: everybody, or nobody */
 } SandboxHost;
@@ -31,7 +31,9 @@ typedef struct SandboxHost {
 int sandbox_root_make(const char *path, char ***ret_system);
 
 /* Looks for all that. Negative errno, with one sentence in *ret_text, the caller's. Blocks. */
-int sandbox_host_look(const char *root, SandboxHost *ret_host, char **ret_text);
+int sandbox_host_look(SandboxHost *host, char **ret_text);
+/* It is to be looked for again. */
+void sandbox_host_forget(SandboxHost *host);
 /* -ENOMEM */
 int sandbox_host_copy(const SandboxHost *host, SandboxHost *ret_copy);
 void sandbox_host_clear(SandboxHost *host);

@@ -20,7 +20,6 @@ struct Start {
     Accel accel;
     VmSpec *spec;
     char *state_dir, *runtime_dir, *uid_dir, *console_log;
-    char *root; /* of sandboxes; NULL: there are none */
     SandboxHost host;
     char **owned;                /* private copies, which become the hypervisor's; ends with NULL */
     const char *kernel, *initrd; /* among them; NULL: none */
@@ -54,7 +53,6 @@ void direct_start_free(void *argument)
     free(start->runtime_dir);
     free(start->uid_dir);
     free(start->console_log);
-    free(start->root);
     free(start->text);
     free(start);
 }
@@ -281,7 +279,7 @@ static int know_places(Start *start)
     if (start->command.argv[0][0] != '/')
         return say_why(&start->text, -ENOENT, "%s is not installed: it is in no directory of $PATH (%s)",
                        start->command.argv[0], path ? path : "");
-    return start->host.helper ? 0 : sandbox_host_look(start->root, &start->host, &start->text);
+    return start->host.helper ? 0 : sandbox_host_look(&start->host, &start->text);
 }
 
 static int open_and_launch(Start *start, int *fds)
@@ -386,6 +384,7 @@ static void start_done(void *argument)
         return;
     }
     if (!start->driver->host.helper) {
+        sandbox_host_clear(&start->driver->host);
         start->driver->host = start->host;
         start->host = (SandboxHost){0};
     }
@@ -410,8 +409,7 @@ static int copy_request(Start *start, const StartRequest *request)
     start->uid_dir = strdup(start->driver->uid_dir);
     if (!start->owned || !start->name || !start->state_dir || !start->console_log || !start->uid_dir ||
         asprintf(&start->runtime_dir, "%s/vm/%s", start->driver->runtime_dir, start->name) < 0 ||
-        (start->driver->root && !(start->root = strdup(start->driver->root))) ||
-        (start->driver->host.helper && sandbox_host_copy(&start->driver->host, &start->host) < 0))
+        sandbox_host_copy(&start->driver->host, &start->host) < 0)
         return -ENOMEM;
     if (request->kernel && !(start->kernel = start->owned[n++] = strdup(request->kernel)))
         return -ENOMEM;
