@@ -22,12 +22,3 @@ char **strv_copy(char *const *strings)
             return strv_free(copy);
     return copy;
 }
-
-bool strv_equal(char *const *a, char *const *b)
-{
-    size_t i = 0;
-
-    while (a && a[i] && b && b[i] && streq(a[i], b[i]))
-        i++;
-    return !(a && a[i]) && !(b && b[i]);
-}

@@ -8,7 +8,6 @@
 char **strv_free(char **strings); /* returns NULL */
 /* A copy that is never NULL; NULL: out of memory. */
 char **strv_copy(char *const *strings);
-bool strv_equal(char *const *a, char *const *b);
 DEFINE_CLEANUP(char **, strv_free)
 
 #define _cleanup_strv_ _cleanup_(strv_freep)

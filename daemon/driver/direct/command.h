@@ -40,6 +40,7 @@ typedef struct Command {
     size_t n_environment;
     Descriptor *descriptors;
     size_t n_descriptors;
+    bool arch_capabilities; /* it asks for them: see StartRequest.no_arch_capabilities */
     bool oom;
 } Command;
 

@@ -88,12 +88,12 @@ static void put_cpu(Rendering *r)
 
     command_add(r->command, "-smp");
     command_add(r->command, "%" PRIu64, spec->vcpu);
-    if (!model && r->request->accel == ACCEL_KVM)
-        model = r->request->no_arch_capabilities && spec->qemu_machine != QEMU_MACHINE_VIRT
-                    ? "host,-arch-capabilities"
-                    : "host";
-    else if (!model && spec->qemu_machine == QEMU_MACHINE_VIRT)
-        model = "max"; /* QEMU's own choice has 32 bits */
+    if (!model && spec->qemu_machine == QEMU_MACHINE_VIRT) {
+        model = r->request->accel == ACCEL_KVM ? "host" : "max"; /* QEMU's own choice has 32 bits */
+    } else if (!model && r->request->accel == ACCEL_KVM) {
+        r->command->arch_capabilities = !r->request->no_arch_capabilities;
+        model = r->command->arch_capabilities ? "host" : "host,-arch-capabilities";
+    }
     if (!model)
         return;
     /* Here a comma begins a feature, and can't be doubled. */

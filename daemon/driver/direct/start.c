@@ -471,25 +471,17 @@ static int submit(Run *run, Start *start)
 int direct_start(Run *run, const StartRequest *request)
 {
     StartRequest second = *request;
-    Start *start;
-    int r;
+    Start *start = NULL;
+    int r = start_new(run, request, &start);
 
-    r = start_new(run, request, &start);
-    if (r < 0)
-        return r;
     /* There are hosts whose KVM refuses what "-cpu host" asks for (MSR 0x10a); QEMU then aborts at once. */
     second.no_arch_capabilities = true;
-    r = request->accel == ACCEL_KVM ? start_new(run, &second, &run->retry) : 0;
-    if (r < 0) {
-        direct_start_free(start);
-        return r;
-    }
-    /* Nothing else would come of the same command. */
-    if (run->retry && strv_equal(run->retry->command.argv, start->command.argv)) {
-        direct_start_free(run->retry);
-        run->retry = NULL;
-    }
-    return submit(run, start);
+    if (r >= 0 && start->command.arch_capabilities)
+        r = start_new(run, &second, &run->retry);
+    if (r >= 0)
+        return submit(run, start);
+    direct_start_free(start);
+    return r;
 }
 
 int direct_start_again(Run *run)
