@@ -228,7 +228,11 @@ static void test_groups(void **state)
         assert_non_null(strstr(text, "\nBindPaths a(ssbt) /dev/microvmd/kvm /dev/kvm\n"));
         assert_null(strstr(text, "-/dev/kvm"));
     }
-    c.spec->sandbox_devices = false; /* it sees the host's */
+    other.root = NULL; /* there are no sandboxes, so it sees the host's */
+    assert_true(sandbox_needs_kvm_group(&request));
+    other.root = host.root;
+    assert_false(sandbox_needs_kvm_group(&request));
+    c.spec->sandbox_devices = false; /* likewise */
     assert_groups(&request, "1900000007", "104");
     c.spec->sandbox_devices = true;
     other.kvm_node = false;

@@ -73,9 +73,9 @@ static bool is_apart(const VmSpec *spec)
 
 /* --- whom it runs as --- */
 
-static bool needs_kvm_group(const SandboxRequest *request)
+bool sandbox_needs_kvm_group(const SandboxRequest *request)
 {
-    bool has_node = request->host->kvm_node && request->spec->sandbox_devices;
+    bool has_node = request->host->root && request->host->kvm_node && request->spec->sandbox_devices;
 
     return request->accel == ACCEL_KVM && !has_node && request->host->kvm_group != NO_GROUP;
 }
@@ -99,7 +99,7 @@ static void put_user(const SandboxRequest *request, UnitSettings *settings)
     /* Never one of others: with the last unit of a group systemd removes all of its IPC (RemoveIPC=), also
      * what is not ours. */
     word(settings, "Group", user);
-    if (needs_kvm_group(request))
+    if (sandbox_needs_kvm_group(request))
         words(settings, "SupplementaryGroups", kvm_group);
     unit_settings_add(settings, "CapabilityBoundingSet", "t", 0, NULL);
     unit_settings_add(settings, "AmbientCapabilities", "t", 0, NULL);

@@ -48,6 +48,9 @@ typedef struct SandboxRequest {
     const char *console_log; /* file that it appends to, or NULL */
 } SandboxRequest;
 
+/* Pure. Whether it gets to /dev/kvm by host->kvm_group, for want of a sandbox with KVM_NODE in its place. */
+bool sandbox_needs_kvm_group(const SandboxRequest *request);
+
 /*
  * Pure. Adds User=, Group= and all that the sandbox consists of, and limits.*. A part that the definition
  * switches off by sandbox.* is left out. -ENOMEM.

@@ -204,32 +204,19 @@ static int connect_control(Start *start, const LaunchRequest *request)
                    strerror(-r));
 }
 
-/* What its unit is like. Without systemd there is none. */
-static int set_up_unit(const Start *start, uid_t uid, UnitSettings *settings)
-{
-    if (start->launcher != LAUNCHER_SYSTEMD)
-        return 0;
-    return sandbox_settings(&(SandboxRequest){.spec = start->spec,
-                                              .accel = start->accel,
-                                              .uid = uid,
-                                              .host = &start->host,
-                                              .program = start->command.argv[0],
-                                              .runtime_dir = start->runtime_dir,
-                                              .console_log = start->console_log},
-                            settings);
-}
-
-static bool needs_kvm_group(const Start *start)
-{
-    return start->accel == ACCEL_KVM && start->host.kvm_group != NO_GROUP;
-}
-
 static int launch(Start *start, const int *fds, uid_t uid)
 {
     const Recipe *recipe = recipe_find(start->spec->hypervisor);
     _cleanup_free_ char *output_path = NULL;
     _cleanup_close_ int output = -EBADF, console = -EBADF;
     _cleanup_unit_settings_ UnitSettings settings = {0};
+    SandboxRequest sandbox = {.spec = start->spec,
+                              .accel = start->accel,
+                              .uid = uid,
+                              .host = &start->host,
+                              .program = start->command.argv[0],
+                              .runtime_dir = start->runtime_dir,
+                              .console_log = start->console_log};
     LaunchRequest request;
     int r;
 
@@ -241,7 +228,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
     console = open_log(start, start->console_log, 0, uid);
     if (console < 0)
         return console;
-    r = set_up_unit(start, uid, &settings);
+    r = start->launcher == LAUNCHER_SYSTEMD ? sandbox_settings(&sandbox, &settings) : 0;
     if (r < 0)
         return r;
     command_mark(&start->command, start->runtime_dir, start->generation);
@@ -259,7 +246,7 @@ static int launch(Start *start, const int *fds, uid_t uid)
                               .output = recipe->prints_console ? console : output,
                               .uid = uid,
                               .gid = uid,
-                              .extra_gid = needs_kvm_group(start) ? start->host.kvm_group : uid,
+                              .extra_gid = sandbox_needs_kvm_group(&sandbox) ? start->host.kvm_group : uid,
                               .settings = &settings};
     r = launch_process(&request, put_on_record, start, &start->launched, &start->pidfd, &start->text);
     fault_point("after the launch");
