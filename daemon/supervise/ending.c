@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "supervise/ending.h"
 
+#include "base/say.h"
+
 static const struct {
     const char *words;
     ConsoleEvidence evidence;
@@ -65,14 +67,10 @@ ConsoleEvidence console_evidence(const char *text, size_t size, char **ret_detai
     return evidence;
 }
 
-static char *say(const char *text, const char *detail)
+/* NULL: there is no more to say than the text. */
+static char *say_with(const char *text, const char *detail)
 {
-    char *sentence = NULL;
-
-    if (asprintf(&sentence, "%s%s%s%s", text, detail ? " (" : "", detail ? detail : "", detail ? ")" : "") <
-        0)
-        return NULL;
-    return sentence;
+    return detail ? say("%s (%s)", text, detail) : strdup(text);
 }
 
 /* What a driver says, in brackets behind a sentence that has its subject already. */
@@ -82,8 +80,8 @@ static char *say_of_driver(const char *text, const char *detail)
 
     for (size_t i = 0; detail && i < ELEMENTSOF(subjects); i++)
         if (strncmp(detail, subjects[i], strlen(subjects[i])) == 0)
-            return say(text, detail + strlen(subjects[i]));
-    return say(text, detail);
+            return say_with(text, detail + strlen(subjects[i]));
+    return say_with(text, detail);
 }
 
 static Ending classify_asked(const EndingFacts *facts)
@@ -97,25 +95,26 @@ static Ending classify_asked(const EndingFacts *facts)
     case END_ASKED:
         if (facts->evidence == EVIDENCE_PANIC)
             return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
-                            say("the guest panicked while it was shutting down", NULL)};
+                            say("the guest panicked while it was shutting down")};
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
-                        say("stopped: the guest shut itself down", facts->climbed)};
+                        say_with("stopped: the guest shut itself down", facts->climbed)};
     case END_DESTROYED:
         if (timed_out)
-            return (Ending){ENDING_STOPPED, MICROVM_RESULT_TIMEOUT, MICROVM_LAST_STOP_FORCED,
-                            say("stopped by force: the guest did not shut down in time", facts->climbed)};
-        return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
-                        say("stopped by force", facts->asked == STOP_ASKED_FORCE ? facts->climbed : NULL)};
+            return (Ending){
+                ENDING_STOPPED, MICROVM_RESULT_TIMEOUT, MICROVM_LAST_STOP_FORCED,
+                say_with("stopped by force: the guest did not shut down in time", facts->climbed)};
+        return (Ending){
+            ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
+            say_with("stopped by force", facts->asked == STOP_ASKED_FORCE ? facts->climbed : NULL)};
     case END_PANIC:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_FORCED,
-                        say("the guest panicked while it was shutting down", NULL)};
+                        say("the guest panicked while it was shutting down")};
     case END_WATCHDOG:
-        return (Ending){
-            ENDING_STOPPED, MICROVM_RESULT_WATCHDOG, MICROVM_LAST_STOP_FORCED,
-            say("stopped: the guest hung while it was shutting down, and its watchdog expired", NULL)};
+        return (Ending){ENDING_STOPPED, MICROVM_RESULT_WATCHDOG, MICROVM_LAST_STOP_FORCED,
+                        say("stopped: the guest hung while it was shutting down, and its watchdog expired")};
     case END_UNIT_STOPPED:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
-                        say("stopped: its unit was stopped before the guest had shut down", NULL)};
+                        say("stopped: its unit was stopped before the guest had shut down")};
     case END_OOM:
         return (Ending){
             ENDING_STOPPED, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_FORCED,
@@ -123,7 +122,7 @@ static Ending classify_asked(const EndingFacts *facts)
                           facts->driver_text)};
     case END_LOST:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
-                        say("stopped: it was gone when microvmd looked again", NULL)};
+                        say("stopped: it was gone when microvmd looked again")};
     default:
         return (Ending){ENDING_STOPPED, MICROVM_RESULT_SIGNAL, MICROVM_LAST_STOP_FORCED,
                         say_of_driver("stopped: the hypervisor ended before the guest had shut down",
@@ -131,29 +130,29 @@ static Ending classify_asked(const EndingFacts *facts)
     }
 }
 
-static Ending panicked(const EndingFacts *facts)
+static Ending panicked(void)
 {
     return (Ending){ENDING_FAILURE, MICROVM_RESULT_GUEST_PANIC, MICROVM_LAST_STOP_LOST,
-                    say("the guest's kernel panicked", "its console log has its last words")};
+                    say("the guest's kernel panicked (its console log has its last words)")};
 }
 
 static Ending powered_off(const char *when)
 {
     return (Ending){ENDING_POWEROFF, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
-                    say("the guest powered itself off", when)};
+                    say_with("the guest powered itself off", when)};
 }
 
 static Ending rebooted(const char *when)
 {
     return (Ending){ENDING_REBOOT, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_CLEAN,
-                    say("the guest rebooted", when)};
+                    say_with("the guest rebooted", when)};
 }
 
 static Ending stopped_by_another(const EndingFacts *facts, MicrovmLastStop last_stop, const char *otherwise)
 {
     return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, last_stop,
-                    facts->driver_text ? say("stopped by somebody else", facts->driver_text)
-                                       : say(otherwise, NULL)};
+                    facts->driver_text ? say_with("stopped by somebody else", facts->driver_text)
+                                       : strdup(otherwise)};
 }
 
 static Ending classify_lost(const EndingFacts *facts)
@@ -162,16 +161,15 @@ static Ending classify_lost(const EndingFacts *facts)
 
     switch (facts->evidence) {
     case EVIDENCE_PANIC:
-        return panicked(facts);
+        return panicked();
     case EVIDENCE_POWEROFF:
         return powered_off(when);
     case EVIDENCE_REBOOT:
         return rebooted(when);
     default:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_LOST, MICROVM_LAST_STOP_LOST,
-                        say(facts->driver_text ? facts->driver_text
-                                               : "it ended while nobody watched, and left no word why",
-                            NULL)};
+                        strdup(facts->driver_text ? facts->driver_text
+                                                  : "it ended while nobody watched, and left no word why")};
     }
 }
 
@@ -184,16 +182,16 @@ Ending ending_classify(const EndingFacts *facts)
     case END_POWEROFF:
         return powered_off(NULL);
     case END_REBOOT:
-        return facts->evidence == EVIDENCE_PANIC ? panicked(facts) : rebooted(NULL);
+        return facts->evidence == EVIDENCE_PANIC ? panicked() : rebooted(NULL);
     case END_SHUTDOWN:
         if (facts->evidence == EVIDENCE_PANIC)
-            return panicked(facts);
+            return panicked();
         return facts->evidence == EVIDENCE_REBOOT ? rebooted(NULL) : powered_off(NULL);
     case END_PANIC:
-        return panicked(facts);
+        return panicked();
     case END_WATCHDOG:
         return (Ending){ENDING_FAILURE, MICROVM_RESULT_WATCHDOG, MICROVM_LAST_STOP_LOST,
-                        say("the guest hung: its watchdog expired", NULL)};
+                        say("the guest hung: its watchdog expired")};
     case END_DESTROYED:
         return stopped_by_another(facts, MICROVM_LAST_STOP_FORCED,
                                   "stopped through libvirt (virsh destroy, or another of its clients)");
@@ -202,7 +200,7 @@ Ending ending_classify(const EndingFacts *facts)
                                   "stopped through libvirt (virsh shutdown, or another of its clients)");
     case END_UNIT_STOPPED:
         return (Ending){ENDING_MANUAL, MICROVM_RESULT_SUCCESS, MICROVM_LAST_STOP_FORCED,
-                        say("stopped through systemd (systemctl stop of its unit)", NULL)};
+                        say("stopped through systemd (systemctl stop of its unit)")};
     case END_OOM:
         return (Ending){
             ENDING_FAILURE, MICROVM_RESULT_OOM, MICROVM_LAST_STOP_LOST,
