@@ -33,26 +33,28 @@ void print_line(const char *label, const char *format, ...)
     printf("%*s%c %s\n", CARD_LABEL, label, *label ? ':' : ' ', shown ? shown : "");
 }
 
-const cJSON *past_get(const cJSON *object, const char *key)
+/* Of Explain and of a crash report, the names of members differ in their first letter only. */
+static const cJSON *past_get(const cJSON *object, const char *key)
 {
     return cJSON_GetObjectItem(object, key); /* which does not tell upper from lower case */
 }
 
-const char *past_text(const cJSON *object, const char *key)
+static const char *past_text(const cJSON *object, const char *key)
 {
     const char *text = cJSON_GetStringValue(past_get(object, key));
 
     return text ? text : "";
 }
 
-uint64_t past_number(const cJSON *object, const char *key)
+static uint64_t past_number(const cJSON *object, const char *key)
 {
     const cJSON *item = past_get(object, key);
 
     return item ? json_number(object, item->string) : 0;
 }
 
-void format_bytes(uint64_t bytes, char *buffer, size_t size)
+/* "20.3M" */
+static void format_bytes(uint64_t bytes, char *buffer, size_t size)
 {
     static const char letters[] = "BKMGT";
     double value = (double)bytes;

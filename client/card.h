@@ -14,21 +14,12 @@ void print_title(const char *name, const char *word, const char *relation, uint6
 /* "      Label: text", the text made harmless; an empty label continues the line before. */
 void print_line(const char *label, const char *format, ...) _printf_(2, 3);
 
-/*
- * What the daemon tells of a run's past, by Explain or in a crash report; of both, the names of members
- * differ in their first letter only.
- */
-const cJSON *past_get(const cJSON *object, const char *key);
-const char *past_text(const cJSON *object, const char *key);
-uint64_t past_number(const cJSON *object, const char *key);
-
-/* How long it ran, the process's end, its unit's result, its memory. */
+/* Of a run that has ended, by Explain or by a crash report: how long it ran, the process's end, its unit's
+ * result, its memory. */
 void print_process(const cJSON *end);
 /* The last `most` of a list of { Timestamp, Kind, Text }. */
 void print_events(const cJSON *events, int most);
 /* Lines of somebody else's, below a heading; nothing if there are none. `most` lines. */
 void print_quoted(const char *heading, const char *text, uint64_t most);
-/* "20.3M" */
-void format_bytes(uint64_t bytes, char *buffer, size_t size);
 
 #endif

@@ -75,8 +75,8 @@ int fail_nul(const char *path)
     return fail(MICROVM_EXIT_FAILURE, "%s holds a NUL byte, so it is no JSON.", path);
 }
 
-void problem_tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
-                  const char *text, uint32_t line, uint32_t column)
+static void problem_tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
+                         const char *text, uint32_t line, uint32_t column)
 {
     _cleanup_free_ char *shown = NULL, *at = NULL, *shown_path = NULL;
     char place[32] = "";

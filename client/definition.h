@@ -19,8 +19,6 @@ typedef struct Tally {
 int definition_read(const char *path, char **ret_text, size_t *ret_size);
 /* Says that the file holds a NUL byte, where it would end for C and D-Bus; returns the exit code. */
 int fail_nul(const char *path);
-void problem_tell(Ctl *ctl, Tally *tally, const char *path, const char *severity, const char *pointer,
-                  const char *text, uint32_t line, uint32_t column);
 /* D-Bus carries neither what is not UTF-8 nor NUL bytes: the first such byte is told. Columns are in bytes,
  * as microvmd's. */
 bool problem_tell_no_text(Ctl *ctl, Tally *tally, const char *path, const char *text, size_t size);

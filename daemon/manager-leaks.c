@@ -38,7 +38,7 @@ typedef struct Search {
     bool oom;
 } Search;
 
-void leaks_clear(Leaks *leaks)
+static void leaks_clear(Leaks *leaks)
 {
     for (size_t i = 0; i < leaks->count; i++) {
         free(leaks->items[i].what);

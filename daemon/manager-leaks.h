@@ -20,8 +20,6 @@ typedef struct Leaks {
     size_t count;
 } Leaks;
 
-void leaks_clear(Leaks *leaks);
-
 /* `leaks` is valid during the call. */
 typedef void (*leaks_fn)(int error, const char *text, const Leaks *leaks, void *userdata);
 

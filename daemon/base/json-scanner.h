@@ -35,7 +35,6 @@ void scan_advance(Scanner *s);
 /* The pointer to the present value. */
 void scan_pointer_cut(Scanner *s, size_t length);
 void scan_pointer_add(Scanner *s, char c);
-void scan_pointer_add_escaped(Scanner *s, char c);
 /* From the opening quote to behind the closing one. A key is appended to the pointer, unescaped. */
 void scan_string(Scanner *s, bool key);
 

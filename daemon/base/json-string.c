@@ -58,7 +58,7 @@ void scan_pointer_add(Scanner *s, char c)
 }
 
 /* RFC 6901: '~' is "~0", '/' is "~1". */
-void scan_pointer_add_escaped(Scanner *s, char c)
+static void add_escaped(Scanner *s, char c)
 {
     if (c == '~' || c == '/') {
         scan_pointer_add(s, '~');
@@ -91,7 +91,7 @@ static void emit_code(Scanner *s, bool key, uint32_t code)
     size_t length = utf8_encode(code, bytes);
 
     for (size_t i = 0; key && i < length; i++)
-        scan_pointer_add_escaped(s, bytes[i]);
+        add_escaped(s, bytes[i]);
 }
 
 /* A mistake in a string: told, and what the tree gets for it is a filler, so that the rest can be looked at.
@@ -166,7 +166,7 @@ static void scan_escape(Scanner *s, bool key)
     }
     s->at++;
     if (key)
-        scan_pointer_add_escaped(s, values[name - names]);
+        add_escaped(s, values[name - names]);
 }
 
 static const char *control_problem(int c)
@@ -195,7 +195,7 @@ static void scan_character(Scanner *s, bool key)
     }
     for (; length > 0; length--, s->at++)
         if (key)
-            scan_pointer_add_escaped(s, s->text[s->at]);
+            add_escaped(s, s->text[s->at]);
 }
 
 void scan_string(Scanner *s, bool key)

@@ -35,13 +35,33 @@ static int on_state(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
     return 0;
 }
 
+static void connect_systemd(BusServer *server)
+{
+    sd_bus *bus = NULL;
+    int r;
+
+    if (sd_booted() <= 0)
+        return;
+    r = bus_open_systemd(&bus);
+    if (r >= 0)
+        r = sd_bus_attach_event(bus, server->event, SD_EVENT_PRIORITY_NORMAL);
+    if (r < 0) {
+        log_debug("systemd can't be reached: %s", strerror(-r));
+        sd_bus_unref(bus);
+        return;
+    }
+    server->systemd = bus;
+    if (server->handles)
+        handles_systemd_changed(server->handles, bus);
+}
+
 sd_bus *bus_systemd(BusServer *server)
 {
     /* It closes the connection when it is executed anew, at every upgrade of its package. */
     if (server->systemd && sd_bus_is_open(server->systemd) <= 0)
         server->systemd = sd_bus_close_unref(server->systemd);
     if (!server->systemd)
-        bus_host_state_connect(server);
+        connect_systemd(server);
     return server->systemd;
 }
 
@@ -85,24 +105,4 @@ int bus_open_systemd(sd_bus **ret_bus)
     }
     *ret_bus = bus;
     return 0;
-}
-
-void bus_host_state_connect(BusServer *server)
-{
-    sd_bus *bus = NULL;
-    int r;
-
-    if (sd_booted() <= 0)
-        return;
-    r = bus_open_systemd(&bus);
-    if (r >= 0)
-        r = sd_bus_attach_event(bus, server->event, SD_EVENT_PRIORITY_NORMAL);
-    if (r < 0) {
-        log_debug("systemd can't be reached: %s", strerror(-r));
-        sd_bus_unref(bus);
-        return;
-    }
-    server->systemd = bus;
-    if (server->handles)
-        handles_systemd_changed(server->handles, bus);
 }

@@ -164,7 +164,6 @@ void bus_server_check_ready(BusServer *server);
 sd_bus *bus_systemd(BusServer *server);
 /* To PID 1 itself, without a bus; for root. */
 int bus_open_systemd(sd_bus **ret_bus);
-void bus_host_state_connect(BusServer *server);
 void bus_host_state_query(BusServer *server);
 
 /* rivals.c: has MicroVM.rival_unit of all looked up, and then calls `done` (may be NULL). False: there is

@@ -8,7 +8,7 @@ bool qemu_has_pci(const VmSpec *spec)
     return spec->qemu_machine != QEMU_MACHINE_MICROVM;
 }
 
-bool qemu_has_button(const VmSpec *spec)
+static bool has_button(const VmSpec *spec)
 {
     /* That of "virt" is a pin, not ACPI's. */
     return spec->qemu_machine == QEMU_MACHINE_VIRT || !streq(qemu_machine_option(spec, "acpi"), "off");
@@ -16,7 +16,7 @@ bool qemu_has_button(const VmSpec *spec)
 
 CapabilitySet qemu_stop_capabilities(const VmSpec *spec)
 {
-    return CAPABILITY(CAP_STOP_AGENT) | (qemu_has_button(spec) ? CAPABILITY(CAP_STOP_BUTTON) : 0) |
+    return CAPABILITY(CAP_STOP_AGENT) | (has_button(spec) ? CAPABILITY(CAP_STOP_BUTTON) : 0) |
            (spec->qemu_machine != QEMU_MACHINE_VIRT ? CAPABILITY(CAP_STOP_KEYS) : 0);
 }
 
@@ -30,7 +30,7 @@ static bool has_step(const VmSpec *spec, StopAction action)
 
 bool qemu_adds_keyboard(const VmSpec *spec)
 {
-    bool unasked = spec->n_stop_steps == 0 && !qemu_has_button(spec);
+    bool unasked = spec->n_stop_steps == 0 && !has_button(spec);
 
     return (unasked || has_step(spec, STOP_ACTION_CTRL_ALT_DEL)) &&
            spec->qemu_machine == QEMU_MACHINE_MICROVM;

@@ -22,8 +22,7 @@ enum {
 /* Whether devices are on PCI; else on virtio-mmio. */
 bool qemu_has_pci(const VmSpec *spec);
 
-/* Whether the machine has a power button, and what of stops of a guest it can do. */
-bool qemu_has_button(const VmSpec *spec);
+/* What of stops of a guest the machine can do. */
 CapabilitySet qemu_stop_capabilities(const VmSpec *spec);
 
 /* Whether a keyboard controller is added, for ctrl-alt-del: "microvm" has none of its own, and gets one where

@@ -7,7 +7,8 @@
 #define CAPABILITY_WHAT(constant, what, who) [constant] = what,
 #define CAPABILITY_WHO(constant, what, who)  [constant] = who,
 
-const char *capability_what(Capability capability)
+/* "a memory balloon" */
+static const char *capability_what(Capability capability)
 {
     static const char *const texts[] = {CAPABILITY_LIST(CAPABILITY_WHAT)};
 

@@ -97,8 +97,7 @@ _Static_assert(CAPABILITY_MAX <= 128, "a CapabilitySet holds 128");
 typedef unsigned __int128 CapabilitySet;
 #define CAPABILITY(capability) ((CapabilitySet)1 << (capability))
 
-/* What it is ("a memory balloon"), and what helps who lacks it. */
-const char *capability_what(Capability capability);
+/* What helps who lacks it. */
 const char *capability_hint(Capability capability);
 
 #endif

@@ -5,7 +5,7 @@
 
 /* --- freeing --- */
 
-void table_row_clear(const KeyRow *row, void *target)
+static void row_clear(const KeyRow *row, void *target)
 {
     switch (row->type) {
     case KEY_STRING:
@@ -38,7 +38,7 @@ void table_clear(const KeyTable *table, void *target)
 {
     for (size_t i = 0; i < table->n_rows; i++)
         if (row_has_value(&table->rows[i]))
-            table_row_clear(&table->rows[i], target);
+            row_clear(&table->rows[i], target);
 }
 
 /* --- comparing --- */
@@ -140,7 +140,7 @@ static int copy_list(const KeyRow *row, const void *source, void *target)
 
 int table_row_copy(const KeyRow *row, const void *source, void *target)
 {
-    table_row_clear(row, target);
+    row_clear(row, target);
     switch (row->type) {
     case KEY_BOOL:
         FIELD(row, target, bool) = FIELD(row, source, bool);

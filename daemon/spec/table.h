@@ -160,8 +160,6 @@ bool table_row_equal(const KeyRow *row, const void *a, const void *b);
 bool table_equal(const KeyTable *table, const void *a, const void *b);
 /* Replaces the row's value in `target` by a copy of the one in `source`. 0 or -ENOMEM. */
 int table_row_copy(const KeyRow *row, const void *source, void *target);
-/* Frees the row's value. */
-void table_row_clear(const KeyRow *row, void *target);
 
 /* Whether the row's value in `source` is what it is when nothing is said (false where that is computed). */
 bool table_is_default(const KeyRow *row, const void *source);
