@@ -2,7 +2,6 @@
 /* apply: makes microVMs what their files say. The daemon does it; here it is asked for, watched and told. */
 #include "definition.h"
 #include "plan.h"
-#include "term.h"
 
 #include "microvm/states.h"
 

@@ -3,7 +3,6 @@
 
 #include "term.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

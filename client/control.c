@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The short verbs: one call for each microVM, or for the manager. */
 #include "bus.h"
-#include "term.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 /* create: a new definition, from a file or from the command line. */
 #include "definition.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* JSON where it is some, else the text itself. */

@@ -2,7 +2,6 @@
 /* What the verbs that write definitions have in common. */
 #include "definition.h"
 
-#include <errno.h>
 #include <string.h>
 
 static int append_options(sd_bus_message *message, const DefineCall *call)

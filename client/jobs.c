@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "jobs.h"
 
-#include "microvm/states.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

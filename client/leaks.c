@@ -4,7 +4,6 @@
 #include "table.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static int print_leaks(const Ctl *ctl, const cJSON *list)
 {

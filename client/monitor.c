@@ -3,7 +3,6 @@
 #include "term.h"
 #include "watch.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 /* remove: stops a microVM and removes what defines it, and its volumes only if that is asked for. */
 #include "definition.h"
 #include "jobs.h"
-#include "term.h"
 
 #include <string.h>
 

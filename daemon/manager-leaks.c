@@ -10,7 +10,6 @@
 #include "launch/uid.h"
 #include "launch/unit-look.h"
 #include "launch/unit.h"
-#include "resource/volume.h"
 
 #include <dirent.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "manager-plan.h"
 
-#include "base/log.h"
 #include "base/say.h"
 #include "microvm/names.h"
 

@@ -9,8 +9,6 @@
 #include "base/log.h"
 #include "resource/process-look.h"
 
-#include <stdarg.h>
-
 /* One call that waits for its answer, or is being carried out with it. */
 struct Authorization {
     BusServer *server;

@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/say.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 
 /* The number of a line; 0: there is none. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "resource/files.h"
 
-#include "base/file.h"
 #include "base/say.h"
 
 #include <fcntl.h>

@@ -4,7 +4,6 @@
 #include "base/parse.h"
 #include "spec/table-value.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 
 void table_problem(const TableReader *reader, ProblemSeverity severity, const char *pointer, bool at_key,

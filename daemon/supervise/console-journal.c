@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "supervise/console-lines.h"
 #include "supervise/log-follow.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "supervise/console.h"
 
-#include "base/log.h"
 #include "supervise/log-follow.h"
 
 #include <sys/epoll.h>

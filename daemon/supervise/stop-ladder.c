@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "supervise/stop-ladder.h"
 
-#include <inttypes.h>
-
 #define USEC_PER_SEC UINT64_C(1000000)
 
 /* A hypervisor writes its images back on SIGTERM, and ends at once on SIGKILL unless it hangs in the kernel.

@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define RECORD_FILE "hypervisor.json"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver/direct/qmp.h"
 
-#include "base/log.h"
-
 #include <sys/epoll.h>
 #include <sys/socket.h>
 

@@ -7,7 +7,6 @@
 #include "driver/direct/sandbox.h"
 
 #include "base/say.h"
-#include "base/strv.h"
 
 #include <inttypes.h>
 
