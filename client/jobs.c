@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "jobs.h"
 
+#include "term.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +31,8 @@ void jobs_clear(Jobs *jobs)
         free(jobs->items[i].reason);
     }
     free(jobs->items);
+    sd_bus_slot_unref(jobs->look);
+    free(jobs->waits);
     vm_rows_clear(&jobs->rows);
     free(jobs->required);
     *jobs = (Jobs){0};
@@ -181,26 +185,72 @@ static int ask_more(Jobs *jobs)
 
 /* --- waiting --- */
 
-static void show_progress(const Jobs *jobs, uint64_t since)
+/* The one that is named. */
+static const Job *last_open(const Jobs *jobs)
+{
+    for (size_t i = jobs->count; i-- > 0;)
+        if (!jobs->items[i].over)
+            return &jobs->items[i];
+    return NULL;
+}
+
+static void show_progress(const Jobs *jobs)
 {
     const char *doing = strcmp(jobs->member, "Start") == 0  ? "Starting"
                         : strcmp(jobs->member, "Stop") == 0 ? "Stopping"
                                                             : "Restarting";
-    const char *name = "";
-    char span[64];
+    const Job *job = last_open(jobs);
+    char span[64], line[512];
+    size_t end = MIN((size_t)terminal_width(), sizeof(line)) - 1, n;
 
-    /* A question for a password must not be written over. */
-    if (jobs->ctl->quiet || jobs->ctl->agent > 0 || !isatty(STDERR_FILENO))
-        return;
-    for (size_t i = 0; i < jobs->count; i++)
-        if (!jobs->items[i].over)
-            name = jobs->items[i].row->name;
-    format_span((now_monotonic_usec() - since) / USEC_PER_SEC * USEC_PER_SEC, span, sizeof(span));
+    format_span((now_monotonic_usec() - jobs->since_usec) / USEC_PER_SEC * USEC_PER_SEC, span, sizeof(span));
     if (jobs->open > 1)
-        fprintf(stderr, "\r\033[K%s %zu of %zu microVMs… %s", doing, jobs->open, jobs->count, span);
+        snprintf(line, sizeof(line), "%s %zu of %zu microVMs… %s", doing, jobs->open, jobs->count, span);
     else
-        fprintf(stderr, "\r\033[K%s %s… %s", doing, name, span);
+        snprintf(line, sizeof(line), "%s %s… %s", doing, job->row->name, span);
+    n = strlen(line);
+    if (job == jobs->looked && jobs->waits && jobs->open > 1)
+        snprintf(line + n, sizeof(line) - n, "; %s: %s", job->row->name, jobs->waits);
+    else if (job == jobs->looked && jobs->waits)
+        snprintf(line + n, sizeof(line) - n, ": %s", jobs->waits);
+    /* A line that goes on below could not be taken back; no character is cut. */
+    end = MIN(end, strlen(line));
+    while (end > 0 && ((unsigned char)line[end] & 0xc0) == 0x80)
+        end--;
+    line[end] = '\0';
+    fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
+}
+
+static int on_look(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+    _cleanup_json_ cJSON *properties = NULL;
+    Jobs *jobs = userdata;
+
+    jobs->look = sd_bus_slot_unref(jobs->look);
+    free(jobs->waits);
+    jobs->waits = NULL;
+    if (!sd_bus_message_get_error(reply) && json_from_message(reply, &properties) >= 0 &&
+        strcmp(json_text(properties, "State"), "waiting") == 0)
+        jobs->waits = escape(json_text(properties, "StateReason"), ESCAPE_LINE);
+    if (jobs->waits && jobs->open > 0)
+        show_progress(jobs);
+    return 0;
+}
+
+/* What it waits for may change, or come true. */
+static void look(Jobs *jobs)
+{
+    _cleanup_message_ sd_bus_message *call = NULL;
+    sd_bus *bus = jobs->ctl->bus;
+
+    jobs->look = sd_bus_slot_unref(jobs->look);
+    jobs->looked = last_open(jobs);
+    if (sd_bus_message_new_method_call(bus, &call, MICROVM_BUS_NAME, jobs->looked->row->path,
+                                       "org.freedesktop.DBus.Properties", "GetAll") >= 0 &&
+        sd_bus_message_set_auto_start(call, 0) >= 0 &&
+        sd_bus_message_append(call, "s", MICROVM_VM_INTERFACE) >= 0)
+        (void)sd_bus_call_async(bus, &jobs->look, call, on_look, jobs, 0);
 }
 
 /* Once all calls are answered, nobody has to type any more. */
@@ -212,9 +262,11 @@ static void release_agent(Jobs *jobs)
 
 static int wait_for_all(Jobs *jobs)
 {
-    uint64_t since = now_monotonic_usec();
+    uint64_t next;
     int code, r = 0;
 
+    jobs->since_usec = now_monotonic_usec();
+    next = jobs->since_usec + TICK_USEC;
     while (jobs->open > 0 && !jobs->daemon_gone) {
         code = ask_more(jobs);
         if (code != MICROVM_EXIT_OK)
@@ -225,8 +277,13 @@ static int wait_for_all(Jobs *jobs)
         if (r > 0)
             continue;
         release_agent(jobs);
-        if (now_monotonic_usec() - since > TICK_USEC)
-            show_progress(jobs, since);
+        /* A question for a password must not be written over. */
+        if (now_monotonic_usec() > next && !jobs->ctl->quiet && jobs->ctl->agent <= 0 &&
+            isatty(STDERR_FILENO)) {
+            next = now_monotonic_usec() + TICK_USEC;
+            show_progress(jobs);
+            look(jobs);
+        }
         r = sd_bus_wait(jobs->ctl->bus, TICK_USEC);
         if (r < 0 && r != -EINTR)
             break;

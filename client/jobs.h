@@ -25,6 +25,10 @@ typedef struct Jobs {
     size_t count, open;       /* open: those that are not over */
     size_t asked, unanswered; /* how many of them were asked for, from the first on */
     bool daemon_gone;
+    uint64_t since_usec; /* when the wait for them began */
+    sd_bus_slot *look;   /* at `looked`, while it is under way */
+    const Job *looked;
+    char *waits;    /* why that one waits before it begins; NULL: it does not */
     VmRows rows;    /* of jobs_run_call() */
     char *required; /* why it was refused: others that run require one of them; NULL: it was not */
 } Jobs;

@@ -25,6 +25,7 @@ arguments.add_argument("--slow", type=int, default=1000)
 arguments.add_argument("--definitions")
 arguments.add_argument("--undeclared", help="this one has no definition any more")
 arguments.add_argument("--required", help="web requires this one")
+arguments.add_argument("--stuck", help="this one never ends a job, either")
 arguments.add_argument("--drained", action="store_true")
 arguments.add_argument("--locked", action="store_true", help="the definitions are not to be read anew")
 arguments.add_argument("--plans", help="ACTION,ACTION...: of microVMs a, b, c...")
@@ -95,7 +96,8 @@ class MicroVM(dbus.service.Object):
             raise Error("Required", f"web requires {self.name} and is not to be stopped")
         self.manager.jobs += 1
         number = self.manager.jobs
-        if self.name == "stuck":
+        if self.name in ("stuck", arguments.stuck):
+            self.properties.update(State="waiting", StateReason="waits for d\xe9 \x1b[2J to run" + 80 * "\xe9")
             return number
 
         def over():

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Verbs of microvmctl that act on microVMs, against a service that only pretends."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from ctl import LIMIT, Terminal, expect, main  # noqa: E402
+from ctl import LIMIT, Host, Terminal, expect, main  # noqa: E402
 from harness import CTL, wait_for  # noqa: E402
 
 
@@ -108,6 +109,21 @@ def test_progress(it):
     terminal.wait_for("Starting slow…".encode())
     assert terminal.end() == 0
     assert terminal.seen.endswith(b"\r\x1b[K"), f"the line is left behind: {terminal.seen!r}"
+
+
+def test_progress_of_what_waits(it):
+    """In one line, whatever it is."""
+    for words, begin, end in (("stuck",), "Starting stuck… ", "s: waits for dé"), (("db", "stuck"), "Starting 2 of 2 microVMs… ", "s; stuck: waits for dé"):
+        with contextlib.closing(Host("--stuck", "db")) as other:
+            terminal = Terminal(other, "start", *words, width=60)
+            terminal.wait_for(begin.encode())
+            terminal.wait_for(end.encode())
+            terminal.wait_for(begin.encode() + b"2s")
+            terminal.process.terminate()
+            terminal.end()
+            for shown in terminal.seen.decode().split("\r\x1b[K"):
+                assert len(shown) < 60 and "\n" not in shown and "\x1b[2J" not in shown, shown
+            assert terminal.seen.count(b"\r") < 15, "it is shown again and again"
 
 
 def test_daemon_dies_while_waiting(it):
