@@ -43,9 +43,10 @@ static const Row table[MICROVM_STATE_MAX][VM_EVENT_MAX] =
             {
                 [VM_EVENT_LAUNCHED] = TO(MICROVM_RUNNING, 0),
                 [VM_EVENT_PAUSED] = TO(MICROVM_PAUSED, 0),
-                /* There is no guest yet that could be asked: as soon as the launch answers, it is ended. */
+                /* There is no guest yet that could be asked: as soon as the launch answers, it is ended. That
+                   may take as long as a hypervisor may be silent, for which force does not wait. */
                 [VM_EVENT_STOP] = TO(MICROVM_STOPPING, 0),
-                [VM_EVENT_FORCE] = TO(MICROVM_STOPPING, 0),
+                [VM_EVENT_FORCE] = TO(MICROVM_STOPPING, VM_ACTION_FORCE),
                 [VM_EVENT_ENDED_OFF] = TO(MICROVM_INACTIVE, VM_ACTION_CLEAN),
                 [VM_EVENT_ENDED_FAILED] = TO(MICROVM_FAILED, VM_ACTION_CLEAN),
                 [VM_EVENT_ENDED_RETRY] = TO(MICROVM_BACKOFF, VM_ACTION_CLEAN | VM_ACTION_DELAY),

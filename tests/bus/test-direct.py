@@ -239,13 +239,29 @@ def test_adopted(host):
     assert "started by an earlier microvmd" in host.vm("web", "StateReason")
 
 
-def found_before_it_answers(host):
-    """Its number, and a daemon that came after the one that has started it."""
+def start_that_halts(host):
     define(host, "halts")
     assert host.ctl("start", "--no-block", "web").returncode == 0
     wait_for("a hypervisor", lambda: os.path.exists(host.path("run/vm/web/hypervisor.json")))
     pid = json.loads(read(host.path("run/vm/web/hypervisor.json")))["pid"]
     wait_for("it to halt", lambda: read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()[:1] == ["T"])
+    return pid
+
+
+def test_stopped_by_force_before_it_has_answered(host):
+    """Not only when it is given up, a minute later."""
+    pid = start_that_halts(host)
+    begin = time.monotonic()
+    assert host.ctl("stop", "--force", "web").returncode == 0
+    assert time.monotonic() - begin < 40
+    assert is_gone(pid) and state(host) == "inactive" and host.vm("web", "Result") == "success", host.vm("web", "StateReason")
+    assert host.vm("web", "StateReason").startswith("stopped by force"), host.vm("web", "StateReason")
+    assert left(host) == [], left(host)
+
+
+def found_before_it_answers(host):
+    """Its number, and a daemon that came after the one that has started it."""
+    pid = start_that_halts(host)
     host.stop(signal.SIGKILL)
     start_daemon(host)
     wait_for("it to be found", lambda: host.vm("web", "MainPID") == pid)

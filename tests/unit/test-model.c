@@ -189,9 +189,13 @@ static VmTransition preparation_is_let_run(MicrovmState state, VmEvent event)
 
 static VmTransition launched_while_stopping(MicrovmState state, VmEvent event)
 {
-    if (state == MICROVM_STOPPING && event == VM_EVENT_LAUNCHED)
-        return (VmTransition){MICROVM_STOPPING, 0, true};
-    return vm_transition(state, event);
+    VmTransition transition = vm_transition(state, event);
+
+    /* Force does not wait for that: each makes up for the want of the other. */
+    if ((state == MICROVM_STOPPING && event == VM_EVENT_LAUNCHED) ||
+        (state == MICROVM_STARTING && event == VM_EVENT_FORCE))
+        transition.actions = 0;
+    return transition;
 }
 
 static VmTransition start_while_it_runs(MicrovmState state, VmEvent event)

@@ -118,7 +118,7 @@ static void finish(Run *run, const ProcessEnd *end)
         if (direct_start_again(run) >= 0)
             return;
     }
-    if (run->announced) {
+    if (run->announced || run->forced) {
         tell_end(run, find_cause(run, end), end, text);
     } else {
         direct_look_again(run->driver);
