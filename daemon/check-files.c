@@ -122,7 +122,7 @@ static int check_layers(Check *check, char **name, LayerFiles *files)
     if (r >= 0)
         r = layer_files_prepend(files, &below);
     if (r >= 0)
-        r = definition_load_files(*name, files, check->defaults, check->problems, &spec);
+        r = definition_load_files(*name, NULL, files, check->defaults, check->problems, &spec);
     if (r < 0 || template)
         return r;
     return add_named(check, *name, files->items[files->main].path, files, spec);

@@ -5,7 +5,7 @@
  * reference man TEMPLATE: the man page, with all keys in the place of @KEYS@ and those that are refused in
  * that of @REFUSED@. reference keys TEMPLATE: shell text, with the names of all keys in the place of @KEYS@.
  */
-#include "definitions.h"
+#include "definition.h"
 #include "spec/spec-table.h"
 
 #include "driver/driver.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The recipe of a hypervisor that microvmd does not know. */
-#include "definitions.h"
+#include "definition.h"
 #include "driver/direct/recipe.h"
 
 #include <setjmp.h>

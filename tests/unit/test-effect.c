@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Keys that say something only beside another one: nothing is ignored in silence. */
-#include "definitions.h"
+#include "definition.h"
 #include "spec/spec-table.h"
 
 #include <setjmp.h>

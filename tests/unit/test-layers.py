@@ -8,7 +8,7 @@ import sys
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LEVELS = {"base": 0, "spec": 1, "host": 1, "driver": 2, "resource": 2, "launch": 2, "plan": 3, "supervise": 4, "bus": 6}
-TOP = {"definition-files": 5, "layers": 5, "definitions": 5, "definitions-across": 5, "across": 5, "across-claims": 5, "across-rivals": 5, "across-order": 5,
+TOP = {"definition-files": 5, "layers": 5, "definition": 5, "definitions": 5, "definitions-across": 5, "across": 5, "across-claims": 5, "across-rivals": 5, "across-order": 5,
        "across-memory": 5, "manager": 5, "manager-definitions": 5, "manager-drivers": 5, "manager-admit": 5, "manager-explain": 5, "manager-watch": 5, "manager-notify": 5,
        "manager-define": 5, "manager-plan": 5, "manager-apply": 5, "manager-apply-steps": 5, "manager-apply-canary": 5, "manager-prune": 5, "manager-define-check": 5,
        "manager-stop": 5, "manager-drain": 5, "manager-memory": 5, "manager-leaks": 5, "main": 7, "autostart": 7, "options": 7, "check": 7, "check-files": 7}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From bytes to a checked definition and back. tests/data/broken/NAME.txt is what is said of NAME.json, word
  * for word. */
-#include "definitions.h"
+#include "definition.h"
 #include "spec/spec-table.h"
 
 #include <setjmp.h>
@@ -134,8 +134,9 @@ static void test_not_files(void **context)
         VmSpec *spec = NULL;
         const char *path = scratch_path(scratch, cases[i].name);
         LayerFile file = {.path = (char *)path};
-        assert_int_equal(definition_load_files("web", &(LayerFiles){&file, 1, 0}, &plain, &problems, &spec),
-                         -EBADMSG);
+        assert_int_equal(
+            definition_load_files("web", NULL, &(LayerFiles){&file, 1, 0}, &plain, &problems, &spec),
+            -EBADMSG);
         assert_int_equal(problems.count, 1);
         assert_string_equal(problems.items[0].file, path);
         if (!strstr(problems.items[0].text, cases[i].said))

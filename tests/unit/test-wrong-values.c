@@ -3,7 +3,7 @@
  * Values of the wrong kind, for each key of the table, alone and in lists, with each driver and hypervisor:
  * what a key could not be taken from is missing in what drivers look at, and must not harm them.
  */
-#include "definitions.h"
+#include "definition.h"
 
 #include "spec/spec-table.h"
 
