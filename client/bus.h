@@ -68,8 +68,8 @@ int ctl_targets(Ctl *ctl, bool all_by_default, VmRows *ret_rows);
 int ctl_named(Ctl *ctl, VmRows *ret_rows);
 /* The one name that a verb takes. */
 int ctl_one_name(Ctl *ctl, const char *verb, VmRows *ret_rows);
-/* "No microVM is called ..."; `rows` NULL: asks for the list. Returns the exit code. */
-int ctl_unknown(Ctl *ctl, const VmRows *rows, const char *name);
+/* "No microVM is called ...; did you mean ...?", for which it asks for the list. Returns the exit code. */
+int ctl_unknown(Ctl *ctl, const char *name);
 
 /* explain.c: says an error of the bus, and what mends it; returns the exit code for it. */
 int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *member, const char *about);

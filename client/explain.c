@@ -210,7 +210,7 @@ int ctl_explain(Ctl *ctl, const sd_bus_error *error, int number, const char *mem
     if (error_is_unreachable(error, number))
         return ctl_unreachable(ctl, number);
     if (about && sd_bus_error_has_names(error, MICROVM_ERROR_NO_SUCH_MICROVM, SD_BUS_ERROR_UNKNOWN_OBJECT))
-        return ctl_unknown(ctl, NULL, about);
+        return ctl_unknown(ctl, about);
     if (sd_bus_error_has_name(error, MICROVM_ERROR_NO_SUCH_MICROVM))
         return fail(MICROVM_EXIT_NO_SUCH_VM, "%s Those that there are: microvmctl list", text);
     if (sd_bus_error_has_names(error, SD_BUS_ERROR_ACCESS_DENIED,

@@ -84,23 +84,20 @@ int ctl_list(Ctl *ctl, VmRows *ret_rows)
     return MICROVM_EXIT_OK;
 }
 
-int ctl_unknown(Ctl *ctl, const VmRows *rows, const char *name)
+int ctl_unknown(Ctl *ctl, const char *name)
 {
     _cleanup_free_ char *shown = escape(name, ESCAPE_LINE);
     _cleanup_free_ const char **names = NULL;
-    _cleanup_rows_ VmRows asked = {0};
+    _cleanup_rows_ VmRows rows = {0};
     const char *meant = NULL;
 
-    if (!rows) {
-        if (ctl_list(ctl, &asked) != MICROVM_EXIT_OK)
-            return MICROVM_EXIT_NO_SUCH_VM;
-        rows = &asked;
-    }
-    names = calloc(rows->count + 1, sizeof(*names));
-    for (size_t i = 0; names && i < rows->count; i++)
-        names[i] = rows->items[i].name;
+    if (ctl_list(ctl, &rows) != MICROVM_EXIT_OK)
+        return MICROVM_EXIT_NO_SUCH_VM;
+    names = calloc(rows.count + 1, sizeof(*names));
+    for (size_t i = 0; names && i < rows.count; i++)
+        names[i] = rows.items[i].name;
     if (names)
-        meant = did_you_mean(name, names, rows->count);
+        meant = did_you_mean(name, names, rows.count);
     if (meant)
         return fail(MICROVM_EXIT_NO_SUCH_VM, "No microVM is called \"%s\"; did you mean \"%s\"?",
                     shown ? shown : "?", meant);
@@ -147,7 +144,7 @@ int ctl_targets(Ctl *ctl, bool all_by_default, VmRows *ret_rows)
         while (k < rows.count && (!rows.items[k].name || strcmp(rows.items[k].name, ctl->names[i]) != 0))
             k++;
         if (k == rows.count) {
-            code = ctl_unknown(ctl, NULL, ctl->names[i]);
+            code = ctl_unknown(ctl, ctl->names[i]);
             continue;
         }
         if (vm_rows_add(&chosen, rows.items[k]) < 0)
