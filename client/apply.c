@@ -36,17 +36,17 @@ static void clear_line(const Apply *apply)
 
 /* What is said of a step: while it goes on, when it is done, when it was not begun, when it failed. */
 static const struct {
-    MicrovmStep step;
     const char *doing, *done, *skipped, *failed;
 } words[MICROVM_STEP_MAX] = {
-    {MICROVM_STEP_CHECK, "check", "checked", "not checked", NULL},
-    {MICROVM_STEP_LIVE, "change", "changed while it runs", "not changed", "not changed"},
-    {MICROVM_STEP_STOP, "stop", "stopped", "not stopped", "stop failed"},
-    {MICROVM_STEP_PURGE, "purge", "its files are removed", "its files stay", "its files are not all removed"},
-    {MICROVM_STEP_START, "start", "started", "not started", "start failed"},
-    {MICROVM_STEP_RESTART, "restart", "restarted", "not restarted", "restart failed"},
-    {MICROVM_STEP_ROLLBACK, "roll-back", "rolled back to what it ran with before", "not rolled back",
-     "roll-back failed"},
+    [MICROVM_STEP_CHECK] = {"check", "checked", "not checked", NULL},
+    [MICROVM_STEP_LIVE] = {"change", "changed while it runs", "not changed", "not changed"},
+    [MICROVM_STEP_STOP] = {"stop", "stopped", "not stopped", "stop failed"},
+    [MICROVM_STEP_PURGE] = {"purge", "its files are removed", "its files stay",
+                            "its files are not all removed"},
+    [MICROVM_STEP_START] = {"start", "started", "not started", "start failed"},
+    [MICROVM_STEP_RESTART] = {"restart", "restarted", "not restarted", "restart failed"},
+    [MICROVM_STEP_ROLLBACK] = {"roll-back", "rolled back to what it ran with before", "not rolled back",
+                               "roll-back failed"},
 };
 
 static void print_step(Apply *apply, const char *name, MicrovmStep step, MicrovmApply how, const char *text)

@@ -150,10 +150,10 @@ int verb_list(Ctl *ctl)
     pager_open(!ctl->no_pager);
     if (rows.count > 0)
         table_print(table, !ctl->no_legend);
-    if (!ctl->no_legend)
+    if (!ctl->no_legend) {
         print_count(&rows, total);
-    if (!ctl->no_legend)
         tell_drained(ctl);
+    }
     pager_close();
     return MICROVM_EXIT_OK;
 }
