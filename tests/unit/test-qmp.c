@@ -165,6 +165,34 @@ static void test_errors(void **context)
     assert_non_null(world->qmp);
 }
 
+static void on_long_reply(Qmp *qmp, const QmpReply *reply, void *userdata)
+{
+    World *world = userdata;
+
+    note(world->replies, sizeof(world->replies), "%zu %zu", strlen(reply->text), strlen(reply->class));
+}
+
+/* People are shown it, on their terminals, and the whole bus. */
+static void test_errors_are_to_be_shown(void **context)
+{
+    World *world = *context;
+    _cleanup_free_ char *answer = NULL;
+    char words[5000];
+
+    ask(world, "query-status");
+    qemu_says(world, AGREED
+              "{\"error\": {\"class\": \"A\\u0007\", \"desc\": \"\\u001b[2Jno\\r\\n\\u009b\"}, \"id\": 2}\n");
+    assert_string_equal(world->replies, "-121(?[2Jno??" "?" "?) ");
+    world->replies[0] = '\0';
+    memset(words, 'x', sizeof(words));
+    words[sizeof(words) - 1] = '\0';
+    assert_true(asprintf(&answer, "{\"error\": {\"class\": \"%s\", \"desc\": \"%s\"}, \"id\": 3}\n", words,
+                         words) > 0);
+    assert_int_equal(qmp_call(world->qmp, "query-status", NULL, SECOND, on_long_reply, world), 0);
+    qemu_says(world, answer);
+    assert_string_equal(world->replies, "1000 1000");
+}
+
 /* A call past its deadline is told so once, and its late answer means nothing. */
 static void test_never_answers(void **context)
 {
@@ -424,6 +452,7 @@ int main(void)
         TEST(test_pipelined),
         TEST(test_halves_and_many),
         TEST(test_errors),
+        TEST(test_errors_are_to_be_shown),
         TEST(test_never_answers),
         TEST(test_garbage),
         TEST(test_closed_in_the_middle),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver/direct/qmp.h"
 
+#include "base/utf8.h"
+
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -11,6 +13,7 @@ enum {
     CALLS_MAX = 64,
     GARBAGE_MAX = 16, /* lines; then this is no QEMU */
     READ_AT_ONCE = 16 * 1024,
+    ERROR_TEXT_MAX = 1000,
 };
 static const uint64_t NEGOTIATION_USEC = UINT64_C(30) * 1000000;
 static const double ID_MAX = 9007199254740992.0; /* cJSON's numbers count exactly up to here */
@@ -105,11 +108,21 @@ static char *cut_member(char *text, const char *name)
     return NULL;
 }
 
+/* People are shown it. */
+static const char *error_text(const cJSON *error, const char *member, const char *otherwise)
+{
+    char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, member));
+
+    if (!text)
+        return otherwise;
+    text[strnlen(text, ERROR_TEXT_MAX)] = '\0';
+    utf8_make_printable(text);
+    return text;
+}
+
 static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id, char *line)
 {
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(message, "error");
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "desc"));
-    const char *class = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "class"));
     uint64_t number =
         cJSON_IsNumber(id) && id->valuedouble > 0 && id->valuedouble < ID_MAX ? (uint64_t)id->valuedouble : 0;
     Call *call = take_call(qmp, number);
@@ -121,8 +134,8 @@ static void on_reply(Qmp *qmp, const cJSON *message, const cJSON *id, char *line
         return; /* past its deadline, or none of ours */
     if (error) {
         reply.error = -EREMOTEIO;
-        reply.text = text ? text : "an error without words";
-        reply.class = class ? class : "GenericError";
+        reply.text = error_text(error, "desc", "an error without words");
+        reply.class = error_text(error, "class", "GenericError");
     } else {
         reply.result = cJSON_GetObjectItemCaseSensitive(message, "return");
     }
