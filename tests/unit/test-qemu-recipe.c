@@ -352,11 +352,11 @@ static void test_cpu(void **state)
 
 static void test_capabilities(void **state)
 {
-    static const Capability unbuilt[] = {CAP_NET_TAP,      CAP_NET_BRIDGE,         CAP_NET_MACVTAP,
-                                         CAP_DEVICE_PCI,   CAP_DEVICE_USB,         CAP_DEVICE_PLACEMENT,
-                                         CAP_USER,         CAP_CPU_QUOTA,          CAP_CPU_AFFINITY,
-                                         CAP_MEMORY_MAX,   CAP_IO_WEIGHT,          CAP_TASKS_MAX,
-                                         CAP_HOST_SCRIPTS, CAP_VIRTIOFS_READ_ONLY, CAP_VIRTIOFSD_OPTIONS};
+    static const Capability unbuilt[] = {
+        CAP_NET_TAP,          CAP_NET_BRIDGE, CAP_NET_MACVTAP,  CAP_DEVICE_PCI,         CAP_DEVICE_USB,
+        CAP_DEVICE_PLACEMENT, CAP_USER,       CAP_CPU_QUOTA,    CAP_CPU_AFFINITY,       CAP_MEMORY_MAX,
+        CAP_IO_WEIGHT,        CAP_TASKS_MAX,  CAP_HOST_SCRIPTS, CAP_VIRTIOFS_READ_ONLY, CAP_VIRTIOFSD_OPTIONS,
+        CAP_GRAPHICS};
     static const Capability with_pci[] = {CAP_DISK_BOOT, CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS};
     CapabilitySet small = recipe_qemu.capabilities(&(VmSpec){.qemu_machine = QEMU_MACHINE_MICROVM});
     CapabilitySet large = recipe_qemu.capabilities(&(VmSpec){.qemu_machine = QEMU_MACHINE_Q35});

@@ -186,9 +186,15 @@ static void put_passed_through(Rendering *r, const DeviceSpec *device)
     }
 }
 
+/* "q35" has a keyboard and a mouse as it is. */
+static bool has_usb_input(const VmSpec *spec)
+{
+    return spec->graphics && spec->qemu_machine == QEMU_MACHINE_VIRT;
+}
+
 static void put_host_devices(Rendering *r)
 {
-    if (qemu_has_usb(r->spec)) {
+    if (qemu_has_usb(r->spec) || has_usb_input(r->spec)) {
         command_add(r->command, "-device");
         command_add(r->command, "qemu-xhci,id=usb");
     }
@@ -242,6 +248,24 @@ static void put_watchdog(Rendering *r)
     command_add(r->command, "watchdog=%s", qemu_watchdog_action(r->spec));
 }
 
+/* Shown nowhere, until QEMU is told where (QMP's display-update). */
+static void put_display(Rendering *r)
+{
+    static const char *const input[] = {"usb-kbd,bus=usb.0", "usb-tablet,bus=usb.0"};
+
+    if (!r->spec->graphics)
+        return;
+    command_add(r->command, "-vnc");
+    command_add(r->command, "none");
+    command_add(r->command, "-device");
+    command_add(r->command, "%s",
+                r->spec->qemu_machine == QEMU_MACHINE_Q35 ? "virtio-vga" : "virtio-gpu-pci");
+    for (size_t i = 0; i < ELEMENTSOF(input) && has_usb_input(r->spec); i++) {
+        command_add(r->command, "-device");
+        command_add_text(r->command, input[i]);
+    }
+}
+
 /* On other machines a panic is told by the console. */
 static void put_panic_notifier(Rendering *r)
 {
@@ -283,6 +307,7 @@ void qemu_put_devices(Rendering *r)
             put_9p(r, i);
     }
     put_host_devices(r);
+    put_display(r);
     put_vsock(r);
     put_serial_ports(r);
     put_watchdog(r);

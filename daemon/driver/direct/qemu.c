@@ -39,8 +39,8 @@ static void put_machine(Rendering *r)
         put_machine_option(r, "pit", "off");
         put_machine_option(r, "rtc", "off");
     }
-    /* There is no screen: what firmware and boot loader say goes to the serial console. */
-    if (spec->boot == BOOT_DISK && spec->qemu_serial_console)
+    /* Without a screen, what firmware and boot loader say goes to the serial console. */
+    if (spec->boot == BOOT_DISK && spec->qemu_serial_console && !spec->graphics)
         put_machine_option(r, "graphics", "off");
     if (has_backed_memory(spec))
         put_machine_option(r, "memory-backend", "memory");
@@ -242,7 +242,8 @@ static CapabilitySet capabilities(const VmSpec *spec)
         CAP_QEMU_ARGUMENTS,
         CAP_CONTROL_SOCKET,
     };
-    /* Devices of the host are not among them: its user, which has no rights, can't open them yet. */
+    /* Devices of the host are not among them: its user, which has no rights, can't open them yet. Nor is a
+     * display: nobody can look at it yet. */
     static const Capability with_pci[] = {CAP_MEMORY_HOTPLUG, CAP_PCIE_ROOT_PORTS, CAP_WATCHDOG};
     CapabilitySet set = qemu_stop_capabilities(spec);
 
