@@ -147,8 +147,8 @@ typedef struct DriverOps {
     int (*open_console)(Driver *driver, const char *name, sd_id128_t generation, int *ret_fd);
     /*
      * Sends a command of QEMU's machine protocol. `done` is called once, maybe from within, unless an error
-     * is returned: -ENOTCONN (nobody can talk to it), -EBUSY or -ENOBUFS (too many wait). NULL: this driver
-     * does not talk to its hypervisors.
+     * is returned: -ENOTCONN (nobody can talk to it), -EOPNOTSUPP (it speaks something else), -EBUSY or
+     * -ENOBUFS (too many wait). NULL: this driver does not talk to its hypervisors.
      */
     int (*qmp)(Driver *driver, const char *name, sd_id128_t generation, const QmpCommand *command,
                uint64_t timeout_usec, driver_qmp_fn done, void *userdata);

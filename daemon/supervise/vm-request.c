@@ -390,7 +390,7 @@ int vm_request_pause(MicroVM *vm, bool pause, vm_done_fn done, void *userdata, c
     r = vm->driver->ops->set_paused(vm->driver, vm->name, vm->record.generation, pause);
     if (r < 0)
         return say_why(ret_error, r, "%s could not be %s: %s", vm->name, pause ? "paused" : "resumed",
-                       strerror(-r));
+                       r == -EOPNOTSUPP ? "its hypervisor is a command" : strerror(-r));
     wait_for(vm, pause ? DRIVER_PAUSED : DRIVER_RESUMED, done, userdata);
     return 0;
 }
@@ -440,6 +440,8 @@ int vm_request_qmp(MicroVM *vm, const QmpCommand *command, uint64_t timeout_usec
             vm->name, vm->name, "{\"execute\": \"query-status\"}");
     r = vm->driver->ops->qmp(vm->driver, vm->name, vm->record.generation, command, timeout_usec, done,
                              userdata);
+    if (r == -EOPNOTSUPP)
+        return say_why(ret_error, r, "the hypervisor of %s is a command, which speaks no QMP", vm->name);
     if (r == -ENOTCONN)
         return say_why(ret_error, -EHOSTDOWN,
                        "the connection to the QEMU of %s has ended; it goes on without", vm->name);

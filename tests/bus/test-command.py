@@ -141,7 +141,9 @@ def test_outlives_the_daemon(host):
     host.start()
     wait_for("it to be found", lambda: state(host) == "running")
     assert host.vm("web", "MainPID") == pid
-    assert host.ctl("pause", "web").returncode == 1
+    for verb, words in (("pause",), "a command"), (("qmp", "query-status"), "a command, which speaks no QMP"):
+        run = host.ctl(verb[0], "web", *verb[1:])
+        assert run.returncode == 1 and words in run.stderr, run.stderr
     assert host.ctl("stop", "web").returncode == 0
     assert state(host) == "inactive", host.vm("web", "StateReason")
 

@@ -232,6 +232,8 @@ static int send_qmp(Driver *base, const char *name, sd_id128_t generation, const
 
     if (!run)
         return -ESRCH;
+    if (!run->recipe->qmp)
+        return -EOPNOTSUPP;
     return run->share ? qmp_share_call(run->share, command, timeout_usec, done, userdata) : -ENOTCONN;
 }
 
