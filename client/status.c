@@ -101,7 +101,9 @@ static void print_driver(const cJSON *p)
     if (*accel)
         print_line("Accel", "%s%s%s", accel, *why ? ": " : "", why);
     join_words(cJSON_GetObjectItemCaseSensitive(p, "Loosened"), loosened, sizeof(loosened));
-    if (*loosened)
+    if (strcmp(driver, "direct") == 0 && json_number(p, "MainPID") > 0 && !*json_text(p, "Unit"))
+        print_line("Sandbox", "none (launcher fork)"); /* it is for units */
+    else if (*loosened)
         print_line("Sandbox", "loosened: %s", loosened);
 }
 

@@ -69,6 +69,9 @@ def test_a_fork_is_no_unit(host):
     start(host)
     assert host.vm("web", "Unit") == ""
     assert "invocationId" not in read(host.path("run/vm/web/hypervisor.json"))
+    assert "Sandbox: none (launcher fork)" in host.ctl("status", "web").stdout, "whatever its definition says"
+    host.ctl("stop", "--force", "web")
+    assert "Sandbox" not in host.ctl("status", "web").stdout
 
 
 def test_launchers(host):
