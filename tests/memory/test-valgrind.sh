@@ -72,9 +72,9 @@ valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --errors-
     --runtime-dir "$dir/run" --launcher fork >"$dir/microvmd.log" 2>&1 &
 daemon=$!
 pids="$pids $daemon"
-ctl() { timeout 30 "$BUILD/microvmctl" --no-pager "$@"; }
+ctl() { timeout 120 "$BUILD/microvmctl" --no-pager "$@"; }
 
-if ! wait_for 60 timeout 5 "$BUILD/microvmctl" list; then
+if ! wait_for 180 timeout 20 "$BUILD/microvmctl" list; then
     ok 1 "it starts under valgrind"
     sed 's/^/# /' "$dir/valgrind.log" "$dir/microvmd.log"
     echo "1..$count"
@@ -105,7 +105,7 @@ ctl list >/dev/null 2>&1
 ok $? "it is still there after all verbs"
 
 kill -TERM "$daemon"
-wait_for 60 test ! -e "/proc/$daemon/exe"
+wait_for 180 test ! -e "/proc/$daemon/exe"
 ended=$?
 [ "$ended" = 0 ] || kill -KILL "$daemon"
 wait "$daemon"

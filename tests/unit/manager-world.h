@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "run-until.h"
+
 typedef struct ManagerWorld {
     char directory[64];                  /* records, and what is there while they run */
     char *config, *definitions, *kernel; /* host.json, which is not there; a directory; a file */

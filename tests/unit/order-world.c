@@ -94,8 +94,7 @@ MicrovmState state(World *world, const char *name)
 
 void wait_for(World *world, const char *name, MicrovmState wanted)
 {
-    for (int i = 0; i < 2000 && state(world, name) != wanted; i++)
-        assert_true(sd_event_run(world->base.event, 10000) >= 0);
+    RUN_UNTIL(world->base.event, state(world, name) == wanted);
     if (state(world, name) != wanted)
         fail_msg("%s is %s: %s", name, microvm_state_to_string(state(world, name)),
                  find(world, name)->record.reason);
@@ -104,8 +103,7 @@ void wait_for(World *world, const char *name, MicrovmState wanted)
 void begin(World *world)
 {
     assert_int_equal(manager_start(world->base.manager), 0);
-    for (int i = 0; i < 2000 && !world->base.manager->drivers[DRIVER_KIND_LIBVIRT].synced; i++)
-        assert_true(sd_event_run(world->base.event, 10000) >= 0);
+    RUN_UNTIL(world->base.event, world->base.manager->drivers[DRIVER_KIND_LIBVIRT].synced);
     assert_true(world->base.manager->drivers[DRIVER_KIND_LIBVIRT].synced);
 }
 

@@ -79,8 +79,7 @@ MicrovmState state(void)
 
 void wait_for(MicrovmState wanted)
 {
-    for (int i = 0; i < 500 && state() != wanted; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, state() == wanted);
     assert_string_equal(microvm_state_to_string(state()), microvm_state_to_string(wanted));
 }
 

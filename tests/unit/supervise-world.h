@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "run-until.h"
+
 typedef struct World {
     char directory[64];
     char *state_dir, *runtime_dir, *kernel;
@@ -51,7 +53,7 @@ VmSpec *make_spec(const char *more); /* to be unreferenced */
 void define(const char *more);
 
 MicrovmState state(void);
-/* Runs the loop until the microVM is in `wanted`; 5 s are for ever. */
+/* Runs the loop until the microVM is in `wanted`. */
 void wait_for(MicrovmState wanted);
 
 /* What the driver says of the last run that it was told to start. */

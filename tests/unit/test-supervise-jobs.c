@@ -234,8 +234,7 @@ static void forget_volume(const char *image)
     /* One at a time: the memory is in a worker's hands. */
     assert_int_equal(vm_forget_volume(world->vm, image, on_forgotten, NULL, &error), -EBUSY);
     assert_non_null(strstr(error, "try again"));
-    for (int i = 0; i < 500 && forget_result == 1; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, forget_result != 1);
 }
 
 static void test_a_lost_volume_can_be_given_up(void **context)

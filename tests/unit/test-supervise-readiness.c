@@ -14,8 +14,7 @@ static MicrovmReadiness readiness(void)
 
 static void wait_for_readiness(MicrovmReadiness wanted)
 {
-    for (int i = 0; i < 500 && readiness() != wanted; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, readiness() == wanted);
     assert_string_equal(microvm_readiness_to_string(readiness()), microvm_readiness_to_string(wanted));
 }
 
@@ -52,8 +51,7 @@ static void test_ready_by_its_console(void **context)
     assert_int_equal(readiness(), MICROVM_READINESS_WAITING);
     assert_non_null(strstr(world->vm->readiness_reason, "waiting for a line"));
     write_console("Linux\nup and coming\n");
-    for (int i = 0; i < 500 && world->vm->record.readiness.kernel.boot_usec == 0; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, world->vm->record.readiness.kernel.boot_usec != 0);
     assert_non_null(strstr(world->vm->readiness_reason, "its kernel was up after"));
     assert_int_equal(readiness(), MICROVM_READINESS_WAITING);
     assert_string_equal(readiness_event(), "");

@@ -7,8 +7,7 @@ static void test_stop_timeout_forces(void **context)
     define(", \"stop\": {\"timeout\": \"50ms\"}");
     run_it();
     stop(false);
-    for (int i = 0; i < 500 && world->forced == 0; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, world->forced != 0);
     assert_int_equal(world->forced, 1);
     driver_says(DRIVER_ENDED, END_DESTROYED);
     wait_for(MICROVM_INACTIVE);
@@ -21,8 +20,7 @@ static void test_stop_is_asked_again(void **context)
 {
     run_it();
     stop(false);
-    for (int i = 0; i < 500 && world->graceful < 3; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, world->graceful >= 3);
     assert_true(world->graceful >= 3);
     assert_int_equal(world->forced, 0);
     driver_says(DRIVER_ENDED, END_POWEROFF);
@@ -39,8 +37,7 @@ static void test_stop_without_haste(void **context)
     run_it();
     assert_int_equal(vm_request_stop(world->vm, &(StopOptions){.timeout_usec = UINT64_MAX - 1}, &job, &error),
                      0);
-    for (int i = 0; i < 500 && world->graceful < 3; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, world->graceful >= 3);
     assert_true(world->graceful >= 3);
     assert_int_equal(world->forced, 0);
 }
@@ -151,8 +148,7 @@ static void test_stop_after_restart_stays(void **context)
 
 static void wait_for_action(StopAction action)
 {
-    for (int i = 0; i < 500 && world->last_action != action; i++)
-        assert_true(sd_event_run(world->event, 10000) >= 0);
+    RUN_UNTIL(world->event, world->last_action == action);
     assert_string_equal(stop_action_to_string(world->last_action), stop_action_to_string(action));
 }
 

@@ -10,7 +10,6 @@
 enum {
     WALKS = 60,
     STEPS = 60,
-    PATIENCE = 2000, /* turns of the loop until what was stopped rests */
 };
 
 /* Beside the world, in which this driver and this host take the places of those that only note. */
@@ -262,11 +261,10 @@ static bool rests(void)
 static void come_to_rest(void)
 {
     _cleanup_free_ char *copy = NULL;
-    int turns = 0;
 
-    while (!try_stop(false) && turns++ < PATIENCE)
+    UNTIL (try_stop(false))
         go_on();
-    while (!rests() && turns++ < PATIENCE && !walk.broken)
+    UNTIL (rests() || walk.broken)
         go_on();
     must(rests(), "a stop does not lead to rest");
     must(walk.phase == NOWHERE, "what rests has a hypervisor");
