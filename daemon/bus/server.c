@@ -7,7 +7,7 @@
 
 #include <systemd/sd-daemon.h>
 
-#define NAME_USEC       UINT64_C(2000000) /* that our name may still be with one that is dead */
+#define NAME_USEC       UINT64_C(5000000) /* that our name may still be with one that is dead */
 #define NAME_PAUSE_USEC UINT64_C(50000)
 
 enum {
