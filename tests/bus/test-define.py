@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from bus import define, good, make_host, read, state_of  # noqa: E402
-from harness import CTL, MANAGER, NAME, ROOT, VM, run_tests, tests_of, wait_for  # noqa: E402
+from harness import CTL, MANAGER, ROOT, VM, run_tests, tests_of, wait_for  # noqa: E402
 
 
 def test_define(host):

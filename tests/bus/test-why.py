@@ -267,7 +267,7 @@ def test_report_of_a_crash(host):
     shown = text(host, "crashes", "web", "1")
     for words in ("killed by SIGSEGV", "Memory: ", "What the console said last", "Command\n", "all is ??well"):
         assert words in shown, shown
-    assert f"microvmctl: web has 1 crash report." in host.ctl("crashes", "web", "2").stderr
+    assert "microvmctl: web has 1 crash report." in host.ctl("crashes", "web", "2").stderr
     assert host.ctl("crashes", "web", "newest").returncode == 2
     error = host.error("/org/microvm1/vm/web", VM, "GetCrash", "t", "5")
     assert "no such crash report" in error, error
