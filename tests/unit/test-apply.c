@@ -210,7 +210,7 @@ static void test_canary_that_dies_is_rolled_back(void **context)
     define(world, "b", ", \"mem\": 512");
     begin(world, long_canary);
     wait_until_told(world, "a restart begun");
-    for (int i = 0; i < 2000 && a->booted->mem_mib != 512; i++)
+    UNTIL (a->booted->mem_mib == 512)
         pump(world, 1);
     wait_for_state(world, a, MICROVM_RUNNING);
     say_of(a, DRIVER_ENDED, END_CRASHED);
