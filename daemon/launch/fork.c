@@ -2,8 +2,8 @@
 /* Where no systemd is asked: a child of our own, in a session of its own. */
 #include "launch/internal.h"
 
-#include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid)
@@ -32,6 +32,9 @@ int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid)
 void fork_undo(pid_t pid)
 {
     /* A child that was not waited for: its number is nobody else's. */
-    (void)kill(pid, SIGKILL);
-    (void)waitpid(pid, NULL, 0);
+    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    if (pidfd >= 0)
+        process_kill(pidfd);
+    (void)waitpid(pid, NULL, WNOHANG);
 }

@@ -18,7 +18,7 @@ int handover_make(int stream, const LaunchRequest *request);
 
 /* --- fork.c --- */
 int fork_start(const LaunchRequest *request, int stream, pid_t *ret_pid);
-/* Ends it and takes it away. */
+/* Ends it and takes it away; it is left behind if it does not end in time: see process_kill(). */
 void fork_undo(pid_t pid);
 
 /* --- unit.c --- */

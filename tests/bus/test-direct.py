@@ -259,7 +259,7 @@ def test_stopped_by_force_before_it_has_answered(host):
     assert time.monotonic() - begin < 40
     assert is_gone(pid) and state(host) == "inactive" and host.vm("web", "Result") == "success", host.vm("web", "StateReason")
     assert host.vm("web", "StateReason").startswith("stopped by force"), host.vm("web", "StateReason")
-    assert left(host) == [], left(host)
+    leaves_nothing(host)
 
 
 def found_before_it_answers(host):
@@ -290,7 +290,7 @@ def test_ends_before_it_has_answered(host):
     os.kill(found_before_it_answers(host), signal.SIGKILL)
     wait_for("its end", lambda: state(host) == "failed")
     assert "started by an earlier microvmd" in host.vm("web", "StateReason"), host.vm("web", "StateReason")
-    assert left(host) == [], left(host)
+    leaves_nothing(host)
 
 
 def test_adopted_whatever_tells_others_ready(host):

@@ -11,41 +11,14 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
+#include "debugger.h"
 #include "scratch.h"
 
 #define SECOND_USEC UINT64_C(1000000)
-
-/* --- a debugger --- */
-
-/* Like gdb at its prompt: until it goes, the process does not get beyond the beginning of its end. */
-static pid_t debugger(pid_t pid)
-{
-    int ready[2];
-    pid_t tracer;
-    char byte;
-
-    assert_int_equal(pipe(ready), 0);
-    tracer = fork();
-    if (tracer == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT) < 0 || write(ready[1], "x", 1) != 1)
-            _exit(1);
-        for (;;)
-            pause();
-    }
-    assert_true(tracer > 0);
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &byte, 1), 1);
-    close(ready[0]);
-    return tracer;
-}
 
 /* --- an event loop that takes no more --- */
 
@@ -73,7 +46,7 @@ int sd_event_add_io(sd_event *event, sd_event_source **ret_source, int fd, uint3
     if (pid == 0)
         return real(event, ret_source, fd, events, callback, userdata);
     watched = pid;
-    tracer = debugger(pid);
+    tracer = debugger(pid, PTRACE_O_TRACEEXIT);
     return -ENOSPC; /* as epoll_ctl(2) has it */
 }
 
@@ -232,8 +205,7 @@ static void test_cannot_be_watched(void **context)
         run_once(world, SECOND_USEC / 10);
     assert_in_range(world->longest_usec, 0, 3 * SECOND_USEC);
     assert_false(world->failed); /* not yet: something of it is left */
-    assert_int_equal(kill(tracer, SIGKILL), 0);
-    assert_int_equal(waitpid(tracer, NULL, 0), tracer);
+    debugger_end(tracer);
     run_until(world, &world->failed);
     assert_false(world->started);
     assert_string_equal(world->text, "No space left on device");

@@ -9,13 +9,11 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "debugger.h"
 #include "run-until.h"
 #include "scratch.h"
 
@@ -177,29 +175,6 @@ static void test_is_forgotten(void **context)
     world_end(world);
 }
 
-/* Like gdb at its prompt: it is told of the end, and does not take the dead one off. */
-static pid_t debugger(pid_t pid)
-{
-    int ready[2];
-    pid_t tracer;
-    char byte;
-
-    assert_int_equal(pipe(ready), 0);
-    tracer = fork();
-    if (tracer == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 || write(ready[1], "x", 1) != 1)
-            _exit(1);
-        for (;;)
-            pause();
-    }
-    assert_true(tracer > 0);
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &byte, 1), 1);
-    close(ready[0]);
-    return tracer;
-}
-
 /* The loop goes on, and how it ended is not known. */
 static void test_waits_for_no_debugger(void **context)
 {
@@ -211,7 +186,7 @@ static void test_waits_for_no_debugger(void **context)
     world = world_new(*context);
     (void)run(world, "/bin/sh", "echo $$; exec sleep 1000", true, PATIENCE_USEC);
     pid = said_pid(world);
-    tracer = debugger(pid);
+    tracer = debugger(pid, 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
     alarm(20);
     while (!world->done)
@@ -219,8 +194,7 @@ static void test_waits_for_no_debugger(void **context)
     alarm(0);
     assert_int_equal(world->error, -EPROTO);
     assert_string_equal(world->text, "/bin/sh has ended, and a debugger keeps from microvmd how");
-    assert_int_equal(kill(tracer, SIGKILL), 0);
-    assert_int_equal(waitpid(tracer, NULL, 0), tracer);
+    debugger_end(tracer);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     world_end(world);
 }

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "debugger.h"
 #include "scratch.h"
 
 static int nothing(const Launched *launched, void *userdata)
@@ -458,6 +459,26 @@ static void test_marked(void **context)
     free(environment[0]);
 }
 
+/* Whoever ends it goes on, after a while: it may hang in the kernel, too, on a dead disk. */
+static void test_hangs_while_it_ends(void **context)
+{
+    pid_t pid = fork(), tracer;
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+        for (;;)
+            pause();
+    }
+    assert_true(pid > 0);
+    tracer = debugger(pid, PTRACE_O_TRACEEXIT);
+    alarm(30);
+    fork_undo(pid);
+    alarm(0);
+    debugger_end(tracer);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +490,7 @@ int main(void)
         IN_SCRATCH(test_asker_dies),
         IN_SCRATCH(test_asker_dies_at_the_end),
         IN_SCRATCH(test_no_hello),
+        cmocka_unit_test(test_hangs_while_it_ends),
         IN_SCRATCH(test_where_helper_is),
         IN_SCRATCH(test_who_it_is),
         IN_SCRATCH(test_choice),
