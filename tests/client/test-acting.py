@@ -113,7 +113,8 @@ def test_progress(it):
 
 def test_progress_of_what_waits(it):
     """In one line, whatever it is."""
-    for words, begin, end in (("stuck",), "Starting stuck… ", "s: waits for dé"), (("db", "stuck"), "Starting 2 of 2 microVMs… ", "s; stuck: waits for dé"):
+    for words, begin, end in ((("stuck",), "Starting stuck… ", "s: waits for dé"),
+                              (("db", "stuck"), "Starting 2 of 2 microVMs… ", "s; stuck: waits for dé")):
         with contextlib.closing(Host("--stuck", "db")) as other:
             terminal = Terminal(other, "start", *words, width=60)
             terminal.wait_for(begin.encode())
