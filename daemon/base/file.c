@@ -218,6 +218,13 @@ int write_file_durable(const char *path, const void *data, size_t size, mode_t m
     return replace_file(path, data, size, mode, true);
 }
 
+bool path_is_below(const char *path, const char *directory)
+{
+    size_t length = strlen(directory);
+
+    return strncmp(path, directory, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
 static int make_directory(const char *path, mode_t mode)
 {
     struct stat st;

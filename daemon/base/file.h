@@ -44,6 +44,9 @@ void write_file_forget(const char *path);
 /* The same, and a power cut does not leave it empty. Waits for the disk, so not on the loop. */
 int write_file_durable(const char *path, const void *data, size_t size, mode_t mode);
 
+/* Pure. Whether it is that directory or in it, by their names; both are absolute, without "..". */
+bool path_is_below(const char *path, const char *directory);
+
 /* Makes a directory and those above it that are missing, each with `mode`; one that exists stays as it is.
  * -ENOTDIR. */
 int mkdir_parents(const char *path, mode_t mode);

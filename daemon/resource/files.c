@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "resource/files.h"
 
+#include "base/file.h"
 #include "base/say.h"
 
 #include <fcntl.h>
@@ -104,13 +105,6 @@ static void remove_empty(const char *root)
         fts_close(tree);
 }
 
-static bool is_in(const char *path, const char *root)
-{
-    size_t length = strlen(root);
-
-    return strncmp(path, root, length) == 0 && (path[length] == '/' || !path[length]);
-}
-
 static int remove_files(const char *root, size_t skip, char *const *paths, char **ret_error)
 {
     _cleanup_free_ char *above = strndup(root, skip);
@@ -123,7 +117,7 @@ static int remove_files(const char *root, size_t skip, char *const *paths, char 
                : errno == ENOENT ? 0
                                  : say_why(ret_error, -errno, "%s: %s", above, strerror(errno));
     for (char *const *path = paths; *path; path++) {
-        int r = is_in(*path, root) ? remove_file(parent, *path + skip) : -ENOENT;
+        int r = path_is_below(*path, root) ? remove_file(parent, *path + skip) : -ENOENT;
         removed += r >= 0;
         if (r >= 0 || r == -ENOENT)
             continue;

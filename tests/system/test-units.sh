@@ -27,6 +27,9 @@ while :; do sleep 0.1; done
 END
 define own '' '"autostart": false, "driver": "direct", "hypervisor": "command", "command": { "start": ["/opt/monitor"] },
     "volumes": [{ "image": "a.img", "size": 1 }], "console": { "log": "journal" }'
+# A program by a way that is a link, as /bin is: it finds the others.
+define shell '' '"autostart": false, "driver": "direct", "hypervisor": "command",
+    "command": { "start": ["/bin/sh", "-c", "date +dated; sleep 1000; :"] }'
 # Neither it nor the one beside it ends on SIGTERM.
 program /opt/stubborn <<'END'
 #!/bin/sh
@@ -274,6 +277,9 @@ test_command()
     is own LastStop clean
     wait_for 60 guest_said own asked
     not host systemctl is-active -q microvmd-vm@own.service
+    ctl start shell
+    wait_for 60 guest_said shell dated
+    ctl stop --force shell
 }
 tap "a hypervisor that microvmd does not know is a unit, too" test_command
 

@@ -308,6 +308,12 @@ static void test_program(void **state)
         _cleanup_free_ char *text = text_of(&request);
         assert_non_null(strstr(text, "\nBindReadOnlyPaths a(ssbt) /usrlocal/cabin/qemu\n"));
     }
+    /* /bin is a link to /usr/bin, mostly: what is put in its place would hide what is there. */
+    request.program = "/bin/sh";
+    {
+        _cleanup_free_ char *text = text_of(&request);
+        assert_null(strstr(text, " /bin"));
+    }
     case_clear(&c);
 }
 

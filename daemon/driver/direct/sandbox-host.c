@@ -54,6 +54,14 @@ int sandbox_root_make(const char *path, char ***ret_system)
     return 0;
 }
 
+bool sandbox_root_has(const char *path)
+{
+    for (size_t i = 0; i < ELEMENTSOF(candidates); i++)
+        if (path_is_below(path, candidates[i]))
+            return true;
+    return false;
+}
+
 void sandbox_host_forget(SandboxHost *host)
 {
     free(host->helper);

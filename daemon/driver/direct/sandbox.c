@@ -6,6 +6,7 @@
  */
 #include "driver/direct/sandbox.h"
 
+#include "base/file.h"
 #include "base/say.h"
 
 #include <inttypes.h>
@@ -114,28 +115,13 @@ static void put_user(const SandboxRequest *request, UnitSettings *settings)
 
 /* --- what it sees of the file system --- */
 
-static bool is_below(const char *path, const char *directory)
-{
-    size_t length = strlen(directory);
-
-    return strncmp(path, directory, length) == 0 && (path[length] == '/' || !path[length]);
-}
-
-static bool is_visible(const SandboxRequest *request, const char *path)
-{
-    for (size_t i = 0; request->host->system[i]; i++)
-        if (is_below(path, request->host->system[i]))
-            return true;
-    return false;
-}
-
 /* Whether something that is mounted is at or below `directory`. */
 static bool is_needed(const UnitSettings *settings, const char *directory)
 {
     for (size_t i = 0; i < settings->count; i++) {
         const UnitSetting *setting = &settings->items[i];
         for (size_t k = 0; streq(setting->signature, "a(ssbt)") && setting->strings[k]; k++)
-            if (is_below(setting->strings[k] + (setting->strings[k][0] == '-'), directory))
+            if (path_is_below(setting->strings[k] + (setting->strings[k][0] == '-'), directory))
                 return true;
     }
     return false;
@@ -151,7 +137,7 @@ static void put_program(const SandboxRequest *request, UnitSettings *settings, c
     const char *slash = strrchr(program, '/');
     _cleanup_free_ char *prefix = strdup(program);
 
-    if (is_visible(request, program))
+    if (sandbox_root_has(program))
         return;
     if (!prefix) {
         settings->oom = true;
@@ -204,7 +190,7 @@ static void put_covers(const SandboxRequest *request, UnitSettings *settings)
         for (size_t k = 0; mounts && paths[k]; k++) {
             const char *path = paths[k] + (paths[k][0] == '-');
             _cleanup_free_ char *top = strndup(path, 1 + strcspn(path + 1, "/"));
-            bool known = !top || !path[strlen(top)] || is_visible(request, path) || has_cover(top);
+            bool known = !top || !path[strlen(top)] || sandbox_root_has(path) || has_cover(top);
             for (size_t other = n; other < settings->count && !known; other++)
                 known = streq(settings->items[other].strings[0], top);
             settings->oom |= !top;
@@ -249,7 +235,7 @@ static void put_filesystem(const SandboxRequest *request, UnitSettings *settings
     if (request->console_log)
         mounted(settings, true, request->console_log);
     put_program(request, settings, request->program);
-    if (!is_visible(request, request->host->helper))
+    if (!sandbox_root_has(request->host->helper))
         mounted(settings, false, request->host->helper);
     put_shares(request->spec, settings);
     put_covers(request, settings);

@@ -29,6 +29,8 @@ typedef struct SandboxHost {
  * and libraries are in: these are mounted there.
  */
 int sandbox_root_make(const char *path, char ***ret_system);
+/* Pure. Whether it is in one of them, or behind one of the links, of those that a host may have. */
+bool sandbox_root_has(const char *path);
 
 /* Looks for all that. Negative errno, with one sentence in *ret_text, the caller's. Blocks. */
 int sandbox_host_look(SandboxHost *host, char **ret_text);
