@@ -98,14 +98,15 @@ typedef void (*driver_event_fn)(Driver *driver, const DriverEvent *event, void *
 typedef struct StartRequest {
     VmSpec *spec;
     sd_id128_t generation;
-    Accel accel;              /* ACCEL_KVM or ACCEL_TCG */
-    const char *kernel;       /* private copies, which the driver may chown; NULL: boots from a disk */
-    const char *initrd;       /* or NULL */
-    const char *cmdline;      /* kernel command line */
-    char *const *credentials; /* private copies, too, in the order of the spec's; NULL: none */
-    const char *console_log;  /* file that the serial console is logged to, appended */
-    const char *state_dir;    /* of this microVM; relative images are in it */
-    const HostUser *user;     /* whom the definition names to run it; NULL: nobody */
+    Accel accel;               /* ACCEL_KVM or ACCEL_TCG */
+    const char *kernel;        /* private copies, which the driver may chown; NULL: boots from a disk */
+    const char *initrd;        /* or NULL */
+    const char *cmdline;       /* kernel command line */
+    char *const *credentials;  /* private copies, too, in the order of the spec's; NULL: none */
+    const char *console_log;   /* file that the serial console is logged to, appended */
+    const char *state_dir;     /* of this microVM; relative images are in it */
+    const bool *block_volumes; /* by volume: its image is a block device; NULL: none is */
+    const HostUser *user;      /* whom the definition names to run it; NULL: nobody */
     /*
      * Where the guest's own words are to come out, if they come by a port of virtio-serial: a socket at which
      * the hypervisor listens, when it has room for the port; by AF_VSOCK they come to a port of the host.

@@ -103,12 +103,29 @@ Plan *plan_free(Plan *plan)
     return NULL;
 }
 
-static int run_volume(const Step *step, const char *vm, VmMemory *memory, char **ret_error)
+/* Hypervisors want to be told. */
+static int note_device(const Plan *plan, const Step *step, PlanResult *result)
+{
+    struct stat st;
+
+    if (stat(step->to, &st) < 0 || !S_ISBLK(st.st_mode))
+        return 0;
+    if (!result->block_volumes && !(result->block_volumes = calloc(plan->spec->n_volumes, sizeof(bool))))
+        return -ENOMEM;
+    result->block_volumes[step->volume - plan->spec->volumes] = true;
+    return 0;
+}
+
+static int run_volume(const Plan *plan, const Step *step, VmMemory *memory, PlanResult *result,
+                      char **ret_error)
 {
     const char *image = step->volume->image;
     int r;
 
-    r = volume_ensure(step->volume, vm, step->to, vm_memory_has_volume(memory, image), ret_error);
+    r = volume_ensure(step->volume, plan->spec->name, step->to, vm_memory_has_volume(memory, image),
+                      ret_error);
+    if (r >= 0)
+        r = note_device(plan, step, result);
     return r < 0 ? r : vm_memory_add_volume(memory, image);
 }
 
@@ -148,7 +165,7 @@ static int run_step(const Plan *plan, const Step *step, VmMemory *memory, PlanRe
         r = mkdir_parents(step->to, step->mode);
         break;
     case STEP_VOLUME:
-        return run_volume(step, plan->spec->name, memory, ret_error);
+        return run_volume(plan, step, memory, result, ret_error);
     case STEP_COPY:
         r = copy_file(step->from, step->to, step->mode);
         break;
@@ -249,6 +266,7 @@ int plan_run(const Plan *plan, PlanResult *ret_result, char **ret_error)
     }
     if (r < 0) {
         plan_undo(plan);
+        free(result.block_volumes);
         return r;
     }
     result.had_kvm = memory.had_kvm;

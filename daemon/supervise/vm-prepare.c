@@ -19,6 +19,7 @@ static void preparation_free(void *argument)
 
     plan_free(preparation->plan);
     free(preparation->error_text);
+    free(preparation->result.block_volumes);
     free(preparation);
 }
 
@@ -46,6 +47,8 @@ static void preparation_done(void *argument)
 
     vm->had_kvm = preparation->result.had_kvm;
     vm->user = preparation->result.user;
+    free(vm->block_volumes);
+    vm->block_volumes = TAKE_PTR(preparation->result.block_volumes);
     boot_files_clear(&vm->record.files);
     vm->record.files.kernel = preparation->result.kernel;
     vm->record.files.initrd = preparation->result.initrd;

@@ -229,6 +229,7 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                                   .credentials = files.credentials,
                                                   .console_log = files.console_log,
                                                   .state_dir = vm->state_dir,
+                                                  .block_volumes = vm->block_volumes,
                                                   .user = vm->user.named ? &vm->user.ids : NULL,
                                                   .notify_socket = files.notify,
                                                   .notify_vsock_port = files.notify_port,

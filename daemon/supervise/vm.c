@@ -112,6 +112,7 @@ MicroVM *vm_free(MicroVM *vm)
     free(vm->definition_path);
     free(vm->former_path);
     free(vm->driver_reason);
+    free(vm->block_volumes);
     free(vm->unit);
     free(vm->rival_unit);
     free(vm->end_text);

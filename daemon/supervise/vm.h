@@ -104,8 +104,9 @@ struct MicroVM {
     char *readiness_reason; /* one sentence for people; NULL or empty: nothing is claimed */
     char *status_text;      /* what the guest says of itself, or NULL */
     bool had_kvm;
-    RunUser user;  /* of the start that was prepared last */
-    bool settling; /* the run is over; its console may have more to say */
+    RunUser user;        /* of the start that was prepared last */
+    bool *block_volumes; /* likewise: see PlanResult */
+    bool settling;       /* the run is over; its console may have more to say */
     ProcessSeen seen;
     unsigned chores; /* cleaning that workers still do */
     EndCause end_cause;

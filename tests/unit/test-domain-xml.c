@@ -282,6 +282,7 @@ static void test_placement(void **state)
 
 static void test_boot_from_disk(void **state)
 {
+    const bool block_volumes[] = {false, true};
     VmSpec spec = minimal_spec();
     StartRequest request = request_for(&spec);
 
@@ -292,6 +293,7 @@ static void test_boot_from_disk(void **state)
     spec.volumes = volumes;
     spec.n_volumes = 2;
     request.kernel = NULL;
+    request.block_volumes = block_volumes;
     compare("boot-disk", &request, &system_target);
 }
 

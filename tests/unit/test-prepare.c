@@ -9,7 +9,9 @@
 
 #include "scratch.h"
 
+#include <linux/major.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 static VmSpec spec_for(Scratch *scratch)
 {
@@ -127,6 +129,33 @@ static void test_boot_from_disk(void **context)
     assert_int_equal(plan_run(plan, &result, &error), 0);
 }
 
+/* Whatever it is called; hypervisors have to be told. */
+static void test_block_devices(void **context)
+{
+    Scratch *scratch = *context;
+    VolumeSpec volumes[2] = {{.image = (char *)"link.img"}, {.image = (char *)"plain.img"}};
+    VmSpec spec = {.references = 1, .name = (char *)"web", .n_volumes = 2};
+    char runtime[512], state_dir[512], node[512];
+    _cleanup_(plan_freep)
+    Plan *plan = NULL;
+    _cleanup_free_ char *error = NULL;
+    PlanResult result = {0};
+
+    if (geteuid() != 0)
+        skip(); /* nobody else makes nodes */
+    spec.volumes = volumes;
+    snprintf(runtime, sizeof(runtime), "%s", scratch_path(scratch, "run"));
+    snprintf(node, sizeof(node), "%s", scratch_path(scratch, "node"));
+    assert_int_equal(mknod(node, S_IFBLK | 0600, makedev(LOOP_MAJOR, 200)), 0);
+    scratch_text(scratch, "state/plain.img", "");
+    assert_int_equal(symlink(node, scratch_path(scratch, "state/link.img")), 0);
+    snprintf(state_dir, sizeof(state_dir), "%s", scratch_path(scratch, "state"));
+    assert_int_equal(plan_new(&spec, state_dir, runtime, scratch_path(scratch, "spare"), &plan), 0);
+    assert_int_equal(plan_run(plan, &result, &error), 0);
+    assert_true(result.block_volumes && result.block_volumes[0] && !result.block_volumes[1]);
+    free(result.block_volumes);
+}
+
 static void test_command_line(void **context)
 {
     VmSpec spec = {.name = (char *)"web@1", .qemu_serial_console = true};
@@ -157,11 +186,9 @@ static void test_command_line(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_SCRATCH(test_credentials),
-        IN_SCRATCH(test_half_a_copy),
-        IN_SCRATCH(test_missing_credential),
-        IN_SCRATCH(test_boot_from_disk),
-        cmocka_unit_test(test_command_line),
+        IN_SCRATCH(test_credentials),        IN_SCRATCH(test_half_a_copy),
+        IN_SCRATCH(test_missing_credential), IN_SCRATCH(test_boot_from_disk),
+        cmocka_unit_test(test_command_line), IN_SCRATCH(test_block_devices),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -56,7 +56,6 @@ def loop_device(image):
             subprocess.run(["losetup", "--detach", run.stdout.strip()], check=True)
 
 
-@only("direct")  # libvirt is told that each is a file
 def test_link_to_a_device(host):
     """What an image is does not depend on its name."""
     image, link = host.path("disk.img"), host.path("link.img")

@@ -11,8 +11,6 @@ void command_clear(Command *command)
         free(command->argv[i]);
     for (size_t i = 0; i < command->n_environment; i++)
         free(command->environment[i]);
-    for (size_t i = 0; i < command->n_descriptors; i++)
-        free(command->descriptors[i].otherwise);
     free(command->argv);
     free(command->environment);
     free(command->descriptors);
@@ -110,29 +108,6 @@ void command_put_option(Command *command, const char *value)
     append(command, qemu_option_value(value));
 }
 
-void command_if_device(Command *command, int descriptor)
-{
-    Descriptor *of;
-
-    if (command->oom)
-        return;
-    of = &command->descriptors[descriptor - COMMAND_FIRST_FD];
-    of->argument = --command->n_arguments;
-    of->otherwise = TAKE_PTR(command->argv[of->argument]);
-}
-
-void command_is_device(Command *command, size_t index)
-{
-    Descriptor *descriptor = &command->descriptors[index];
-    char *usual;
-
-    if (!descriptor->otherwise)
-        return;
-    usual = command->argv[descriptor->argument];
-    command->argv[descriptor->argument] = descriptor->otherwise;
-    descriptor->otherwise = usual;
-}
-
 int command_descriptor(Command *command, DescriptorKind kind, size_t index)
 {
     Descriptor *grown;
@@ -146,6 +121,6 @@ int command_descriptor(Command *command, DescriptorKind kind, size_t index)
         return -1;
     }
     command->descriptors = grown;
-    grown[command->n_descriptors++] = (Descriptor){.kind = kind, .index = index};
+    grown[command->n_descriptors++] = (Descriptor){kind, index};
     return COMMAND_FIRST_FD + (int)(command->n_descriptors - 1);
 }

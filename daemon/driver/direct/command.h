@@ -25,8 +25,6 @@ typedef enum DescriptorKind {
 typedef struct Descriptor {
     DescriptorKind kind;
     size_t index;
-    size_t argument; /* what is said of it */
-    char *otherwise; /* the same, should it be a block device; NULL: there is no difference */
 } Descriptor;
 
 enum {
@@ -62,13 +60,6 @@ void command_mark(Command *command, const char *runtime_dir, sd_id128_t generati
 void command_put(Command *command, const char *format, ...) _printf_(2, 3);
 void command_put_text(Command *command, const char *text);
 void command_put_option(Command *command, const char *value);
-
-/*
- * Where what is said of a descriptor depends on what it is: takes the last argument back, and puts it in the
- * place of the next one as soon as command_is_device() says that the descriptor is a block device.
- */
-void command_if_device(Command *command, int descriptor);
-void command_is_device(Command *command, size_t index);
 
 /* The number that a descriptor will have in the process. The same one asked for again is the same number. */
 int command_descriptor(Command *command, DescriptorKind kind, size_t index);

@@ -15,17 +15,6 @@ static void put_device(Rendering *r, const char *model)
 
 /* --- disks --- */
 
-static void put_image(Rendering *r, size_t index, const char *driver)
-{
-    const VolumeSpec *volume = &r->spec->volumes[index];
-
-    command_add(r->command,
-                "{\"driver\":\"%s\",\"node-name\":\"file%zu\",\"filename\":\"/dev/fdset/%zu\","
-                "\"read-only\":%s,\"cache\":{\"direct\":%s},\"discard\":\"unmap\"}",
-                driver, index, index, volume->read_only ? "true" : "false",
-                volume->direct ? "true" : "false");
-}
-
 /*
  * The image is a descriptor that was opened for it. What it is on top of it does not open: no other file is
  * named in it (volume_ensure() has seen to that), and no backing file is followed. In QEMU's JSON form, which
@@ -34,20 +23,21 @@ static void put_image(Rendering *r, size_t index, const char *driver)
 static void put_volume(Rendering *r, size_t index)
 {
     const VolumeSpec *volume = &r->spec->volumes[index];
-    int descriptor = command_descriptor(r->command, DESCRIPTOR_VOLUME, index);
+    const char *read_only = volume->read_only ? "true" : "false";
+    bool device = r->request->block_volumes && r->request->block_volumes[index];
 
     command_add(r->command, "-add-fd");
-    command_add(r->command, "fd=%d,set=%zu", descriptor, index);
+    command_add(r->command, "fd=%d,set=%zu", command_descriptor(r->command, DESCRIPTOR_VOLUME, index), index);
     command_add(r->command, "-blockdev");
-    /* QEMU wants to be told which of the two it is. */
-    put_image(r, index, "host_device");
-    command_if_device(r->command, descriptor);
-    put_image(r, index, "file");
+    command_add(r->command,
+                "{\"driver\":\"%s\",\"node-name\":\"file%zu\",\"filename\":\"/dev/fdset/%zu\","
+                "\"read-only\":%s,\"cache\":{\"direct\":%s},\"discard\":\"unmap\"}",
+                device ? "host_device" : "file", index, index, read_only, volume->direct ? "true" : "false");
     command_add(r->command, "-blockdev");
     command_add(r->command,
                 "{\"driver\":\"%s\",\"node-name\":\"volume%zu\",\"file\":\"file%zu\","
                 "\"read-only\":%s,\"discard\":\"unmap\"%s}",
-                qemu_image_format(volume->image_type), index, index, volume->read_only ? "true" : "false",
+                qemu_image_format(volume->image_type), index, index, read_only,
                 volume->image_type == IMAGE_QCOW2 ? ",\"backing\":null" : "");
     put_device(r, "virtio-blk");
     command_put(r->command, ",drive=volume%zu", index);

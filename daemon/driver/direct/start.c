@@ -10,7 +10,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 typedef struct Start Start;
 struct Start {
@@ -271,7 +270,6 @@ static int know_places(Start *start)
 
 static int open_and_launch(Start *start, int *fds)
 {
-    struct stat st;
     uid_t uid = 0;
     int r = know_places(start);
 
@@ -288,8 +286,6 @@ static int open_and_launch(Start *start, int *fds)
     for (size_t i = 0; i < start->command.n_descriptors && r >= 0; i++) {
         fault_point("before a descriptor is opened");
         r = fds[i] = open_descriptor(start, &start->command.descriptors[i]);
-        if (r >= 0 && fstat(r, &st) >= 0 && S_ISBLK(st.st_mode))
-            command_is_device(&start->command, i);
     }
     fault_point("before files are given away");
     if (r >= 0)

@@ -38,6 +38,7 @@ static void put_disk(Writer *w, size_t index)
     const StartRequest *request = w->request;
     const VolumeSpec *volume = &request->spec->volumes[index];
     _cleanup_free_ char *path = volume_path(volume, request->state_dir);
+    bool is_device = request->block_volumes && request->block_volumes[index];
     char device[16] = "vda";
 
     if (!path) {
@@ -48,9 +49,10 @@ static void put_disk(Writer *w, size_t index)
         device[2] = (char)('a' + index);
     else
         snprintf(device, sizeof(device), "vd%c%c", (char)('a' + index / 26 - 1), (char)('a' + index % 26));
-    xml_put(w, "    <disk type='file' device='disk'>\n      <driver name='qemu' type='%s'%s/>\n      <source",
-            qemu_image_format(volume->image_type), volume->direct ? " cache='none'" : "");
-    xml_attribute(w, "file", path);
+    xml_put(w, "    <disk type='%s' device='disk'>\n      <driver name='qemu' type='%s'%s/>\n      <source",
+            is_device ? "block" : "file", qemu_image_format(volume->image_type),
+            volume->direct ? " cache='none'" : "");
+    xml_attribute(w, is_device ? "dev" : "file", path);
     put_no_relabel(w, is_foreign(path, request->state_dir));
     /* It leans on no other file, whatever is written in it: volume_ensure() has seen to that. */
     if (volume->image_type != IMAGE_RAW)
