@@ -137,7 +137,7 @@ static int make_room(UnitStart *start, char **ret_text)
         return say_why(
             ret_text, -EBUSY,
             "systemd has a unit %s already, which is not microvmd's (%s): stop it, and remove its file "
-            "if it has one",
+            "if it has one (or unmask it)",
             start->unit, look.fragment);
     if (sd_id128_equal(look.generation, start->request->generation))
         return -EALREADY;
