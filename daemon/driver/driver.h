@@ -70,7 +70,7 @@ typedef struct DriverRun {
     pid_t helper; /* one of those that serve it, as virtiofsd; 0: not known, or none */
     bool paused;
     bool pause_unknown; /* of DRIVER_FOUND: PAUSED or RESUMED follows */
-    bool starting;      /* of DRIVER_FOUND: STARTED or START_FAILED follows */
+    bool starting;      /* of DRIVER_FOUND: STARTED, START_FAILED or ENDED follows */
     Accel accel;
     const char *unit; /* of systemd, that it is; NULL: none; valid as the event is */
 } DriverRun;

@@ -236,14 +236,20 @@ static int start_driver(MicroVM *vm, char **ret_error)
                                               });
 }
 
-/* A start that failed follows the restart policy as a failure of its own kind. */
+/* A start that failed follows the restart policy as a failure of its own kind; one that was ended is none. */
 static void start_failed(MicroVM *vm, const char *text)
 {
-    Ending ending = {.kind = vm->record.state == MICROVM_STOPPING ? ENDING_STOPPED : ENDING_FAILURE,
+    bool stopping = vm->record.state == MICROVM_STOPPING;
+    Ending ending = {.kind = stopping ? ENDING_STOPPED : ENDING_FAILURE,
                      .result = MICROVM_RESULT_RESOURCES,
                      .last_stop = vm->record.last_stop,
                      .text = (char *)(text ? text : "the hypervisor could not be started")};
 
+    if (stopping && vm->record.stop_asked == STOP_ASKED_FORCE) {
+        ending.result = MICROVM_RESULT_SUCCESS;
+        ending.last_stop = MICROVM_LAST_STOP_FORCED;
+        ending.text = (char *)"stopped by force before the guest had started";
+    }
     decide(vm, &ending, END_MAX, 0);
 }
 

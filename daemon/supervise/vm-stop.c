@@ -134,7 +134,8 @@ void vm_stop_begin(MicroVM *vm, const StopOptions *options, const char *why)
     const VmSpec *spec = vm_current_spec(vm);
     uint64_t timeout = spec ? spec->stop_timeout_usec : 0, now = now_boottime_usec();
     bool stopping = vm->record.state == MICROVM_STOPPING, hurry = options->timeout_usec != UINT64_MAX;
-    bool forces = stop_ladder_forces(&vm->record.stop), asked = stop_ladder_is_tried(&vm->record.stop);
+    bool asked = stop_ladder_is_tried(&vm->record.stop); /* not of one that is being launched */
+    bool forces = asked && stop_ladder_forces(&vm->record.stop);
 
     if (hurry)
         timeout = options->timeout_is_budget ? MIN(timeout, options->timeout_usec) : options->timeout_usec;

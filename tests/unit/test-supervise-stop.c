@@ -53,6 +53,27 @@ static void test_force(void **context)
     assert_int_equal(world->vm->record.result, MICROVM_RESULT_SUCCESS);
 }
 
+/* There is no guest yet to be asked, so that a stop waits for the launch. Force does not, and ends it. */
+static void test_force_of_a_launch(void **context)
+{
+    static const char *const ladders[] = {"", ", \"stop\": {\"steps\": [\"kill\"]}"};
+
+    for (size_t i = 0; i < ELEMENTSOF(ladders); i++) {
+        define(ladders[i]);
+        start();
+        wait_for(MICROVM_STARTING);
+        stop(false);
+        assert_int_equal(world->forced, 0);
+        stop(true);
+        assert_int_equal(world->forced, 1);
+        driver_says(DRIVER_START_FAILED, 0);
+        wait_for(MICROVM_INACTIVE);
+        assert_int_equal(world->vm->record.result, MICROVM_RESULT_SUCCESS);
+        assert_int_equal(world->vm->record.last_stop, MICROVM_LAST_STOP_FORCED);
+        world->forced = 0;
+    }
+}
+
 static void test_somebody_elses_stop_stays(void **context)
 {
     define(", \"restart\": {\"policy\": \"always\"}");
@@ -294,6 +315,7 @@ int main(void)
         TEST(test_stop_is_asked_again),
         TEST(test_stop_without_haste),
         TEST(test_force),
+        TEST(test_force_of_a_launch),
         TEST(test_somebody_elses_stop_stays),
         TEST(test_manual_stop_wins_over_a_crash),
         TEST(test_stop_during_backoff_stays),
