@@ -282,7 +282,7 @@ static void test_placement(void **state)
 
 static void test_boot_from_disk(void **state)
 {
-    const bool block_volumes[] = {false, true};
+    const bool block_volumes[] = {true, true};
     VmSpec spec = minimal_spec();
     StartRequest request = request_for(&spec);
 

@@ -53,7 +53,7 @@ static void put_disk(Writer *w, size_t index)
             is_device ? "block" : "file", qemu_image_format(volume->image_type),
             volume->direct ? " cache='none'" : "");
     xml_attribute(w, is_device ? "dev" : "file", path);
-    put_no_relabel(w, is_foreign(path, request->state_dir));
+    put_no_relabel(w, is_device || is_foreign(path, request->state_dir)); /* a link may lead to a device */
     /* It leans on no other file, whatever is written in it: volume_ensure() has seen to that. */
     if (volume->image_type != IMAGE_RAW)
         xml_put(w, "      <backingStore/>\n");
