@@ -244,7 +244,12 @@ static void look(Jobs *jobs)
     _cleanup_message_ sd_bus_message *call = NULL;
     sd_bus *bus = jobs->ctl->bus;
 
-    jobs->look = sd_bus_slot_unref(jobs->look);
+    if (jobs->look)
+        return;
+    if (jobs->looked != last_open(jobs)) {
+        free(jobs->waits);
+        jobs->waits = NULL;
+    }
     jobs->looked = last_open(jobs);
     if (sd_bus_message_new_method_call(bus, &call, MICROVM_BUS_NAME, jobs->looked->row->path,
                                        "org.freedesktop.DBus.Properties", "GetAll") >= 0 &&
