@@ -7,6 +7,7 @@
 #include "base/say.h"
 #include "launch/handover.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <systemd/sd-daemon.h>
 
@@ -95,25 +96,28 @@ static int hand_over(const LaunchRequest *request, int stream, launch_prepared_f
     return r;
 }
 
-void launch_undo(const LaunchRequest *request, const Launched *launched, int pidfd)
+void launch_undo(const LaunchRequest *request, const Launched *launched)
 {
-    if (pidfd >= 0)
-        process_kill(pidfd);
     if (request->launcher == LAUNCHER_SYSTEMD)
         unit_undo(request, NULL);
     else
         fork_undo(launched->id.pid);
 }
 
-/* By its name, which a program has from the moment in which it is executed: proc(5). */
+/* By the file that it executes, which no program can choose to be called: proc(5). */
 static bool is_helper(pid_t pid)
 {
-    _cleanup_free_ char *name = NULL;
-    char path[32];
-    size_t size;
+    char path[32], file[PATH_MAX];
+    const char *name;
+    ssize_t length;
 
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    return read_file(path, 64, &name, &size) >= 0 && streq(name, "microvmd-exec\n");
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    length = readlink(path, file, sizeof(file) - 1);
+    if (length < 0)
+        return false;
+    file[length] = '\0';
+    name = strrchr(file, '/');
+    return name && (streq(name, "/microvmd-exec") || streq(name, "/microvmd-exec (deleted)")); /* upgraded */
 }
 
 int launch_decide(const ProcessId *id, int pidfd)
@@ -155,7 +159,7 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
         return 0;
     }
     ours = safe_close(ours); /* whatever it still waits for, it does not come */
-    if (pidfd >= 0)
+    if (pidfd >= 0 && request->launcher == LAUNCHER_SYSTEMD)
         process_kill(pidfd);
     if (request->launcher == LAUNCHER_SYSTEMD)
         unit_undo(request, silent ? ret_text : NULL);

@@ -96,7 +96,7 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
  * does neither.
  */
 int launch_decide(const ProcessId *id, int pidfd);
-/* Ends what was launched at once, and takes it away. */
-void launch_undo(const LaunchRequest *request, const Launched *launched, int pidfd);
+/* Takes away what was launched, and has ended. */
+void launch_undo(const LaunchRequest *request, const Launched *launched);
 
 #endif

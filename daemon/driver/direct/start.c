@@ -191,14 +191,22 @@ static int put_on_record(const Launched *launched, void *userdata)
 }
 
 /* It listens already, though nobody serves it yet. */
+/* The record goes before the unit: see the end of a run. */
+static void undo_launch(Start *start, const LaunchRequest *request)
+{
+    process_kill(start->pidfd);
+    direct_run_files_remove(start->runtime_dir);
+    launch_undo(request, &start->launched);
+    start->pidfd = safe_close(start->pidfd);
+}
+
 static int connect_control(Start *start, const LaunchRequest *request)
 {
     int r = socket_connect(start->runtime_dir, CONTROL_SOCKET, &start->control);
 
     if (r >= 0)
         return r;
-    launch_undo(request, &start->launched, start->pidfd);
-    start->pidfd = safe_close(start->pidfd);
+    undo_launch(start, request);
     return say_why(&start->text, r, "its control socket in %s can't be connected to: %s", start->runtime_dir,
                    strerror(-r));
 }
@@ -318,15 +326,14 @@ static void undo_run(void *argument)
 {
     Start *start = argument;
 
-    launch_undo(
-        &(LaunchRequest){.launcher = start->launcher, .name = start->name, .generation = start->generation},
-        &start->launched, start->pidfd);
-    direct_run_files_remove(start->runtime_dir);
+    undo_launch(
+        start,
+        &(LaunchRequest){.launcher = start->launcher, .name = start->name, .generation = start->generation});
 }
 
 /* --- on the loop --- */
 
-/* Nothing is left of it by then. */
+/* Nothing is left of it by then (but where there was no memory for a worker). */
 static void tell_failure(void *argument)
 {
     Start *start = argument;
