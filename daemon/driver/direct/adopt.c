@@ -189,6 +189,8 @@ static void adopt(DirectDriver *driver, Found *found)
         run->own_socket = TAKE_FD(found->own_socket);
         /* First, because a stop that was under way goes on from within. */
         r = direct_run_watch(run, TAKE_FD(found->control));
+        if (r < 0)
+            run->announced = true; /* nothing more is heard of it */
         told = direct_run_tell(run, unit);
         told.pause_unknown = run->qmp && run->announced;
         told.starting = !run->announced;

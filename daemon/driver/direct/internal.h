@@ -38,7 +38,7 @@ typedef struct Run {
     QmpShare *share;        /* of it, with others; NULL: it has not answered yet */
     Agent *agent;           /* who is being asked to shut the guest down; NULL: nobody */
     int own_socket;         /* to be served, too, from then on; -EBADF: none */
-    bool announced;         /* STARTED or FOUND was told */
+    bool announced;         /* it was told that the guest runs */
     bool forced;            /* we end it */
     bool asked;             /* by SIGTERM, which is all that it understands */
     bool over;              /* it has ended, and systemd is asked how */
@@ -49,8 +49,8 @@ typedef struct Run {
     bool we_asked, others_asked; /* the guest to shut down */
     bool panicked;               /* and went on */
     bool hung;                   /* its watchdog has expired, and ends it */
-    char *trouble;               /* why its start is given up, as soon as it has ended: by itself, or */
-    bool killed;                 /* by us, who had to */
+    char *trouble;               /* why its start is given up, as soon as it has ended */
+    bool killed;                 /* for that, by us; else it ends by itself */
     char **argv;                 /* of its start, until it is announced */
     struct Start *retry;         /* what is tried when the hypervisor does not come up; NULL: nothing */
     uint64_t asked_usec;         /* when its start was asked for */
