@@ -257,6 +257,10 @@ def only(driver):
     return mark
 
 
+class Skip(Exception):
+    """It can't be tested here, and why."""
+
+
 def run_tests(tests, make_host=None, end=None):
     """Runs each function; prints TAP. With make_host each has a host of its own, whose daemon must end well after it; if that is
     a dictionary of drivers, each is run by each of them. `end` gets the host after the test, however that went."""
@@ -279,6 +283,8 @@ def run_tests(tests, make_host=None, end=None):
             else:
                 test()
             print(f"ok {number} - {name}")
+        except Skip as why:
+            print(f"ok {number} - {name} # SKIP {why}")
         except Exception:
             failed += 1
             print(f"not ok {number} - {name}")

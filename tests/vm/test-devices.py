@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import VM, only, wait_for  # noqa: E402
+from harness import VM, Skip, only, wait_for  # noqa: E402
 from vm import BOOT, DATA, boot, console, guest, main, read_volume, said, state  # noqa: E402
 
 
@@ -63,8 +63,7 @@ def test_link_to_a_device(host):
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     with loop_device(image) as device:
         if not device:
-            print("# a link to a device was not tried: this host gives none (losetup)")
-            return
+            raise Skip("this host gives no device (losetup)")
         os.symlink(device, link)
         boot(host, "write=x", volumes=[link])
         said(host, "written x")
