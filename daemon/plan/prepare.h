@@ -51,8 +51,7 @@ typedef struct PlanResult {
     bool had_kvm;             /* remembered of earlier runs */
     FileStamp kernel, initrd; /* what was copied */
     RunUser user;
-    bool
-        *block_volumes; /* by volume: it is a block device; the caller's. NULL: none is, or nothing was run */
+    bool *block_volumes; /* by volume: it is a block device; the caller's. NULL: none is */
 } PlanResult;
 
 /*
