@@ -25,6 +25,7 @@ notify = notify and socket.socket(fileno=int(notify[1]))
 agent = re.search(r"id=agent,fd=(\d+)", line)
 agent = agent and socket.socket(fileno=int(agent[1]))
 how = (re.search(r"agent=([a-z]+)", line) or ["", ""])[1]
+heard = threading.Event()  # whether there is a microvmd that hears what becomes of the guest
 
 
 def say(peer, message):
@@ -76,6 +77,8 @@ def serve_agent():
                 peer.sendall(b'{"error": {"class": "CommandNotFound", "desc": "Command guest-shutdown has been disabled"}}\n')
             else:
                 assert call == {"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}}, call
+                time.sleep(0.2)  # a guest takes its time, in which QEMU greets a microvmd that has just come
+                heard.wait()
                 end(client, "guest-shutdown")
 
 
@@ -137,6 +140,7 @@ while True:
             say(client, {"error": {"class": "GenericError", "desc": "it can't be paused now"}, "id": call["id"]})
             continue
         say(client, {"return": result, "id": call["id"]})
+        heard.set()
         if call["execute"] == "query-status" and fake == "code":
             print("fake: the disk has gone", file=sys.stderr, flush=True)
             os._exit(3)
@@ -161,6 +165,7 @@ while True:
             end(client, call["arguments"]["reason"])
         if fake == "closes" and call["execute"] == "query-status":
             break
+    heard.clear()
     with contextlib.suppress(OSError):
         client.shutdown(socket.SHUT_RDWR)
     client, _ = listener.accept()

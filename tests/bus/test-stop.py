@@ -70,7 +70,8 @@ def test_an_agent_is_asked_by_the_next_daemon(host):
     host.stop(signal.SIGKILL)
     start_daemon(host)
     wait_for("its end", lambda: state(host) == "inactive")
-    assert host.vm("web", "LastStop") == "clean" and "(the guest's agent ended it after" in host.vm("web", "StateReason")
+    reason = host.vm("web", "StateReason")
+    assert host.vm("web", "LastStop") == "clean" and "(the guest's agent ended it after" in reason, reason
 
 
 def test_a_step_that_is_newer_than_the_run(host):
