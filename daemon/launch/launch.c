@@ -104,7 +104,7 @@ void launch_undo(const LaunchRequest *request, const Launched *launched)
         fork_undo(launched->id.pid);
 }
 
-/* By the file that it executes, which no program can choose to be called: proc(5). */
+/* By the file that it executes, which no program can choose: proc(5). True of one that is ending, too. */
 static bool is_helper(pid_t pid)
 {
     char path[32], file[PATH_MAX];
@@ -114,7 +114,7 @@ static bool is_helper(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
     length = readlink(path, file, sizeof(file) - 1);
     if (length < 0)
-        return false;
+        return errno == ENOENT || errno == ESRCH; /* it executes nothing any more: wait for its end */
     file[length] = '\0';
     name = strrchr(file, '/');
     return name && (streq(name, "/microvmd-exec") || streq(name, "/microvmd-exec (deleted)")); /* upgraded */
