@@ -358,7 +358,7 @@ def play(chaos, faults):
                 print(f"# {number}: {struck}", flush=True)
             chaos.check()
         struck = "the end"
-        chaos.host.ctl("stop", "--force", "--all")
+        chaos.ask("stop", "--force", "--all")
         chaos.wanted = dict.fromkeys(chaos.names, False)
         chaos.check()
     except AssertionError as error:
