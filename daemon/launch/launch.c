@@ -159,13 +159,12 @@ int launch_process(const LaunchRequest *request, launch_prepared_fn prepared, vo
         return 0;
     }
     ours = safe_close(ours); /* whatever it still waits for, it does not come */
-    if (pidfd >= 0 && request->launcher == LAUNCHER_SYSTEMD)
-        process_kill(pidfd);
-    if (request->launcher == LAUNCHER_SYSTEMD)
+    if (request->launcher == LAUNCHER_SYSTEMD) {
+        if (pidfd >= 0)
+            process_kill(pidfd);
         unit_undo(request, silent ? ret_text : NULL);
-    else
-        fork_undo(launched.id.pid);
-    if (silent && request->launcher == LAUNCHER_FORK)
-        r = say_why(ret_text, r, "microvmd-exec, which is to execute it, has ended");
-    return r;
+        return r;
+    }
+    fork_undo(launched.id.pid);
+    return silent ? say_why(ret_text, r, "microvmd-exec, which is to execute it, has ended") : r;
 }
