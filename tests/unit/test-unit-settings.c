@@ -144,48 +144,44 @@ static void test_lists(void **state)
     leave(m);
 }
 
+/* The next one of "a(ssbt)". */
+static void expect_mount(sd_bus_message *m, const char *from, const char *to, int if_there)
+{
+    const char *is_from, *is_to;
+    uint64_t flags;
+    int is_if_there;
+
+    assert_true(sd_bus_message_read(m, "(ssbt)", &is_from, &is_to, &is_if_there, &flags) > 0);
+    assert_string_equal(is_from, from);
+    assert_string_equal(is_to, to);
+    assert_int_equal(is_if_there, if_there);
+}
+
 static void test_mounts(void **state)
 {
     _cleanup_unit_settings_ UnitSettings settings = {0};
-    const char *from, *to;
-    uint64_t flags;
-    int if_there;
     sd_bus_message *m;
 
     unit_settings_add(&settings, "BindPaths", "a(ssbt)", 0, STRINGS("/srv/a:b", "-/dev/kvm"));
     m = sent(*state, &settings);
     enter(m, "BindPaths", "a(ssbt)");
     assert_true(sd_bus_message_enter_container(m, 'a', "(ssbt)") > 0);
-    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
-    assert_string_equal(from, "/srv/a:b");
-    assert_string_equal(to, "/srv/a:b");
-    assert_int_equal(if_there, 0);
-    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
-    assert_string_equal(from, "/dev/kvm");
-    assert_int_equal(if_there, 1);
+    expect_mount(m, "/srv/a:b", "/srv/a:b", 0);
+    expect_mount(m, "/dev/kvm", "/dev/kvm", 1);
 }
 
 static void test_mounts_elsewhere(void **state)
 {
     _cleanup_unit_settings_ UnitSettings settings = {0};
-    const char *from, *to;
-    uint64_t flags;
-    int if_there;
     sd_bus_message *m;
 
     unit_settings_add(&settings, "BindPaths", "a(ssbt)", 1, STRINGS("/a", "/b", "-/c", "/d"));
     m = sent(*state, &settings);
     enter(m, "BindPaths", "a(ssbt)");
     assert_true(sd_bus_message_enter_container(m, 'a', "(ssbt)") > 0);
-    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
-    assert_string_equal(from, "/a");
-    assert_string_equal(to, "/b");
-    assert_int_equal(if_there, 0);
-    assert_true(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags) > 0);
-    assert_string_equal(from, "/c");
-    assert_string_equal(to, "/d");
-    assert_int_equal(if_there, 1);
-    assert_int_equal(sd_bus_message_read(m, "(ssbt)", &from, &to, &if_there, &flags), 0);
+    expect_mount(m, "/a", "/b", 0);
+    expect_mount(m, "/c", "/d", 1);
+    assert_int_equal(sd_bus_message_at_end(m, false), 1);
 }
 
 /* Processor N is bit N % 8 of byte N / 8. */
